@@ -37,7 +37,7 @@ typedef struct CellType CellType;
 typedef struct CellField CellField;
 typedef struct CellItem CellItem;
 typedef struct CellCall CellCall;       /* one call being served; opaque; lives until the handler returns, or until it is answered */
-typedef struct CellBlob CellBlob;       /* a sealed memfd; opaque, counted */
+typedef struct CellBlob CellBlob;       /* a sealed memfd, counted */
 typedef struct CellState CellState;     /* what save writes to and restore reads from; opaque */
 typedef struct CellClient CellClient;   /* a connection to one cell; <cell/client.h> */
 typedef struct CellRemote CellRemote;   /* what a generated client header knows of a cell; <cell/client.h> */
@@ -209,6 +209,12 @@ typedef struct
   void (*unref) (CellBlob *blob);       /* NULL is nothing; [any] */
 } CellHostBlob;
 
+/* Every blob begins with its functions, so that cells and programs read and release one in the same way, whoever made it. */
+struct CellBlob
+{
+  const CellHostBlob *api;
+};
+
 /* "cell.state/1" */
 #define CELL_EXTENSION_STATE "cell.state/1"
 typedef struct
@@ -265,11 +271,11 @@ typedef struct
 
   uint16_t type_size, field_size, options_size, reserved_;
   uint32_t version;                     /* of the interface */
-  uint32_t self_size;                   /* bytes of the instance; the host allocates and zeroes them */
+  uint32_t self_size;                   /* bytes of the instance; the host allocates and zeroes them, 16-byte aligned */
   const char *interface, *owner;        /* "org.example.Ledger", "Ledger" */
   const CellItem *const *items, *const *items_end;
   const CellHost **host;                /* the host writes its vtable here before it calls anything */
-  void (*construct) (void *self);       /* C++ constructor and destructor, or NULL */
+  CellStatus (*construct) (void *self); /* C++ constructor and destructor, or NULL; anything but CELL_OK: there is no object */
   void (*destruct) (void *self);
   const CellOptions *options;
 } CellEntry;
