@@ -233,10 +233,10 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
  * A C struct `Entry` that may be used in rows, and by value in other structs. */
 #define CELL_STRUCT(S, ...) CELL_STRUCT_ (S, __VA_ARGS__, end)
 #define CELL_STRUCT_(S, ...) \
-  typedef struct S { CELL_EACH_ (CELL_FIELD_, CELL_ZERO_, __VA_ARGS__) } S, cell_type_##S; \
+  __extension__ typedef struct S { CELL_EACH_ (CELL_FIELD_, CELL_ZERO_, __VA_ARGS__) } S, cell_type_##S; \
   CELL_UNUSED static const CellField cell_fields_##S[] = { CELL_EACH_ (CELL_ROW_, S, __VA_ARGS__) CELL_ROW_END_ }; \
   CELL_UNUSED static const CellType cell_desc_##S = \
-    { #S, CELL_KIND_STRUCT, (uint8_t) __alignof__ (S), CELL_N_ROWS_ (cell_fields_##S), (uint32_t) sizeof (S), cell_fields_##S };
+    { #S, CELL_KIND_STRUCT, (uint8_t) __alignof__ (S), CELL_N_ROWS_ (cell_fields_##S), CELL_SIZE_ (S), cell_fields_##S };
 
 /* CELL_ERROR (Ledger, InvalidAmount, "documentation")
  * An error that methods declare with fails (InvalidAmount) and raise with cell_fail ().  Callers see the name
@@ -605,8 +605,8 @@ cell_alloc_array_ (CellCall *call, size_t n, size_t size)
     (out)->member = array_; \
     (out)->n_##member = array_ ? (uint32_t) n_ : 0; \
     (void *) array_; })
-# define CELL_EMIT_(self, T, s, ...) (cell_host->emit ((self), &T##_##s##_signal, &(T##_##s) { __VA_ARGS__ }))
-# define CELL_ANSWER_(call, T, method, ...) cell_answer_ ((call), CELL_OK, &(T##_##method##_out) { __VA_ARGS__ })
+# define CELL_EMIT_(self, T, s, ...) (cell_host->emit ((self), &T##_##s##_signal, __extension__ &(T##_##s) { __VA_ARGS__ }))
+# define CELL_ANSWER_(call, T, method, ...) cell_answer_ ((call), CELL_OK, __extension__ &(T##_##method##_out) { __VA_ARGS__ })
 # define CELL_GUARD_(call, ...) { __VA_ARGS__ }
 # define CELL_GUARD_SELF_(...) { __VA_ARGS__ }
 # define CELL_CXX_OBJECT_(T)
