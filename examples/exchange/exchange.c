@@ -46,12 +46,12 @@ CELL_METHOD (Exchange, place, doc ("Places an order, which trades at once as far
   out->n_fills = n;
   out->filled = in->quantity - left;
   self->placed++;
-  if (!left || !in->price)
-    out->order = book_next_id (&self->book);
-  else if (book_add (&self->book, side, in->price, left, in->trader, &out->order))
+  if (left && in->price && book_add (&self->book, side, in->price, left, in->trader, &out->order))
     out->waiting = left;
-  else if (!out->filled)
+  else if (left == in->quantity && in->price)
     return cell_fail (call, BookFull, "%u orders wait already", self->book.n_resting);
+  else
+    out->order = book_next_id (&self->book);
   return CELL_OK;
 }
 

@@ -473,13 +473,13 @@ cell_answer_ (CellCall *call, CellStatus status, const void *out)
  * Each answers a kept call, which is then gone. */
 #define cell_request(call, T, method) ((const T##_##method##_in *) cell_request_ (call))
 #define cell_answer(call, T, ...) CELL_ANSWER_ (call, T, __VA_ARGS__, )
-#define cell_answer_out(call, T, method, out) cell_answer_ ((call), CELL_OK, CELL_CHECKED_ (T##_##method##_out, out))
+#define cell_answer_out(call, T, method, out) cell_answer_ ((call), CELL_OK, CELL_CHECKED_ (T##_##method##_out, (out)))
 #define cell_answer_fail(call, Error, ...) \
   do { CellCall *call_ = (call); cell_answer_ (call_, cell_fail (call_, Error, __VA_ARGS__), NULL); } while (0)
 #define cell_answer_fail_status(call, status, ...) \
   do { CellCall *call_ = (call); cell_answer_ (call_, cell_fail_status (call_, status, __VA_ARGS__), NULL); } while (0)
 /* a pointer of exactly this type, or a warning */
-#define CELL_CHECKED_(Type, pointer) (1 ? (pointer) : (const Type *) 0)
+#define CELL_CHECKED_(Type, pointer) (1 ? pointer : (const Type *) 0)
 
 /* The text that the user set for a key of this cell, or NULL; lasts as long as the instance. */
 CELL_UNUSED static inline const char *
@@ -585,7 +585,7 @@ cell_state_left (CellState *from)
 /* return cell_save (to, LedgerState, &value);                   appends a struct; returns as cell_state_write () does
  * const LedgerState *old = cell_restore (from, LedgerState);    the next struct; NULL when there is none such.  Members that the
  *                                                               build that saved did not have are zero */
-#define cell_save(to, Struct, value) cell_state_put ((to), CELL_STRUCT_TYPE_ (Struct), CELL_CHECKED_ (Struct, value))
+#define cell_save(to, Struct, ...) cell_state_put ((to), CELL_STRUCT_TYPE_ (Struct), CELL_CHECKED_ (Struct, (__VA_ARGS__)))
 #define cell_restore(from, Struct) ((const Struct *) cell_state_get ((from), CELL_STRUCT_TYPE_ (Struct)))
 #define CELL_STRUCT_TYPE_(Struct) (sizeof (cell_fields_##Struct) ? &cell_desc_##Struct : NULL)
 
