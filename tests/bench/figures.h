@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The tables of figures, one for each bench-*.c; each ends with a figure that has no name.
+ */
+#pragma once
+#include "harness.h"
+
+extern const BenchFigure bench_limit_figures[];
