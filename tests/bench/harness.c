@@ -14,6 +14,7 @@
 #include "place.h"
 
 #define STEADY 1.6              /* how far two readings of a limit may be apart */
+#define ENOUGH_PAIRS 5          /* for a result, if there cannot be as many as wanted */
 #define MAX_PAIRS 64
 
 /* What a subject's calls took. */
@@ -345,7 +346,7 @@ measure_pairs (Measurement *m)
 
   if (!collect_pairs (m, kept, all))
     return;
-  result->unsteady = result->n_kept < m->settings->n_pairs;
+  result->unsteady = result->n_kept < m->settings->n_pairs && result->n_kept < ENOUGH_PAIRS;
   if (result->n_kept > 0)
     summarise_pairs (m->figure, kept, result->n_kept, result);
   else
