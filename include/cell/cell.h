@@ -231,7 +231,7 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
 
 /* CELL_STRUCT (Entry, field (u64, id), field (array (str), tags), field (str, memo, "documentation")…)
  * A C struct `Entry` that may be used in rows, and by value in other structs. */
-#define CELL_STRUCT(S, ...) CELL_STRUCT_ (S, __VA_ARGS__, end)
+#define CELL_STRUCT(...) CELL_STRUCT_ (__VA_ARGS__, end)        /* without fields: the arguments of a signal that has none */
 #define CELL_STRUCT_(S, ...) \
   __extension__ typedef struct S { CELL_EACH_ (CELL_FIELD_, CELL_ZERO_, __VA_ARGS__) } S, cell_type_##S; \
   CELL_UNUSED static const CellField cell_fields_##S[] = { CELL_EACH_ (CELL_ROW_, S, __VA_ARGS__) CELL_ROW_END_ }; \
