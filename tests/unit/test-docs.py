@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 FENCE = re.compile(r"^```(c|cpp)\b([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FLAGS = ["-Wall", "-Wextra", "-Werror", "-O2", "-fPIC", "-c", "-o", os.devnull]
+FLAGS = ["-Wall", "-Wextra", "-Werror", "-O2", "-fPIC", "-c"]
 
 
 def listings(path):
@@ -38,7 +38,7 @@ def compile_listing(folder, name, text, include, cc, cxx):
     with open(source, "w", encoding="utf-8") as file:
         file.write(text)
     compiler = [cxx, "-std=gnu++20"] if name.endswith(".cpp") else [cc, "-std=gnu11"]
-    done = subprocess.run(compiler + ["-I" + include, "-I" + folder] + FLAGS + [source], capture_output=True, text=True, check=False)
+    done = subprocess.run(compiler + ["-I" + include, "-I" + folder] + FLAGS + ["-o", source + ".o", source], capture_output=True, text=True, check=False)
     return done.returncode == 0, done.stderr
 
 
