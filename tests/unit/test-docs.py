@@ -4,8 +4,8 @@
 
 test-docs.py INCLUDE REMOTE CC CXX FILE.md…
 
-A block fenced as ```c file=NAME.c (or cpp) is compiled as it stands; blocks of one name in one document follow one another.  A block
-of C without a name is an error: a listing that nobody compiles is wrong sooner or later.  REMOTE is the generated client header of
+A block fenced as ```c file=NAME.c (or cpp) is compiled as it stands; blocks of one name in one document follow one another.  A
+block of C without a name is an error: a listing that nobody compiles is wrong sooner or later.  REMOTE is the generated client header of
 the ledger, which some listings call.
 """
 
@@ -38,7 +38,8 @@ def compile_listing(folder, name, text, include, cc, cxx):
     with open(source, "w", encoding="utf-8") as file:
         file.write(text)
     compiler = [cxx, "-std=gnu++20"] if name.endswith(".cpp") else [cc, "-std=gnu11"]
-    done = subprocess.run(compiler + ["-I" + include, "-I" + folder] + FLAGS + ["-o", source + ".o", source], capture_output=True, text=True, check=False)
+    command = compiler + ["-I" + include, "-I" + folder] + FLAGS + ["-o", source + ".o", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode == 0, done.stderr
 
 
