@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cellgen contract|header FILE.so: what `cellctl` asks a running host for, taken from the file at build time.  It loads the file into
- * itself, so it is for cells that were just built from the same source tree.
+ * cellgen contract|header FILE.so: what `cellctl` asks a running host for, taken from the file at build time.  It loads the file
+ * into itself, so it is for cells that were just built from the same source tree.
  */
 #include <gmodule.h>
 #include <stdio.h>

@@ -29,7 +29,8 @@ typedef struct
 static gboolean
 is_hidden (gunichar c)
 {
-  return !g_unichar_isprint (c) || g_unichar_type (c) == G_UNICODE_LINE_SEPARATOR || g_unichar_type (c) == G_UNICODE_PARAGRAPH_SEPARATOR;
+  return !g_unichar_isprint (c) || g_unichar_type (c) == G_UNICODE_LINE_SEPARATOR
+         || g_unichar_type (c) == G_UNICODE_PARAGRAPH_SEPARATOR;
 }
 
 /* A string literal that no trigraph and no invisible character can change. */
@@ -149,7 +150,8 @@ take_names (HeaderWriter *writer, const char *name, const char *const *suffixes,
       const char *other = g_hash_table_lookup (writer->names, full);
 
       if (other != NULL)
-        return cell_set_error (error, CELL_ERROR_INVALID, "a header of %s cannot be written: %s and %s would both be called %s in C",
+        return cell_set_error (error, CELL_ERROR_INVALID,
+                               "a header of %s cannot be written: %s and %s would both be called %s in C",
                                writer->contract->interface, other, what, full);
     }
   for (guint i = 0; suffixes[i] != NULL; i++)
@@ -251,7 +253,9 @@ type_name (const HeaderWriter *writer, const CellType *type)
 static void
 append_fields (HeaderWriter *writer, const char *macro, const char *name, const CellField *rows, guint n_rows)
 {
-  static const char *const shapes[] = { [CELL_SHAPE_PLAIN] = "", [CELL_SHAPE_ARRAY] = "array (", [CELL_SHAPE_OPTIONAL] = "optional (" };
+  static const char *const shapes[] = {
+    [CELL_SHAPE_PLAIN] = "", [CELL_SHAPE_ARRAY] = "array (", [CELL_SHAPE_OPTIONAL] = "optional ("
+  };
 
   g_string_append_printf (writer->text, "%s (%s", macro, name);
   for (guint i = 0; i < n_rows; i++)
@@ -274,10 +278,11 @@ append_head (HeaderWriter *writer)
   const Contract *contract = writer->contract;
   g_autofree char *guard = g_ascii_strup (writer->prefix, -1);
 
-  g_string_append_printf (writer->text, "/* %s %u, written by `cellctl client %s`.  Change the cell, not this. */\n", contract->interface,
-                          contract->version, writer->prefix);
+  g_string_append_printf (writer->text, "/* %s %u, written by `cellctl client %s`.  Change the cell, not this. */\n",
+                          contract->interface, contract->version, writer->prefix);
   append_comment (writer->text, contract->doc);
-  g_string_append_printf (writer->text, "#ifndef CELL_REMOTE_%s_H\n#define CELL_REMOTE_%s_H\n#include <cell/client.h>\n\n", guard, guard);
+  g_string_append_printf (writer->text, "#ifndef CELL_REMOTE_%s_H\n#define CELL_REMOTE_%s_H\n#include <cell/client.h>\n\n", guard,
+                          guard);
 }
 
 static void
@@ -364,9 +369,9 @@ append_signal (HeaderWriter *writer, guint number)
 static void
 append_flags (GString *to, uint32_t flags)
 {
-  static const char *const words[] = {
-    [CELL_ATTRIBUTE_IDEMPOTENT] = "CELL_FLAG_IDEMPOTENT", [CELL_ATTRIBUTE_ONEWAY] = "CELL_FLAG_ONEWAY", [CELL_ATTRIBUTE_JOB] = "CELL_FLAG_JOB"
-  };
+  static const char *const words[] = { [CELL_ATTRIBUTE_IDEMPOTENT] = "CELL_FLAG_IDEMPOTENT",
+                                       [CELL_ATTRIBUTE_ONEWAY] = "CELL_FLAG_ONEWAY",
+                                       [CELL_ATTRIBUTE_JOB] = "CELL_FLAG_JOB" };
   const char *separator = "";
 
   for (size_t i = 1; i < G_N_ELEMENTS (words); i++)
@@ -396,8 +401,9 @@ append_tables (HeaderWriter *writer)
     }
   g_string_append_printf (text, ")\nCELL_REMOTE_SIGNALS (%s", contract->service);
   for (guint i = 0; i < contract->n_signals; i++)
-    g_string_append_printf (text, ",\n%21sCELL_REMOTE_SIGNAL (\"%s\", %s, 0x%016" G_GINT64_MODIFIER "xu)", "", contract->signals[i].name,
-                            (const char *) writer->signal_types->pdata[i], contract->signals[i].fingerprint);
+    g_string_append_printf (text, ",\n%21sCELL_REMOTE_SIGNAL (\"%s\", %s, 0x%016" G_GINT64_MODIFIER "xu)", "",
+                            contract->signals[i].name, (const char *) writer->signal_types->pdata[i],
+                            contract->signals[i].fingerprint);
   g_string_append_printf (text, ")\nCELL_REMOTE (%s, \"%s\", %u, 0x%016" G_GINT64_MODIFIER "xu)\n\n", contract->service,
                           contract->interface, contract->version, contract->fingerprint);
 }
@@ -409,7 +415,8 @@ append_named (HeaderWriter *writer)
   static const char *const suffixes[] = { "", "_start", "_async" };
   GString *text = writer->text;
 
-  g_string_append_printf (text, "#ifndef __cplusplus     /* arguments by name: %s_METHOD (client, .argument = value) */\n", writer->prefix);
+  g_string_append_printf (text, "#ifndef __cplusplus     /* arguments by name: %s_METHOD (client, .argument = value) */\n",
+                          writer->prefix);
   for (guint i = 0; i < writer->contract->n_callables; i++)
     for (guint k = 0; k < G_N_ELEMENTS (suffixes); k++)
       {

@@ -361,8 +361,8 @@ role_fits (int kind, int role)
 static const char *
 role_word (int role)
 {
-  static const char *const words[] = { "rows without a role", "fields", "arguments", "outputs", "documentation here", "errors of its own",
-                                       "attributes" };
+  static const char *const words[] = { "rows without a role", "fields",    "arguments", "outputs", "documentation here",
+                                       "errors of its own",   "attributes" };
 
   return role >= 0 && role < (int) G_N_ELEMENTS (words) ? words[role] : words[0];
 }
@@ -400,8 +400,8 @@ check_rows (const CellItem *item, const GArray *rows, GError **error)
         return cell_set_error (error, CELL_ERROR_INVALID, "%s %s cannot have %s", kind, item->name, role_word (row->role));
       has_outputs |= row->role == CELL_ROLE_OUT;
       if (row->role == CELL_ROLE_OUT && strcmp (row->name, "result") == 0)
-        return cell_set_error (error, CELL_ERROR_INVALID, "method %s: an output cannot be called result, as every reply has that member",
-                               item->name);
+        return cell_set_error (error, CELL_ERROR_INVALID,
+                               "method %s: an output cannot be called result, as every reply has that member", item->name);
       if (row->role == CELL_ROLE_FAILS && !contract_check_identifier (row->name, "error", error))
         return FALSE;
       if (row->role != CELL_ROLE_ATTRIBUTE)
@@ -446,8 +446,8 @@ lay_out_item (CellItem *item, GArray *rows, GError **error)
   if (contract_lay_out (data, rows->len, in_role, &item->in_size, &align)
       && contract_lay_out (data, rows->len, CELL_ROLE_OUT, &item->out_size, &align))
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_INVALID, "the arguments of %s %s are larger than %d bytes", contract_item_word (item->kind),
-                         item->name, CONTRACT_MAX_SIZE);
+  return cell_set_error (error, CELL_ERROR_INVALID, "the arguments of %s %s are larger than %d bytes",
+                         contract_item_word (item->kind), item->name, CONTRACT_MAX_SIZE);
 }
 
 static gboolean
@@ -540,7 +540,8 @@ resolve_errors (ContractBuilder *builder, CellItem *item, GError **error)
       key = g_strdup_printf ("%u %s", CELL_ITEM_ERROR, rows[i].name);
       rows[i].error = g_hash_table_lookup (builder->by_kind_and_name, key);
       if (rows[i].error == NULL)
-        return cell_set_error (error, CELL_ERROR_INVALID, "method %s fails with %s, which is not declared", item->name, rows[i].name);
+        return cell_set_error (error, CELL_ERROR_INVALID, "method %s fails with %s, which is not declared", item->name,
+                               rows[i].name);
     }
   return TRUE;
 }

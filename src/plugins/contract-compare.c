@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * May a caller that was compiled against one contract use another?  Names and places count, the names of structs do not: they are the
- * C compiler's affair and never travel.
+ * May a caller that was compiled against one contract use another?  Names and places count, the names of structs do not: they are
+ * the C compiler's affair and never travel.
  */
 #include <string.h>
 
@@ -62,8 +62,9 @@ fields_compatible (Place *place, const CellField *have, guint n_have, const Cell
       const char *dot = length > 0 ? "." : "";
 
       if (strcmp (have[i].name, wanted[i].name) != 0)
-        return cell_set_error (error, CELL_ERROR_CONTRACT, "%s: %s %u%s%s is called %s in the caller and %s in the cell", place->item,
-                               place->role, i + 1, length > 0 ? " of " : "", place->path, wanted[i].name, have[i].name);
+        return cell_set_error (error, CELL_ERROR_CONTRACT, "%s: %s %u%s%s is called %s in the caller and %s in the cell",
+                               place->item, place->role, i + 1, length > 0 ? " of " : "", place->path, wanted[i].name,
+                               have[i].name);
       g_snprintf (place->path + length, sizeof place->path - length, "%s%s", dot, have[i].name);
       if (!field_compatible (place, &have[i], &wanted[i], error))
         return FALSE;
@@ -71,8 +72,9 @@ fields_compatible (Place *place, const CellField *have, guint n_have, const Cell
     }
   if (n_have == n_wanted || may_grow)
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_CONTRACT, "%s: %s %s is a struct embedded by value, which cannot grow, and the %s has %s too",
-                         place->item, place->role, place->path, n_have > n_wanted ? "cell's" : "caller's",
+  return cell_set_error (error, CELL_ERROR_CONTRACT,
+                         "%s: %s %s is a struct embedded by value, which cannot grow, and the %s has %s too", place->item,
+                         place->role, place->path, n_have > n_wanted ? "cell's" : "caller's",
                          n_have > n_wanted ? have[n_wanted].name : wanted[n_have].name);
 }
 

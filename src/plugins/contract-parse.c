@@ -161,7 +161,8 @@ fail_expected (const Parser *parser, const char *expected, GError **error)
     return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found the end", parser->line, expected);
   if (parser->kind == TOKEN_STRING)
     return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found a string", parser->line, expected);
-  return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found “%.80s”", parser->line, expected, parser->token->str);
+  return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found “%.80s”", parser->line, expected,
+                         parser->token->str);
 }
 
 /* What the builder refuses is said with the line on which the thing ends. */

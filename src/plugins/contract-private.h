@@ -21,8 +21,8 @@ const CellType *contract_builder_find_type (ContractBuilder *builder, const char
 /* rows: CellField, whose types are the builder's; offsets are computed here.  A struct of the same name must be the same. */
 const CellType *contract_builder_add_struct (ContractBuilder *builder, const char *name, GArray *rows, GError **error);
 
-/* rows: of the roles that the kind has, in any order, CELL_ROLE_DOC not among them.  Errors and signals may come again if they are the
- * same.  Returns the item, which the builder goes on owning, or NULL. */
+/* rows: of the roles that the kind has, in any order, CELL_ROLE_DOC not among them.  Errors and signals may come again if they are
+ * the same.  Returns the item, which the builder goes on owning, or NULL. */
 const CellItem *contract_builder_add_item (ContractBuilder *builder, const CellItem *draft, GArray *rows, GError **error);
 
 /* Remembers that the cell's own item stands for one that was added. */

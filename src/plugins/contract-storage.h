@@ -21,6 +21,6 @@ ContractStorage *contract_storage_new (void);
 const char *contract_storage_string (ContractStorage *contract, const char *string);
 /* Zeroed memory that lasts as long as the contract. */
 void *contract_storage_block (ContractStorage *contract, size_t size);
-/* Sorts the items (CellItem *), and makes the lists of structs, callables and signals.  errors of fields and sources are redirected to
- * the sorted copies. */
+/* Sorts the items (CellItem *), and makes the lists of structs, callables and signals.  What pointed at the items points at the
+ * sorted copies then. */
 void contract_storage_end (ContractStorage *contract, GPtrArray *items);

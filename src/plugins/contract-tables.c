@@ -65,8 +65,9 @@ check_layout (const GArray *rows, int role, uint32_t size, const char *what, con
         return cell_set_error (error, CELL_ERROR_INVALID, "%s %s: %s lies at byte %u, and byte %u was computed", what, name,
                                row->name, row->offset, data[i].offset);
       if (row->shape != CELL_SHAPE_PLAIN && row->extra != data[i].extra)
-        return cell_set_error (error, CELL_ERROR_INVALID, "%s %s: the count or presence of %s lies at byte %u, and byte %u was computed",
-                               what, name, row->name, row->extra, data[i].extra);
+        return cell_set_error (error, CELL_ERROR_INVALID,
+                               "%s %s: the count or presence of %s lies at byte %u, and byte %u was computed", what, name,
+                               row->name, row->extra, data[i].extra);
     }
   if (size != computed_size && size != G_MAXUINT32)
     return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has %u bytes, and %u were computed", what, name, size, computed_size);
@@ -115,7 +116,9 @@ convert_struct (TableReader *reader, const CellType *type, guint depth, GError *
 static const CellType *
 convert_scalar (TableReader *reader, const CellType *type, GError **error)
 {
-  static const char *const names[] = { "bool", "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f64", "str", "bytes", "blob" };
+  static const char *const names[] = {
+    "bool", "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f64", "str", "bytes", "blob"
+  };
 
   for (size_t i = 0; i < G_N_ELEMENTS (names); i++)
     {

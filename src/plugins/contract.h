@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * What a cell offers, as one immutable value: taken from the tables that its macros laid down, from its text, or from the header
- * that a caller was compiled with.  Whatever the origin, the tables in here are owned, checked, sorted and laid out as the C compiler
- * lays them out, so that a CodecPlan can be compiled from them.
+ * that a caller was compiled with.  Whatever the origin, the tables in here are owned, checked, sorted and laid out as the C
+ * compiler lays them out, so that a CodecPlan can be compiled from them.
  *
  *   interface org.example.Ledger 1 "A toy double-entry ledger"
  *   struct Entry { u64 id, i64 amount, str memo "free text" }
@@ -34,8 +34,8 @@ enum
   CONTRACT_MAX_SIZE = 1024 * 1024       /* bytes of a struct */
 };
 
-/* Something that can be called: a method, the getter or the setter of a property.  Its number is its place in the list: methods, getters,
- * setters, each by name.  Getters are idempotent. */
+/* Something that can be called: a method, the getter or the setter of a property.  Its number is its place in the list: methods,
+ * getters, setters, each by name.  Getters are idempotent. */
 typedef struct
 {
   const char *name;             /* on the wire: "transfer"; the getter is "@limit", the setter "=limit" */
@@ -74,8 +74,8 @@ typedef struct
   const ContractSignal *signals;
 } Contract;
 
-/* Of a loaded cell, whose entry has passed the loader's checks.  CELL_ERROR_REFUSED: its tables are not sound, or not what they would be
- * had the compiler followed the ABI. */
+/* Of a loaded cell, whose entry has passed the loader's checks.  CELL_ERROR_REFUSED: its tables are not sound, or not what they
+ * would be had the compiler followed the ABI. */
 Contract *contract_new_from_entry (const CellEntry *entry, GError **error);
 /* Of a text that anybody may have written.  CELL_ERROR_INVALID: "line 3: expected …, found …". */
 Contract *contract_new_from_text (const char *text, gssize length, GError **error);
