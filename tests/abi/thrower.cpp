@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A cell in C++ that throws wherever it may.
+ */
+#include <cell/cell.h>
+
+#include <string>
+
+#include "ledger-remote.h"
+
+struct Thrower
+{
+  std::string text = "constructed";
+  CellClient *ledger = nullptr;
+  bool *destroyed = nullptr;
+  ~Thrower () { if (destroyed) *destroyed = true; }
+};
+
+CELL_STRUCT (Pair, field (str, key), field (optional (i64), value))
+CELL_ERROR (Thrower, Declared, "Declared")
+CELL_SIGNAL (Thrower, thrown, field (str, what))
+
+CELL_METHOD (Thrower, raise, in (u8, what), out (str, text), out (array (Pair), pairs), fails (Declared))
+{
+  switch (in->what)
+    {
+    case 0: throw std::invalid_argument ("not acceptable");
+    case 1: throw std::out_of_range ("too far");
+    case 2: throw std::bad_alloc ();
+    case 3: throw std::runtime_error ("broken");
+    case 4: throw 5;
+    case 5: return cell_fail (call, Declared, "%s", "said so");
+    }
+  Pair *pair = cell_array (call, out, pairs, 2);
+  pair[0] = { .key = "a" };
+  pair[1] = { .key = "b", .value = 2, .has_value = true };
+  out->text = cell_print (call, "%s", self->text.c_str ());
+  cell_emit (self, Thrower, thrown, .what = "nothing");
+  return CELL_OK;
+}
+
+CELL_METHOD (Thrower, watch, in (u64, flag))
+{
+  self->destroyed = reinterpret_cast<bool *> (in->flag);
+  return CELL_OK;
+}
+
+CELL_METHOD (Thrower, call_ledger, out (i64, balance))
+{
+  cell_auto LedgerTransfer t = ledger_transfer (self->ledger, { .from = 1, .to = 2, .amount = 3 });
+  cell_auto LedgerReset r = ledger_reset (self->ledger);
+  out->balance = t.balance;
+  return t.result.status ? t.result.status : r.result.status;
+}
+
+CELL_WRITABLE (Thrower, text, str) { return self->text.c_str (); }
+CELL_SETTER (Thrower, text)
+{
+  if (!*value)
+    throw std::invalid_argument ("empty");
+  self->text = value;
+  return CELL_OK;
+}
+
+CELL_INIT (Thrower, thrower_init)
+{
+  self->ledger = cell_use (self, Ledger, "ledger");
+  return CELL_OK;
+}
+
+CELL_SAVE (Thrower, thrower_save)
+{
+  throw std::runtime_error ("cannot save");
+}
+
+CELL_SERVICE (Thrower, "org.cellhost.test.Thrower", 1, .init = thrower_init, .save = thrower_save)
