@@ -1,4 +1,5 @@
 /* org.example.Ledger 1, written by `cellctl client ledger`.  Change the cell, not this. */
+/* A double-entry ledger */
 #ifndef CELL_REMOTE_LEDGER_H
 #define CELL_REMOTE_LEDGER_H
 #include <cell/client.h>
@@ -86,20 +87,20 @@ CELL_STRUCT (LedgerTransferred,
 CELL_SIGNAL_STUBS (ledger, transferred, LedgerTransferred, 0)
 
 CELL_REMOTE_METHODS (Ledger,
-                     CELL_REMOTE_METHOD ("balance", LedgerBalance, 0x2f4d9c1be8a05733u, 0, CELL_FLAG_IDEMPOTENT),
-                     CELL_REMOTE_METHOD ("history", LedgerHistory, 0x8a61b0c8dd12f94eu, 0, CELL_FLAG_IDEMPOTENT),
-                     CELL_REMOTE_METHOD ("import", LedgerImport, 0x51c7e09f3ab2d468u, 0, 0),
-                     CELL_REMOTE_METHOD ("post", LedgerPost, 0xe3905d7c16fa82b1u, 0, 0),
-                     CELL_REMOTE_METHOD ("reset", LedgerReset, 0x07b8d2461ecf93a5u, 0, 0),
-                     CELL_REMOTE_METHOD ("transfer", LedgerTransfer, 0xb96f02e5417d8ac3u, 0, 0),
-                     CELL_REMOTE_METHOD ("@overdraft", LedgerGetOverdraft, 0x3e58a7d90b64c12fu, 0, CELL_FLAG_IDEMPOTENT),
-                     CELL_REMOTE_METHOD ("@total", LedgerGetTotal, 0x6d02f8b3c97e415au, 0, CELL_FLAG_IDEMPOTENT),
-                     CELL_REMOTE_METHOD ("=overdraft", LedgerSetOverdraft, 0xc4719e60d85b2f3eu, 0, 0))
+                     CELL_REMOTE_METHOD ("balance", LedgerBalance, 0x024ad511cb53d9f0u, 0, CELL_FLAG_IDEMPOTENT),
+                     CELL_REMOTE_METHOD ("history", LedgerHistory, 0x14e27b277d54caffu, 0, CELL_FLAG_IDEMPOTENT),
+                     CELL_REMOTE_METHOD ("import", LedgerImport, 0xd9a6d657e1b3f2fbu, 0, 0),
+                     CELL_REMOTE_METHOD ("post", LedgerPost, 0xeabd0167102c4a5bu, 0, 0),
+                     CELL_REMOTE_METHOD ("reset", LedgerReset, 0x8929985b6891020bu, 0, 0),
+                     CELL_REMOTE_METHOD ("transfer", LedgerTransfer, 0xa7f109683742f910u, 0, 0),
+                     CELL_REMOTE_METHOD ("@overdraft", LedgerGetOverdraft, 0xe7c1818e7da1d5bfu, 0, CELL_FLAG_IDEMPOTENT),
+                     CELL_REMOTE_METHOD ("@total", LedgerGetTotal, 0xe2ea850298419062u, 0, CELL_FLAG_IDEMPOTENT),
+                     CELL_REMOTE_METHOD ("=overdraft", LedgerSetOverdraft, 0xfaddaffcd1c4e390u, 0, 0))
 CELL_REMOTE_SIGNALS (Ledger,
-                     CELL_REMOTE_SIGNAL ("transferred", LedgerTransferred, 0x98ae3f57d01c6b24u))
-CELL_REMOTE (Ledger, "org.example.Ledger", 1, 0xb0c261be059f23cdu)
+                     CELL_REMOTE_SIGNAL ("transferred", LedgerTransferred, 0xcf5d25f09d865426u))
+CELL_REMOTE (Ledger, "org.example.Ledger", 1, 0xce1e6a83c1040a8cu)
 
-#ifndef __cplusplus     /* arguments by name: ledger_transfer (ledger, .from = 1, .to = 2) */
+#ifndef __cplusplus     /* arguments by name: ledger_METHOD (client, .argument = value) */
 # define ledger_balance(...) ledger_balance (CELL_NAMED (LedgerBalance, __VA_ARGS__))
 # define ledger_balance_start(...) ledger_balance_start (CELL_NAMED (LedgerBalance, __VA_ARGS__))
 # define ledger_balance_async(...) ledger_balance_async (CELL_NAMED_ASYNC (LedgerBalance, __VA_ARGS__))
