@@ -546,6 +546,27 @@ resolve_errors (ContractBuilder *builder, CellItem *item, GError **error)
   return TRUE;
 }
 
+/* Each fingerprint covers all structs that its item uses: few bytes of text could ask for a lot of hashing. */
+static gboolean
+check_uses (ContractBuilder *builder, GError **error)
+{
+  guint uses = 0;
+
+  for (guint i = 0; i < builder->items->len; i++)
+    {
+      const CellItem *item = builder->items->pdata[i];
+      const CellField value = { .type = item->type };
+      g_autoptr (GPtrArray) structs = item->type != NULL ? contract_collect_structs (&value, 1)
+                                                         : contract_collect_structs (item->fields, item->n_fields);
+
+      uses += structs->len;
+      if (uses > CONTRACT_MAX_USES)
+        return cell_set_error (error, CELL_ERROR_INVALID, "the structs that each item uses, counted together, are more than %d",
+                               CONTRACT_MAX_USES);
+    }
+  return TRUE;
+}
+
 Contract *
 contract_builder_end (ContractBuilder *builder, GError **error)
 {
@@ -558,6 +579,8 @@ contract_builder_end (ContractBuilder *builder, GError **error)
     if (!resolve_errors (builder, builder->items->pdata[i], error))
       return NULL;
 
+  if (!check_uses (builder, error))
+    return NULL;
   contract_storage_end (builder->contract, builder->items);
   contract = &g_steal_pointer (&builder->contract)->public;
   text = contract_to_text (contract, TRUE);

@@ -31,7 +31,8 @@ enum
   CONTRACT_MAX_INTERFACE = 255,
   CONTRACT_MAX_DOC = 2000,              /* bytes: a C compiler need not take string literals beyond 4,095 */
   CONTRACT_MAX_DEPTH = 15,              /* structs within structs */
-  CONTRACT_MAX_SIZE = 1024 * 1024       /* bytes of a struct */
+  CONTRACT_MAX_SIZE = 1024 * 1024,      /* bytes of a struct */
+  CONTRACT_MAX_USES = 32 * 1024         /* structs, counted anew for each item that uses them */
 };
 
 /* Something that can be called: a method, the getter or the setter of a property.  Its number is its place in the list: methods,

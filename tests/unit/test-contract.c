@@ -279,6 +279,36 @@ test_nesting (void)
   g_assert_true (contract_compatible (one, other, NULL));
 }
 
+/* Each method uses 63 structs: Top, the 31 in it, and the 31 in one of those. */
+static char *
+use_structs (guint n_methods)
+{
+  GString *text = g_string_new ("interface a.B 1\n");
+
+  for (guint i = 0; i < 31; i++)
+    g_string_append_printf (text, "struct A%u { u8 x }\n", i);
+  g_string_append (text, "struct B0 { array (A0) s0");
+  for (guint i = 1; i < 31; i++)
+    g_string_append_printf (text, ", array (A%u) s%u", i, i);
+  for (guint i = 1; i < 31; i++)
+    g_string_append_printf (text, " } struct B%u { u8 x", i);
+  g_string_append (text, " }\nstruct Top { array (B0) s0");
+  for (guint i = 1; i < 31; i++)
+    g_string_append_printf (text, ", array (B%u) s%u", i, i);
+  g_string_append (text, " }\n");
+  for (guint i = 0; i < n_methods; i++)
+    g_string_append_printf (text, "method m%u (Top t) -> ()\n", i);
+  return g_string_free (text, FALSE);
+}
+
+static void
+test_uses (void)
+{
+  guint n = CONTRACT_MAX_USES / 63;
+
+  check_bound (use_structs (n), use_structs (n + 1), "the structs that each item uses, counted together, are more than 32768");
+}
+
 /* ---- random contracts ------------------------------------------------------------------------- */
 
 typedef struct
@@ -636,6 +666,7 @@ main (int argc, char **argv)
   g_test_add_func ("/contract/refusals", test_refusals);
   g_test_add_func ("/contract/bounds", test_bounds);
   g_test_add_func ("/contract/nesting", test_nesting);
+  g_test_add_func ("/contract/uses", test_uses);
   g_test_add_func ("/contract/random", test_random);
   g_test_add_func ("/contract/truncated", test_truncated);
   g_test_add_func ("/contract/mutated", test_mutated);
