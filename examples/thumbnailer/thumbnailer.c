@@ -3,6 +3,7 @@
  * A picture file in, a small picture out.  Both travel as blobs: the file's bytes are read where they lie, and the pixels are written where
  * the caller will read them.  There is nothing to remember between calls, so the cell moves without save and restore.
  */
+#define _GNU_SOURCE                     /* memmem () */
 #include <gdk-pixbuf/gdk-pixbuf.h>
 
 #include <cell/cell.h>
@@ -42,6 +43,19 @@ on_size_prepared (GdkPixbufLoader *loader, int width, int height, gpointer data)
     gdk_pixbuf_loader_set_size (loader, (int) MAX (1, width * size / longer), (int) MAX (1, height * size / longer));
 }
 
+/* Whether the file has its end.  gdk-pixbuf takes a cut PNG or JPEG for a picture whose lower part is empty. */
+static bool
+is_whole (GdkPixbufLoader *loader, const guchar *bytes, size_t n)
+{
+  GdkPixbufFormat *format = gdk_pixbuf_loader_get_format (loader);
+  g_autofree char *name = format ? gdk_pixbuf_format_get_name (format) : NULL;
+  if (g_strcmp0 (name, "png") == 0)
+    return memmem (bytes, n, "IEND", 4) != NULL;
+  if (g_strcmp0 (name, "jpeg") == 0)
+    return memmem (bytes, n, "\xff\xd9", 2) != NULL;
+  return true;
+}
+
 /* The picture, not larger than d->size each way, or NULL. */
 static GdkPixbuf *
 decode (Decoding *d, const guchar *bytes, size_t n, GError **error)
@@ -53,6 +67,7 @@ decode (Decoding *d, const guchar *bytes, size_t n, GError **error)
     good = gdk_pixbuf_loader_write (loader, bytes + done, MIN (n - done, CHUNK), error);
   /* A loader must be closed whatever happened; the first error is the one to tell. */
   good = gdk_pixbuf_loader_close (loader, good && !d->too_large ? error : NULL) && good;
+  good = good && is_whole (loader, bytes, n);
   GdkPixbuf *picture = good && !d->too_large ? gdk_pixbuf_loader_get_pixbuf (loader) : NULL;
   return picture ? gdk_pixbuf_apply_embedded_orientation (picture) : NULL;
 }
@@ -80,7 +95,7 @@ CELL_METHOD (Thumbnailer, thumbnail, doc ("Makes a picture small enough to fit i
   if (d.too_large)
     return cell_fail (call, TooLarge, "%d × %d pixels; %" PRId64 " are the most", d.width, d.height, self->max_pixels);
   if (!picture)
-    return cell_fail (call, NotAPicture, "%s", error ? error->message : "the file ends before the picture does");
+    return cell_fail (call, NotAPicture, "%s", error ? g_strchomp (error->message) : "the file ends before the picture does");
 
   size_t n = gdk_pixbuf_get_byte_length (picture);
   out->pixels = cell_blob_new (self, call, n);
