@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Channels: one execution context calling one cell.  A channel has a caller's end and a callee's end; in process both are in one
+ * struct, across processes each side has its own.
+ *
+ * Who may touch what:
+ *   caller's end   the context that calls: a thread, or a serial cell's code (its gate orders it)
+ *   callee's end   whoever holds the callee's gate, or for a concurrent cell the channel's `busy` word
+ *   the chain of moved halves   its mutex
+ */
+#pragma once
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cell/client.h>
+
+#include "codec.h"
+#include "gate.h"
+#include "ring.h"
+#include "wait.h"
+
+#define CHANNEL_CAPACITY 16384u         /* bytes of a half's data unless a method needs more */
+#define CHANNEL_TIMEOUT_MS 5000u
+#define REPLY_MAX_DEFAULT 4096u         /* max_reply unless a method says otherwise */
+#define SIGNALS_KEPT_MAX 1024u          /* signals that wait for a subscriber's context */
+
+typedef struct Endpoint Endpoint;
+typedef struct Service Service;
+typedef struct Method Method;
+
+/* ---- epoch page ------------------------------------------------------------------------------ */
+
+enum /* low bits of Epoch.word */
+{
+  EPOCH_SERVING, EPOCH_DEAD
+};
+
+/* One per cell, written by the host, read-only for everybody else. */
+typedef struct
+{
+  _Alignas (64) _Atomic uint32_t word;  /* futex: generation << 2 | state; changes with every hand-over */
+  _Atomic uint64_t generation;          /* never reused */
+} Epoch;
+
+/* ---- what serves ------------------------------------------------------------------------------ */
+
+#define LATENCY_BUCKETS 64              /* quarter octaves from 16 ns */
+
+typedef struct
+{
+  _Atomic uint64_t calls, errors;
+  _Atomic uint64_t latency[LATENCY_BUCKETS];    /* of every 64th call: time in the handler */
+} MethodStats;
+
+struct Method
+{
+  CellInvoke invoke;
+  const CodecPlan *in, *out;            /* NULL: none */
+  uint32_t max_reply;
+  uint32_t flags;                       /* 1 << CELL_ATTRIBUTE_… */
+  uint32_t access;                      /* CELL_ACCESS_… */
+  bool fast;                            /* both trivial: the request is used and the reply built where they lie */
+  RecordHead head;                      /* of a fast reply */
+  const char *name;
+  MethodStats *stats;                   /* outlives builds: the cell's */
+};
+
+/* An instance that serves in this process. */
+struct Service
+{
+  void *self;
+  uint32_t n_methods;
+  Method *methods;                      /* by the number that callers use; invoke NULL: this build does not have it */
+  Endpoint *endpoint;
+  uint32_t n_deferred;
+  struct Deferred *deferred;            /* calls that wait for their answer */
+  const char *interface;                /* prefix of error names */
+  void *data;
+};
+
+/* One cell as its callers see it from this process. */
+struct Endpoint
+{
+  Gate gate;                            /* closed while the cell is elsewhere */
+  const Epoch *epoch;
+  Service *service;                     /* while it is here; the gate's holder changes it */
+  uint32_t threading;                   /* CELL_SERIAL … */
+  pthread_mutex_t lock;                 /* of the list of channels */
+  Channel *channels;
+  void *data;
+};
+
+/* ---- calls ------------------------------------------------------------------------------------ */
+
+/* A method as its caller was compiled for it. */
+typedef struct
+{
+  const CodecPlan *args, *reply;        /* NULL: none */
+  uint32_t number;                      /* at the callee */
+  uint32_t timeout;                     /* ms */
+  bool fast, oneway;
+  RecordHead head;                      /* of a fast request */
+  const char *name;
+} CallPlan;
+
+/* A call that is being served, or kept: CellCall of the ABI. */
+struct CellCall
+{
+  Channel *channel;
+  Service *service;
+  const Method *method;
+  ThreadContext *thread;
+  uint64_t id;
+  uint64_t trace;
+  uint32_t number;                      /* of the method, as callers know it */
+  uint32_t flags;                       /* RECORD_… */
+  CellStatus status;                    /* of fail (); CELL_OK */
+  const char *error, *message;          /* full name */
+  Record *reply;                        /* reserved space, or NULL */
+  uint32_t capacity, used, root_out;    /* of the reply's payload; used: what alloc () took in it */
+  bool build_in_place;
+  uint32_t n_blobs;
+  CellBlob **blobs;                     /* borrowed for the call */
+  const void *in;
+  const Record *request;                /* until the handler returns */
+  uint32_t length, root;                /* of the request's payload */
+  struct Deferred *deferred;            /* when it is kept */
+};
+
+typedef struct Pending Pending;
+typedef struct Kept Kept;
+typedef struct MovedHalf MovedHalf;
+
+/* A reply or a signal that has arrived and waits for its context. */
+struct Kept
+{
+  Kept *next;
+  uint64_t id;
+  uint32_t length, root;
+  int32_t status;
+  uint16_t kind, method;
+  uint8_t payload[] __attribute__ ((aligned (16)));
+};
+
+struct Pending
+{
+  uint64_t id;                          /* 0: free */
+  uint64_t start, end;                  /* positions of its request and behind it */
+  const CallPlan *plan;
+  CellDone done;
+  void *data;
+  CellResult *result;                   /* of a caller that waits */
+  Kept *kept;
+  uint32_t since;                       /* coarse clock, ms */
+  uint8_t state;
+};
+
+enum /* Pending.state */
+{
+  PENDING_SENDING = 1, PENDING_OPEN, PENDING_ANSWERED, PENDING_ABANDONED
+};
+
+/* The callee's half of the next generation, and where the one before ended. */
+struct MovedHalf
+{
+  MovedHalf *next;
+  Half *half;                           /* NULL: there is no successor */
+  uint64_t generation;
+  uint64_t final_taken, final_reply;    /* of the generation before */
+  bool crashed;
+  bool untrusted;                       /* the new consumer is another process */
+};
+
+typedef void (*ChannelOnSignal) (Channel *channel, uint32_t number, uint64_t missed, Kept *signal, void *data);
+
+struct Channel
+{
+  /* callee's end */
+  GateNode node;                        /* in the callee's ready list */
+  RingReader requests;
+  RingWriter answers;
+  Endpoint *endpoint;                   /* the callee's */
+  uint32_t reserved;                    /* reply bytes promised to deferred calls */
+  bool untrusted;                       /* the caller is another process */
+  CellCall *building;                   /* the call whose reply is being built at the head of `answers` */
+  _Atomic uint32_t busy;                /* concurrent cells: somebody serves this channel */
+  uint32_t access;                      /* what the caller may do: CELL_ACCESS_… */
+  uint64_t subscribed;                  /* signals, by number */
+  uint64_t missed;                      /* signals that did not fit */
+  Kept *stash, **stash_end;             /* records for `answers` that have to wait for the reply under construction */
+  int caller_bell;                      /* eventfd of a caller that sleeps in a main loop, or -1 */
+
+  CellCall fast_call;                   /* of a call that its caller runs: kept clean between calls, so that there is little to set */
+
+  /* caller's end */
+  _Alignas (64) RingWriter out;
+  RingReader replies;
+  bool replies_untrusted;               /* the callee is another process */
+  bool remote;                          /* no callee's end in this process, whatever happens */
+  uint32_t epoch_seen;
+  uint64_t next_id;
+  uint32_t sent_length;                 /* of the last request */
+  uint32_t n_pending, pending_mask;
+  Pending *pending;
+  SpinBudget spin;
+  int callee_bell;                      /* eventfd of a callee that sleeps in a main loop, or -1 */
+  Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
+  uint32_t n_signals_kept;
+  uint64_t signals_dropped;
+  void (*notify) (Channel *channel);    /* there is something to dispatch */
+  bool (*look) (Channel *channel);      /* fetches what the host says of a new epoch; NULL in the host */
+  ChannelOnSignal on_signal;
+  void *context;                        /* of notify, look and on_signal */
+
+  /* both */
+  Half *caller_half, *callee_half;      /* callee_half: the one that the caller's end reads */
+  Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
+  struct BlobPort *blobs;
+  CellStatus broken;                    /* the channel ended … */
+  const char *broken_rule;              /* … because its peer broke this rule */
+  void (*on_broken) (Channel *channel);
+  pthread_mutex_t lock;
+  MovedHalf *moved;
+  _Atomic uint32_t refs;
+  Channel *next_in_endpoint;
+  uint64_t serial;                      /* names it in the handshake */
+  void *owner;
+};
+
+/* Fills in what depends on the other members, which are complete. */
+void call_plan_finish (CallPlan *plan);
+void method_finish (Method *method, uint32_t number);
+
+Channel *channel_new (Endpoint *endpoint);
+Channel *channel_ref (Channel *channel);
+void channel_unref (Channel *channel);
+
+/* Give an end its memory; the references are taken over.  taken: position in the requests; answered: position in the replies. */
+void channel_set_caller (Channel *channel, Half *caller, Half *callee, uint64_t taken, uint64_t answered);
+void channel_set_callee (Channel *channel, Half *caller, Half *callee, uint64_t taken, uint64_t answered);
+/* A channel whose ends are both in this process: memory and all. */
+Channel *channel_new_local (Endpoint *endpoint, uint32_t request_capacity, uint32_t reply_capacity, Fault *fault);
+
+/* Calls and waits.  result is written whole: the CellResult, and behind it the outputs. */
+void channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result);
+/* Sends; 0 and a result when it was not accepted (result may be NULL). */
+uint64_t channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data,
+                        CellResult *result);
+void channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result);
+void channel_cancel (Channel *channel, uint64_t id);
+/* Looks for replies and signals; those with a context are left for channel_dispatch (). */
+void channel_drain (Channel *channel, ThreadContext *thread);
+/* Runs completions and signal handlers.  Returns how many. */
+unsigned channel_dispatch (Channel *channel, ThreadContext *thread);
+/* Ends calls that have been open for too long; now: coarse clock. */
+void channel_expire (Channel *channel, ThreadContext *thread, uint32_t now);
+uint32_t coarse_ms (void);
+/* The callee moved: says so to the caller's end, which finds out at its next look. */
+void channel_moved (Channel *channel, MovedHalf *moved);
+/* Makes sure that somebody serves what has been sent: the callee's own thread, or this one. */
+void channel_kick (Channel *channel, ThreadContext *thread);
+
+/* Serves what waits in one channel, within a budget; the caller holds the gate.  NODE_MORE: there is more. */
+NodeResult channel_serve (Channel *channel, ThreadContext *thread);
+/* Serves a channel of a cell that is here, taking its gate if it is free. */
+void channel_serve_ready (Channel *channel, ThreadContext *thread);
+/* Sends a reply or a signal from the callee's end, or keeps it until the reply under construction has gone. */
+bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
+                   uint32_t root);
+
+/* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
+ * look elsewhere.  The fence orders the word before the look at the gate, as closing orders the gate before the look at the words. */
+static inline bool
+concurrent_enter (Channel *channel)
+{
+  if (atomic_exchange (&channel->busy, 1) != 0)
+    return false;
+  if (unlikely (load_acquire (&channel->endpoint->gate.word) & GATE_CLOSED))
+    {
+      store_release (&channel->busy, 0);
+      return false;
+    }
+  return true;
+}
+
+static inline void
+concurrent_leave (Channel *channel)
+{
+  atomic_exchange (&channel->busy, 0);
+}
+
+void result_set_error (CellResult *result, CellStatus status, const char *format, ...) __attribute__ ((format (printf, 3, 4)));
+const char *status_name (CellStatus status);
+const char *status_text (CellStatus status);

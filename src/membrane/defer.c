@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "defer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blob.h"
+#include "result.h"
+#include "serve.h"
+
+#define DEFERRED_ARENA (4u << 20)
+
+struct Deferred
+{
+  Deferred *next;
+  uint64_t id;
+  CellCall call;
+  ThreadContext memory;                 /* only its arena is used */
+};
+
+static uint64_t
+new_id (void)
+{
+  static _Atomic uint64_t last;
+  uint64_t zero = 0, start;
+  struct timespec now;
+
+  if (load_relaxed (&last) == 0)
+    {
+      /* Ids may be saved and outlive this process: the next one starts behind them. */
+      clock_gettime (CLOCK_REALTIME, &now);
+      start = (uint64_t) now.tv_sec << 30 | (uint64_t) now.tv_nsec;
+      atomic_compare_exchange_strong (&last, &zero, start);
+    }
+  return atomic_fetch_add (&last, 1) + 1;
+}
+
+/* The same blobs in the same order: they have been taken out of transit by the first decoding. */
+typedef struct
+{
+  const CellCall *call;
+  uint32_t next;
+} KeptBlobs;
+
+static CellBlob *
+kept_blob (void *data, uint64_t id)
+{
+  KeptBlobs *kept = data;
+
+  (void) id;
+  return kept->next < kept->call->n_blobs ? kept->call->blobs[kept->next++] : NULL;
+}
+
+/* The request once more, from the ring to memory of its own. */
+static bool
+copy_request (Deferred *deferred, const CellCall *call)
+{
+  const CodecPlan *plan = call->method->in;
+  Arena *arena = &deferred->memory.arena;
+  uint8_t *payload, *local;
+  CodecFault fault;
+  KeptBlobs kept = { call, 0 };
+
+  if (plan == NULL)
+    return true;
+  payload = arena_get (arena, call->length);
+  local = arena_get (arena, plan->size);
+  if (payload == NULL || local == NULL)
+    return false;
+  memcpy (payload, call->request->payload, call->length);
+  if (!codec_decode (plan, payload, call->length, call->root, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault))
+    return false;
+  deferred->call.in = local;
+  return true;
+}
+
+uint64_t
+call_defer (CellCall *call)
+{
+  Deferred *deferred;
+
+  if (call->deferred != NULL)
+    return call->deferred->id;
+  deferred = calloc (1, sizeof *deferred);
+  if (deferred == NULL)
+    return 0;
+  arena_init (&deferred->memory.arena, DEFERRED_ARENA);
+  deferred->call = *call;
+  deferred->call.id = call->request->id;
+  deferred->call.in = NULL;
+  deferred->call.thread = &deferred->memory;
+  deferred->call.build_in_place = false;
+  deferred->call.reply = NULL;
+  deferred->call.deferred = deferred;
+  deferred->call.n_blobs = 0;
+  deferred->call.blobs = NULL;
+  if (!copy_request (deferred, call))
+    {
+      arena_clear (&deferred->memory.arena);
+      free (deferred);
+      return 0;
+    }
+  /* The copy's blobs are borrowed from the call: keep them as long as the copy. */
+  deferred->call.n_blobs = call->n_blobs;
+  deferred->call.blobs = call->blobs;
+  call->n_blobs = 0;
+  call->blobs = NULL;
+  deferred->call.request = NULL;
+  deferred->id = new_id ();
+  deferred->next = call->service->deferred;
+  call->service->deferred = deferred;
+  call->service->n_deferred++;
+  if (!(call->flags & RECORD_ONEWAY))
+    call->channel->reserved += record_size (call->method->max_reply);
+  channel_ref (call->channel);
+  call->deferred = deferred;
+  return deferred->id;
+}
+
+CellCall *
+call_resume (Service *service, uint64_t id)
+{
+  for (Deferred *deferred = service->deferred; deferred != NULL; deferred = deferred->next)
+    if (deferred->id == id)
+      return &deferred->call;
+  return NULL;
+}
+
+const void *
+call_request (CellCall *call)
+{
+  return call->in;
+}
+
+static void
+unlink_deferred (Deferred *deferred)
+{
+  Service *service = deferred->call.service;
+
+  for (Deferred **link = &service->deferred; *link != NULL; link = &(*link)->next)
+    if (*link == deferred)
+      {
+        *link = deferred->next;
+        service->n_deferred--;
+        break;
+      }
+  call_release_blobs (&deferred->call);
+  arena_clear (&deferred->memory.arena);
+  channel_unref (deferred->call.channel);
+  free (deferred);
+}
+
+void
+call_answer (CellCall *call, CellStatus status, const void *out)
+{
+  Channel *channel = call->channel;
+  const CodecPlan *plan = call->method->out;
+  uint32_t capacity = call->method->max_reply, used = plan != NULL ? plan->size : 0, root = used;
+  Record *room;
+  CodecFault fault;
+
+  if (call->deferred == NULL)
+    return;
+  if (call->flags & RECORD_ONEWAY || channel->broken != CELL_OK)
+    {
+      unlink_deferred (call->deferred);
+      return;
+    }
+  room = aligned_alloc (RECORD_ALIGN, record_size (capacity));
+  channel->reserved -= record_size (capacity);
+  if (room == NULL)
+    status = CELL_ERROR_NO_RESOURCES;
+  else if (status == CELL_OK && plan != NULL && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs) { call_export_blob, NULL, channel->blobs }, &fault))
+    {
+      status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
+      call->error = NULL;
+      call->message = NULL;
+    }
+  if (status == CELL_OK)
+    channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, CELL_OK, room != NULL ? room->payload : (const void *) "", used, root);
+  else
+    {
+      uint8_t small[512];
+
+      call->status = status;
+      used = error_payload (small, sizeof small, call->error != NULL ? call->error : status_name (status),
+                            call->message != NULL ? call->message : status_text (status));
+      channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, status, small, used, 0);
+    }
+  free (room);
+  unlink_deferred (call->deferred);
+}
+
+unsigned
+deferred_count (Service *service)
+{
+  return service->n_deferred;
+}
+
+void
+deferred_end_all (Service *service, CellStatus status, const char *message)
+{
+  while (service->deferred != NULL)
+    {
+      service->deferred->call.error = NULL;
+      service->deferred->call.message = message;
+      call_answer (&service->deferred->call, status, NULL);
+    }
+}
+
+void *
+call_alloc (CellCall *call, size_t size)
+{
+  uint8_t *p;
+
+  size = (size + 7) & ~(size_t) 7;
+  if (call->build_in_place && size <= call->capacity - call->used)
+    {
+      p = call->reply->payload + call->used;
+      call->used += (uint32_t) size;
+    }
+  else
+    p = arena_get (&call->thread->arena, size);
+  if (p != NULL)
+    memset (p, 0, size);
+  return p;
+}
+
+void
+call_keep_blob (CellCall *call, CellBlob *blob)
+{
+  CellBlob **blobs = realloc (call->blobs, (call->n_blobs + 1) * sizeof *blobs);
+
+  if (blobs == NULL)
+    abort ();
+  call->blobs = blobs;
+  call->blobs[call->n_blobs++] = blob;
+}
+
+CellBlob *
+call_import_blob (void *data, uint64_t id)
+{
+  CellCall *call = data;
+  BlobPort *port = call->channel->blobs;
+  CellBlob *blob = port != NULL ? port->import_blob (port, id) : NULL;
+
+  if (blob != NULL)
+    call_keep_blob (call, blob);
+  return blob;
+}
+
+uint64_t
+call_export_blob (void *data, CellBlob *blob)
+{
+  BlobPort *port = data;
+
+  return port != NULL ? port->export_blob (port, blob) : 0;
+}
+
+void
+call_release_blobs (CellCall *call)
+{
+  for (uint32_t i = 0; i < call->n_blobs; i++)
+    blob_unref (call->blobs[i]);
+  free (call->blobs);
+  call->blobs = NULL;
+  call->n_blobs = 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Calls that are answered after their handler has returned.  The request is copied out of the ring; room for the reply stays
+ * promised; the id is unique for the life of the host.
+ */
+#pragma once
+#include "channel.h"
+
+typedef struct Deferred Deferred;
+
+/* Every function: in the cell's own context. */
+uint64_t call_defer (CellCall *call);
+CellCall *call_resume (Service *service, uint64_t id);
+const void *call_request (CellCall *call);
+void call_answer (CellCall *call, CellStatus status, const void *out);
+/* How many calls of this service are kept. */
+unsigned deferred_count (Service *service);
+/* Ends all of them with an error: the cell stops. */
+void deferred_end_all (Service *service, CellStatus status, const char *message);
+
+/* Memory that lasts until the call is answered; zeroed. */
+void *call_alloc (CellCall *call, size_t size);
+void call_keep_blob (CellCall *call, CellBlob *blob);
+/* CodecBlobs hooks: data is the call, whose channel has the port; or the port itself for what a caller sends. */
+CellBlob *call_import_blob (void *data, uint64_t id);
+uint64_t call_export_blob (void *data, CellBlob *blob);
+void call_release_blobs (CellCall *call);

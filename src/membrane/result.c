@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Results: what a caller gets to see of a reply or of an error.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "result.h"
+
+const char *
+status_name (CellStatus status)
+{
+  switch (status)
+    {
+#define NAME(NAME_, code, Name, exit, text) case code: return "org.cellhost.Error." #Name;
+      CELL_ERROR_TABLE (NAME)
+#undef NAME
+    default:
+      return "org.cellhost.Error.Failed";
+    }
+}
+
+const char *
+status_text (CellStatus status)
+{
+  switch (status)
+    {
+#define TEXT(NAME_, code, Name, exit, text) case code: return text;
+      CELL_ERROR_TABLE (TEXT)
+#undef TEXT
+    default:
+      return "unknown error";
+    }
+}
+
+void
+result_set_error (CellResult *result, CellStatus status, const char *format, ...)
+{
+  char *message = NULL;
+  va_list args;
+
+  if (result == NULL)
+    return;
+  va_start (args, format);
+  if (vasprintf (&message, format, args) < 0)
+    message = NULL;
+  va_end (args);
+  *result = (CellResult) {
+    .status = status, .error = status_name (status), .message = message != NULL ? message : status_text (status),
+    .memory = message, .release = free,
+  };
+}
+
+bool
+status_is_known (int32_t status)
+{
+  switch (status)
+    {
+#define KNOWN(NAME_, code, Name, exit, text) case code:
+      CELL_ERROR_TABLE (KNOWN)
+#undef KNOWN
+      return true;
+    default:
+      return false;
+    }
+}
+
+/* An error's payload is two strings, one after the other, each with its NUL: name and message. */
+void
+result_from_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length)
+{
+  const uint8_t *name_end = memchr (payload, 0, length), *message, *message_end;
+  char *copy;
+
+  if (!status_is_known (status))
+    status = CELL_ERROR_CORRUPT;
+  message = name_end != NULL ? name_end + 1 : NULL;
+  message_end = message != NULL ? memchr (message, 0, (size_t) (payload + length - message)) : NULL;
+  if (message_end == NULL || !codec_is_utf8 (payload, (uint32_t) (name_end - payload))
+      || !codec_is_utf8 (message, (uint32_t) (message_end - message)))
+    {
+      result_set_error (result, CELL_ERROR_CORRUPT, "the reply is an error that makes no sense");
+      return;
+    }
+  copy = malloc ((size_t) (message_end + 1 - payload));
+  if (copy == NULL)
+    {
+      *result = (CellResult) { .status = status, .error = status_name (status), .message = status_text (status) };
+      return;
+    }
+  memcpy (copy, payload, (size_t) (message_end + 1 - payload));
+  *result = (CellResult) {
+    .status = status, .error = copy[0] != 0 ? copy : status_name (status), .message = copy + (message - payload),
+    .memory = copy, .release = free,
+  };
+}
+
+uint32_t
+error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char *message)
+{
+  uint32_t n = (uint32_t) strnlen (name, 255), m;
+
+  if (capacity < n + 2)
+    n = 0;
+  memcpy (payload, name, n);
+  payload[n++] = 0;
+  m = (uint32_t) strnlen (message, capacity - n - 1);
+  memcpy (payload + n, message, m);
+  /* A message that had to be cut may have lost the end of a character. */
+  while (m > 0 && !(payload[n + m] = 0, codec_is_utf8 (payload + n, m)))
+    m--;
+  payload[n + m] = 0;
+  return n + m + 1;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Results: what a caller gets to see of a reply or of an error.
+ */
+#pragma once
+#include "channel.h"
+
+/* Outputs begin behind the CellResult. */
+static inline void *
+result_outputs (CellResult *result)
+{
+  return result + 1;
+}
+
+bool status_is_known (int32_t status);
+/* From an error reply's payload, which is private memory. */
+void result_from_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length);
+/* Writes an error's payload; capacity at least 2. */
+uint32_t error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char *message);

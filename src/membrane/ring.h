@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Records in shared memory, one writer and one reader.
+ *
+ * A channel has two halves, one written by the caller's side and one by the callee's.  A half is a memfd: a page of words, then a
+ * data area that is mapped twice in a row, so that a record is always contiguous.  The page holds the cursors of the side that
+ * writes the half: where it is in its own data, and how far it has read the other half's.
+ *
+ * The reader polls the sequence word in the header of the next record; it never needs the writer's cursor.  The word that makes
+ * the record at position p valid is salt + p, where the salt is a random number of that half: what lies there from an earlier
+ * lap, be it a header or payload, is that number with a probability of 2^-64.
+ *
+ * Positions are 64 bits, only grow, and are masked on use.  A reader's private copy of its position is the one that counts.  The
+ * peer may be hostile: each of its words is loaded once and checked.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "atomic.h"
+#include "fault.h"
+
+#define RECORD_ALIGN 64u
+#define RECORD_MAX_PAYLOAD (1u << 20)           /* larger data travels as a blob */
+#define HALF_PAGE 4096u
+
+enum /* Record.kind */
+{
+  RECORD_REQUEST = 1, RECORD_REPLY, RECORD_SIGNAL
+};
+enum /* Record.flags */
+{
+  RECORD_CANCELLED = 1 << 0,    /* the caller gave up; not to be executed if it has not been yet */
+  RECORD_ONEWAY = 1 << 1        /* no reply */
+};
+
+typedef struct
+{
+  _Atomic uint64_t sequence;    /* salt + position */
+  uint64_t id;                  /* of the call, per channel; of a signal: its number */
+  uint32_t length;              /* bytes of payload */
+  uint32_t root;                /* bytes of the root struct, as the sender knows it */
+  uint16_t kind, method;
+  _Atomic uint32_t flags;
+  uint32_t timeout;             /* milliseconds that the caller will wait from when it sent this */
+  int32_t status;               /* of a reply */
+  uint64_t trace;
+  uint8_t payload[];
+} Record;
+
+_Static_assert (sizeof (Record) == 48 && offsetof (Record, payload) == 48, "the record's header is part of the protocol");
+
+enum /* HalfControl.waiting: how the side that writes this half wants to be told of news in the other */
+{
+  WAITING_NOT,                  /* it looks by itself */
+  WAITING_FUTEX,                /* it sleeps on the sequence word of the next record */
+  WAITING_DOORBELL              /* it sleeps in a main loop: its connection's eventfd */
+};
+
+/* The page of words.  Each line has one subject, so that no line is written by one side while the other polls it for
+ * something else. */
+typedef struct
+{
+  _Alignas (64) _Atomic uint64_t head;          /* callee: position behind its last reply, for the hand-over */
+  _Alignas (64) _Atomic uint64_t taken;         /* of the other half: records that were begun; published before a handler runs */
+  _Atomic uint64_t released;                    /* of the other half: space that may be written again */
+  _Alignas (64) _Atomic uint32_t waiting;
+  _Atomic uint32_t cpu;                         /* 1 + the processor it last waited on, a hint; 0: not known */
+  _Atomic uint32_t blocked;                     /* it cannot go on until the other side releases space */
+} HalfControl;
+
+typedef struct
+{
+  _Atomic uint32_t refs;
+  int fd;                       /* -1: not kept */
+  HalfControl *control;
+  uint8_t *data;
+  uint32_t capacity;            /* bytes of data: a power of two, at least a page */
+  uint64_t salt;
+} Half;
+
+/* Makes, sizes and reserves the memory of a half and maps it writable.  Nobody can shrink or grow it. */
+Half *half_new (const char *name, uint32_t capacity, Fault *fault);
+/* From here on nobody can map it writable or write to it except through mappings that exist. */
+bool half_seal (Half *half, Fault *fault);
+/* Maps a half that a peer or the host made, having checked its seals and size.  Takes the descriptor, also on failure. */
+Half *half_map (int fd, uint32_t capacity, uint64_t salt, bool writable, Fault *fault);
+Half *half_ref (Half *half);
+void half_unref (Half *half);
+/* The smallest capacity that holds `bytes` of records. */
+uint32_t half_capacity_for (uint64_t bytes);
+
+static inline uint32_t
+record_size (uint32_t length)
+{
+  return (uint32_t) ((sizeof (Record) + (uint64_t) length + RECORD_ALIGN - 1) & ~(uint64_t) (RECORD_ALIGN - 1));
+}
+
+typedef struct
+{
+  uint8_t *data;
+  uint64_t mask, head, limit;   /* limit: the position up to which space is known to be free */
+  uint64_t salt;
+  HalfControl *own;
+  const HalfControl *peer;
+} RingWriter;
+
+typedef struct
+{
+  uint8_t *data;                /* read-only memory when the writer is in another process */
+  uint64_t mask, at, salt;
+  HalfControl *own;
+} RingReader;
+
+void ring_writer_init (RingWriter *writer, Half *own, const HalfControl *peer, uint64_t head);
+void ring_reader_init (RingReader *reader, const Half *from, HalfControl *own, uint64_t at);
+
+/* Loads the peer's cursor once, checks it, and says whether `size` bytes are free.  A cursor that went back, or beyond what was
+ * written, is a lie: fault. */
+bool ring_writer_refresh (RingWriter *writer, uint32_t size, Fault *fault);
+
+/* Room for a record of that many bytes of payload, or NULL when there is none now.  Nothing is published. */
+static inline Record *
+ring_reserve (RingWriter *writer, uint32_t length, Fault *fault)
+{
+  uint32_t size = record_size (length);
+
+  if (unlikely (writer->head + size > writer->limit) && !ring_writer_refresh (writer, size, fault))
+    return NULL;
+  return (Record *) (writer->data + (writer->head & writer->mask));
+}
+
+/* A header without the sequence and the id, ready to be copied: two stores instead of eight. */
+typedef struct
+{
+  _Alignas (16) uint32_t length;
+  uint32_t root;
+  uint16_t kind, method;
+  uint32_t flags, timeout;
+  int32_t status;
+  uint64_t trace;
+} RecordHead;
+
+_Static_assert (sizeof (RecordHead) == 32 && offsetof (Record, length) == 16 && offsetof (Record, trace) == 40,
+                "the head of a record is its tail but for sequence and id");
+
+static inline void
+record_set_head (Record *record, const RecordHead *head, uint64_t id)
+{
+  __builtin_memcpy ((uint8_t *) record + offsetof (Record, length), head, sizeof *head);
+  record->id = id;
+}
+
+/* Makes the reserved record visible; its header is complete.  The length may be less than what was reserved.  The line of the next
+ * record is fetched for writing while nobody waits for it. */
+static inline void
+ring_commit (RingWriter *writer, Record *record, uint32_t length)
+{
+  store_release (&record->sequence, writer->salt + writer->head);
+  writer->head += record_size (length);
+}
+
+/* The same for a reader that is another processor. */
+static inline void
+ring_commit_far (RingWriter *writer, Record *record, uint32_t length)
+{
+  uint8_t *next;
+
+  ring_commit (writer, record, length);
+  next = writer->data + (writer->head & writer->mask);
+  __builtin_prefetch (next, 1);
+  __builtin_prefetch (next + 64, 1);
+}
+
+/* For whoever takes over when this side is gone: where its records end. */
+static inline void
+ring_publish_head (RingWriter *writer)
+{
+  store_release (&writer->own->head, writer->head);
+}
+
+/* The next record, or NULL.  Every word of it is the peer's to change, if the peer is another process. */
+static inline Record *
+ring_peek (const RingReader *reader)
+{
+  Record *record = (Record *) (reader->data + (reader->at & reader->mask));
+
+  return load_acquire (&record->sequence) == reader->salt + reader->at ? record : NULL;
+}
+
+/* The futex word of the next record, which changes when it arrives. */
+static inline const _Atomic uint32_t *
+ring_next_word (const RingReader *reader)
+{
+  return (const _Atomic uint32_t *) (reader->data + (reader->at & reader->mask));
+}
+
+static inline void
+ring_take (RingReader *reader, uint32_t length)
+{
+  reader->at += record_size (length);
+  store_release (&reader->own->taken, reader->at);
+}
+
+static inline void
+ring_release (RingReader *reader)
+{
+  store_release (&reader->own->released, reader->at);
+}
+
+/* Copies a few bytes: sizes are small, mostly multiples of eight, and not known to the compiler.  In words of eight, since that is how
+ * the members were written a moment ago: wider loads would wait until those stores have reached the cache. */
+static inline void
+copy_words (void *to, const void *from, size_t n)
+{
+  uint8_t *d = to;
+  const uint8_t *s = from;
+
+  if (unlikely (n > 256))
+    {
+      __builtin_memcpy (d, s, n);
+      return;
+    }
+  for (; n >= 32; n -= 32, d += 32, s += 32)
+    {
+      uint64_t w0, w1, w2, w3;
+
+      __builtin_memcpy (&w0, s, 8);
+      __builtin_memcpy (&w1, s + 8, 8);
+      __builtin_memcpy (&w2, s + 16, 8);
+      __builtin_memcpy (&w3, s + 24, 8);
+      __builtin_memcpy (d, &w0, 8);
+      __builtin_memcpy (d + 8, &w1, 8);
+      __builtin_memcpy (d + 16, &w2, 8);
+      __builtin_memcpy (d + 24, &w3, 8);
+    }
+  for (; n >= 8; n -= 8, d += 8, s += 8)
+    __builtin_memcpy (d, s, 8);
+  for (; n > 0; n--)
+    *d++ = *s++;
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "serve.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "defer.h"
+#include "result.h"
+
+#define SERVE_RECORDS 256               /* of one channel in a row, so that one flood cannot starve the others */
+#define SERVE_BYTES (1u << 20)
+
+/* What is read of a record's header, once. */
+typedef struct
+{
+  uint64_t id, trace;
+  uint32_t length, root, timeout;
+  uint16_t kind, method;
+} Header;
+
+static ServeResult
+broken (Channel *channel, const char *rule)
+{
+  channel->broken = CELL_ERROR_CORRUPT;
+  channel->broken_rule = rule;
+  return SERVE_BROKEN;
+}
+
+static const char *
+header_read (Channel *channel, const Record *record, Header *ret)
+{
+  const volatile Record *r = record;
+
+  *ret = (Header) {
+    .id = r->id, .trace = r->trace, .length = r->length, .root = r->root, .timeout = r->timeout, .kind = r->kind, .method = r->method,
+  };
+  if (ret->kind != RECORD_REQUEST)
+    return "record-kind";
+  if (ret->length > channel->requests.mask + 1 - sizeof (Record) || ret->length > RECORD_MAX_PAYLOAD)
+    return "record-length";
+  if (ret->root > ret->length)
+    return "record-root";
+  return NULL;
+}
+
+void
+stats_sample (Method *method, uint64_t started)
+{
+  uint64_t ns = monotonic_ns () - started;
+  unsigned bucket = 0;
+
+  if (ns >= 16)
+    {
+      unsigned octave = 63u - (unsigned) __builtin_clzll (ns);
+
+      bucket = (octave - 4) * 4 + (unsigned) (ns >> (octave - 2) & 3);
+    }
+  if (bucket >= LATENCY_BUCKETS)
+    bucket = LATENCY_BUCKETS - 1;
+  atomic_fetch_add_explicit (&method->stats->latency[bucket], 1, memory_order_relaxed);
+}
+
+void
+serve_wake_slow (Channel *channel, Record *record, uint32_t waiting)
+{
+  uint64_t one = 1;
+
+  if (waiting == WAITING_FUTEX)
+    futex_wake ((const _Atomic uint32_t *) &record->sequence, 1);
+  else if (waiting == WAITING_DOORBELL && channel->caller_bell >= 0)
+    {
+      if (write (channel->caller_bell, &one, sizeof one) < 0)
+        return;                         /* full: it has been rung */
+    }
+  else if (waiting == WAITING_DOORBELL && channel->notify != NULL)
+    channel->notify (channel);
+}
+
+/* ---- replies ---------------------------------------------------------------------------------- */
+
+static void
+reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
+              uint64_t trace)
+{
+  record_set_head (reply, &(RecordHead) { .length = length, .root = root, .kind = kind, .method = method, .status = status, .trace = trace }, id);
+  ring_commit_far (&channel->answers, reply, length);
+  ring_publish_head (&channel->answers);
+  serve_wake (channel, reply);
+}
+
+static void
+serve_error (CellCall *call)
+{
+  const char *name = call->error, *message = call->message;
+
+  if (!status_is_known (call->status))
+    {
+      call->status = CELL_ERROR_INTERNAL;
+      message = "the handler returned a status that there is none of";
+      name = NULL;
+    }
+  if (name == NULL)
+    name = call->status == CELL_ERROR_FAILED ? "" : status_name (call->status);
+  if (message == NULL)
+    message = status_text (call->status);
+  call->used = error_payload (call->reply->payload, call->capacity, name, message);
+  call->root_out = 0;
+}
+
+void
+serve_failed (CellCall *call, CellStatus status)
+{
+  Channel *channel = call->channel;
+
+  if (status != CELL_DEFERRED || call->deferred == NULL)
+    {
+      call->status = status;
+      serve_error (call);
+      reply_commit (channel, call->reply, RECORD_REPLY, call->request->id, (uint16_t) call->number, call->status, call->used, 0, call->request->trace);
+    }
+  call_release_blobs (call);
+  *call = (CellCall) { .channel = channel, .build_in_place = true };
+}
+
+bool
+channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
+              uint32_t root)
+{
+  Record *reply;
+
+  if (channel->building)
+    {
+      Kept *kept = malloc (sizeof *kept + length);
+
+      if (kept == NULL)
+        return false;
+      *kept = (Kept) { .id = id, .length = length, .root = root, .status = status, .kind = kind, .method = method };
+      memcpy (kept->payload, payload, length);
+      if (channel->stash == NULL)
+        channel->stash_end = &channel->stash;
+      *channel->stash_end = kept;
+      channel->stash_end = &kept->next;
+      return true;
+    }
+  /* A signal may not use what was promised to calls. */
+  reply = ring_reserve (&channel->answers, length + (kind == RECORD_SIGNAL ? channel->reserved : 0), NULL);
+  if (reply == NULL)
+    return false;
+  memcpy (reply->payload, payload, length);
+  reply_commit (channel, reply, kind, id, method, status, length, root, 0);
+  return true;
+}
+
+void
+serve_flush_stash (Channel *channel)
+{
+  Kept *kept, *next;
+
+  kept = channel->stash;
+  channel->stash = NULL;
+  for (; kept != NULL; kept = next)
+    {
+      next = kept->next;
+      if (!channel_send (channel, kept->kind, kept->id, kept->method, kept->status, kept->payload, kept->length, kept->root)
+          && kept->kind == RECORD_SIGNAL)
+        channel->missed++;
+      free (kept);
+    }
+}
+
+/* ---- one request, whatever it is --------------------------------------------------------------- */
+
+/* The request's struct, checked, in private memory or where nobody else can change it. */
+static const void *
+request_decode (CellCall *call, Record *record, const Header *header, CodecFault *fault)
+{
+  Channel *channel = call->channel;
+  const CodecPlan *plan = call->method->in;
+  Arena *arena = &call->thread->arena;
+  uint8_t *payload = record->payload, *local;
+  unsigned flags = channel->untrusted ? CODEC_PRIVATE : CODEC_TRUSTED;
+
+  if (plan == NULL)
+    return payload;
+  if (channel->untrusted)
+    {
+      payload = arena_get (arena, header->length);
+      if (payload == NULL)
+        {
+          *fault = (CodecFault) { CELL_ERROR_NO_RESOURCES, "arena", "", 0 };
+          return NULL;
+        }
+      copy_words (payload, record->payload, header->length);
+      atomic_signal_fence (memory_order_seq_cst);       /* from here on only the copy is looked at */
+    }
+  if (plan->trivial && header->root >= plan->size)
+    return payload;
+  local = arena_get (arena, plan->size);
+  if (local == NULL)
+    {
+      *fault = (CodecFault) { CELL_ERROR_NO_RESOURCES, "arena", "", 0 };
+      return NULL;
+    }
+  return codec_decode (plan, payload, header->length, header->root, flags, arena, &(CodecBlobs) { NULL, call_import_blob, call }, local, fault) ? local : NULL;
+}
+
+static void
+run_handler (CellCall *call, Method *method)
+{
+  Service *service = call->service;
+  const CodecPlan *plan = method->out;
+  uint32_t size = plan != NULL ? plan->size : 0;
+  void *out = call->reply->payload;
+  uint64_t started = 0;
+  CodecFault fault;
+
+  if (!method->fast || call->channel->untrusted)
+    {
+      out = arena_get (&call->thread->arena, size);
+      if (out == NULL)
+        {
+          call->status = CELL_ERROR_NO_RESOURCES;
+          return;
+        }
+    }
+  zero_words (out, size);
+  if ((load_relaxed (&method->stats->calls) & 63) == 0)
+    started = monotonic_ns ();
+  call->status = method->invoke (service->self, call, call->in, out);
+  if (started != 0)
+    stats_sample (method, started);
+  if (call->status != CELL_OK || plan == NULL)
+    {
+      call->used = 0;
+      return;
+    }
+  if (plan->trivial)
+    {
+      if (out != call->reply->payload)
+        copy_words (call->reply->payload, out, size);
+      call->used = size;
+    }
+  else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used, &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
+    {
+      call->status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
+      call->message = NULL;
+      if (fault.status != CELL_ERROR_TOO_LARGE)
+        call->message = fault.rule;
+    }
+  call->root_out = size;
+}
+
+static void
+answer (CellCall *call, Method *method, uint16_t number)
+{
+  Channel *channel = call->channel;
+
+  stats_count (call->service->endpoint, method, call->status < 0);
+  channel->building = NULL;
+  if (call->flags & RECORD_ONEWAY)
+    return;
+  if (call->status == CELL_DEFERRED && call->deferred != NULL)
+    return;
+  if (call->status != CELL_OK)
+    serve_error (call);
+  reply_commit (channel, call->reply, RECORD_REPLY, call->id, number, call->status, call->used, call->root_out, call->trace);
+}
+
+static MethodStats no_method_stats;
+
+static CellStatus
+no_method (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) self;
+  (void) in;
+  (void) out;
+  call->message = "the cell that serves now does not have this method";
+  return CELL_ERROR_NO_METHOD;
+}
+
+ServeResult
+serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *record, bool own)
+{
+  ArenaMark mark = arena_mark (&thread->arena);
+  Header header;
+  const char *rule = header_read (channel, record, &header);
+  Method *method, none;
+  CellCall call;
+  CodecFault fault = { 0 };
+  Record *reply;
+  Fault ring_fault = { 0 };
+
+  if (rule != NULL)
+    return broken (channel, rule);
+  if (header.method < service->n_methods && service->methods[header.method].invoke != NULL)
+    method = &service->methods[header.method];
+  else
+    {
+      none = (Method) { .invoke = no_method, .max_reply = 512, .name = "", .stats = &no_method_stats };
+      method = &none;
+    }
+  reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
+  if (reply == NULL && ring_fault.status == CELL_OK)
+    {
+      store_relaxed (&channel->answers.own->blocked, 1);
+      full_fence ();
+      reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
+      if (reply == NULL && ring_fault.status == CELL_OK)
+        return SERVE_BLOCKED;
+      store_relaxed (&channel->answers.own->blocked, 0);
+    }
+  if (reply == NULL)
+    return broken (channel, "released-cursor");
+
+  call = (CellCall) {
+    .channel = channel, .service = service, .method = method, .thread = thread, .id = header.id, .number = header.method, .trace = header.trace,
+    .reply = reply, .capacity = method->max_reply, .build_in_place = !channel->untrusted,
+    .used = method->out != NULL ? method->out->size : 0, .request = record, .length = header.length, .root = header.root,
+  };
+  call.used = (call.used + 15) & ~15u;
+  ring_take (&channel->requests, header.length);
+  /* Who gives a call up marks it and then looks at `taken`: one of us sees the other. */
+  if (!own)
+    full_fence ();
+  call.flags = load_relaxed (&record->flags);
+  if (!(call.flags & RECORD_CANCELLED))
+    {
+      channel->building = &call;
+      call.in = request_decode (&call, record, &header, &fault);
+      if (call.in == NULL && fault.status == CELL_ERROR_CORRUPT)
+        {
+          channel->building = NULL;
+          arena_release (&thread->arena, mark);
+          return broken (channel, fault.rule);
+        }
+      if (call.in != NULL)
+        run_handler (&call, method);
+      else
+        call.status = fault.status;
+      answer (&call, method, header.method);
+    }
+  call_release_blobs (&call);
+  arena_release (&thread->arena, mark);
+  ring_release (&channel->requests);
+  if (channel->stash != NULL)
+    serve_flush_stash (channel);
+  return SERVE_DONE;
+}
+
+NodeResult
+channel_serve (Channel *channel, ThreadContext *thread)
+{
+  Endpoint *endpoint = channel->endpoint;
+  uint64_t start = channel->requests.at;
+
+  for (unsigned n = 0; n < SERVE_RECORDS && channel->requests.at - start < SERVE_BYTES; n++)
+    {
+      if (channel->broken != CELL_OK)
+        return NODE_DONE;
+      switch (serve_one (channel, thread, endpoint->service, false))
+        {
+        case SERVE_DONE:
+          continue;
+        case SERVE_BROKEN:
+          if (channel->on_broken != NULL)
+            channel->on_broken (channel);
+          return NODE_DONE;
+        case SERVE_EMPTY:
+        case SERVE_BLOCKED:
+          return NODE_DONE;
+        }
+    }
+  return NODE_MORE;
+}
+
+void
+channel_serve_ready (Channel *channel, ThreadContext *thread)
+{
+  Endpoint *endpoint = channel->endpoint;
+
+  if (endpoint->threading == CELL_CONCURRENT)
+    {
+      while (concurrent_enter (channel))
+        {
+          NodeResult result = channel_serve (channel, thread);
+
+          concurrent_leave (channel);
+          if (result == NODE_DONE && (ring_peek (&channel->requests) == NULL || load_relaxed (&channel->answers.own->blocked)))
+            break;
+        }
+      return;
+    }
+  if (gate_push (&endpoint->gate, &channel->node, thread) == PUSH_HOLDING)
+    gate_leave (&endpoint->gate, thread);
+}
