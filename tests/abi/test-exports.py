@@ -11,7 +11,8 @@ def exported(path):
     rows = [line.split() for line in table.splitlines() if line.lstrip()[:1].isdigit()]
     # number: value size type bind visibility section name
     return {row[7].split('@')[0] for row in rows
-            if len(row) >= 8 and row[6] != 'UND' and row[4] != 'LOCAL' and row[5] in ('DEFAULT', 'PROTECTED')}
+            if len(row) >= 8 and row[6] != 'UND' and row[4] != 'LOCAL' and row[5] in ('DEFAULT', 'PROTECTED')
+            and not row[7].startswith('__odr_asan')}    # a sanitizer's own
 
 
 print(f'1..{len(sys.argv) - 1}')
