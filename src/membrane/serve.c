@@ -308,10 +308,11 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
       reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
       if (reply == NULL && ring_fault.status == CELL_OK)
         return SERVE_BLOCKED;
-      store_relaxed (&channel->answers.own->blocked, 0);
     }
   if (reply == NULL)
     return broken (channel, "released-cursor");
+  if (load_relaxed (&channel->answers.own->blocked) != 0)
+    store_relaxed (&channel->answers.own->blocked, 0);
 
   call = (CellCall) {
     .channel = channel, .service = service, .method = method, .thread = thread, .id = header.id, .number = header.method, .trace = header.trace,

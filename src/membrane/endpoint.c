@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "endpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef F_SEAL_FUTURE_WRITE
+# define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+#define EPOCH_SIZE 4096
+
+bool
+epoch_page_new (EpochPage *page, Fault *fault)
+{
+  void *at = MAP_FAILED;
+
+  page->fd = memfd_create ("cell-epoch", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (page->fd >= 0 && fallocate (page->fd, 0, 0, EPOCH_SIZE) == 0)
+    at = mmap (NULL, EPOCH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page->fd, 0);
+  if (at == MAP_FAILED
+      || fcntl (page->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+    {
+      fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for an epoch page: %s", strerror (errno));
+      if (page->fd >= 0)
+        close (page->fd);
+      page->fd = -1;
+      return false;
+    }
+  page->page = at;
+  return true;
+}
+
+const Epoch *
+epoch_map (int fd, Fault *fault)
+{
+  const int wanted = F_SEAL_GROW | F_SEAL_SHRINK;
+  struct stat st;
+  void *at = MAP_FAILED;
+  int seals = fcntl (fd, F_GET_SEALS);
+
+  if (seals >= 0 && (seals & wanted) == wanted && fstat (fd, &st) == 0 && st.st_size == EPOCH_SIZE)
+    at = mmap (NULL, EPOCH_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+  close (fd);
+  if (at != MAP_FAILED)
+    return at;
+  fault_set (fault, CELL_ERROR_CORRUPT, "an epoch page is not what it should be");
+  return NULL;
+}
+
+void
+epoch_unmap (const Epoch *epoch)
+{
+  if (epoch != NULL)
+    munmap ((void *) epoch, EPOCH_SIZE);
+}
+
+void
+epoch_page_clear (EpochPage *page)
+{
+  if (page->page != NULL)
+    munmap (page->page, EPOCH_SIZE);
+  if (page->fd >= 0)
+    close (page->fd);
+  *page = (EpochPage) { .fd = -1 };
+}
+
+void
+epoch_page_set (EpochPage *page, uint64_t generation, uint32_t state)
+{
+  atomic_store (&page->page->generation, generation);
+  atomic_store (&page->page->word, (uint32_t) (generation << 2) | state);
+  futex_wake (&page->page->word, INT_MAX);
+}
+
+static void
+kick_nobody (Gate *gate)
+{
+  (void) gate;
+}
+
+Endpoint *
+endpoint_new (const Epoch *epoch, uint32_t threading, void (*kick) (Gate *gate))
+{
+  Endpoint *endpoint = aligned_alloc (_Alignof (Endpoint), sizeof *endpoint);
+
+  if (endpoint == NULL)
+    return NULL;
+  *endpoint = (Endpoint) { .epoch = epoch, .threading = threading };
+  gate_init (&endpoint->gate, kick != NULL ? kick : kick_nobody);
+  atomic_store (&endpoint->gate.word, GATE_CLOSED);
+  pthread_mutex_init (&endpoint->lock, NULL);
+  return endpoint;
+}
+
+void
+endpoint_free (Endpoint *endpoint)
+{
+  if (endpoint == NULL)
+    return;
+  pthread_mutex_destroy (&endpoint->lock);
+  free (endpoint);
+}
+
+void
+endpoint_add (Endpoint *endpoint, Channel *channel)
+{
+  pthread_mutex_lock (&endpoint->lock);
+  channel->next_in_endpoint = endpoint->channels;
+  endpoint->channels = channel_ref (channel);
+  pthread_mutex_unlock (&endpoint->lock);
+}
+
+void
+endpoint_remove (Endpoint *endpoint, Channel *channel)
+{
+  Channel *found = NULL;
+
+  pthread_mutex_lock (&endpoint->lock);
+  for (Channel **link = &endpoint->channels; *link != NULL; link = &(*link)->next_in_endpoint)
+    if (*link == channel)
+      {
+        found = channel;
+        *link = channel->next_in_endpoint;
+        break;
+      }
+  pthread_mutex_unlock (&endpoint->lock);
+  channel_unref (found);
+}
+
+/* Everybody who is in sees the gate closed when he comes again; who is in is seen here. */
+static bool
+concurrent_stop (Endpoint *endpoint, uint64_t deadline)
+{
+  bool busy;
+
+  atomic_exchange (&endpoint->gate.word, GATE_CLOSED);
+  do
+    {
+      busy = false;
+      pthread_mutex_lock (&endpoint->lock);
+      for (Channel *channel = endpoint->channels; channel != NULL && !busy; channel = channel->next_in_endpoint)
+        busy = atomic_load (&channel->busy) != 0;
+      pthread_mutex_unlock (&endpoint->lock);
+      if (!busy)
+        return true;
+      clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, 20000 }, NULL);
+    }
+  while (monotonic_ns () < deadline);
+  atomic_store (&endpoint->gate.word, 0);
+  return false;
+}
+
+bool
+endpoint_stop (Endpoint *endpoint, ThreadContext *thread, uint64_t deadline)
+{
+  if (endpoint->threading == CELL_CONCURRENT)
+    return concurrent_stop (endpoint, deadline);
+  return gate_stop (&endpoint->gate, thread, deadline);
+}
+
+void
+endpoint_resume (Endpoint *endpoint, ThreadContext *thread)
+{
+  if (endpoint->threading == CELL_CONCURRENT)
+    atomic_store (&endpoint->gate.word, 0);
+  else
+    {
+      if (gate_is_closed (&endpoint->gate))
+        gate_open (&endpoint->gate, thread);
+      gate_leave_slow (&endpoint->gate, thread);
+    }
+}
+
+void
+endpoint_close (Endpoint *endpoint)
+{
+  if (endpoint->threading != CELL_CONCURRENT)
+    gate_close (&endpoint->gate);
+}

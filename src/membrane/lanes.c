@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "lanes.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
+#define TICK_NS 1000000u        /* how long a handler may keep the poller before another thread takes over */
+#define HOT_MAX 64u
+#define SPIN_NS 100000u
+
+/* A channel on the lanes. */
+typedef struct Entry Entry;
+struct Entry
+{
+  Channel *channel;
+  Bell *bell;
+  bool hot;
+  Entry *next;                  /* of the bell */
+};
+
+struct Bell
+{
+  int fd;
+  Entry *entries;
+  bool removed;
+  Bell *next;
+};
+
+struct Lanes
+{
+  int epoll, kick;
+  pthread_mutex_t lock;         /* of bells, entries and threads; whoever polls holds it but in handlers and asleep */
+  Bell *bells;
+  Entry *hot[HOT_MAX];
+  unsigned n_hot;
+  unsigned hand;                /* where the next round begins, so that none is always first */
+  Channel *in_use[THREADS_MAX]; /* what each thread is serving */
+  _Atomic (LaneTask *) tasks;
+  _Atomic uint32_t poller;      /* number of the thread that polls; changes when another takes over */
+  _Atomic uint32_t progress;    /* counts what the poller does */
+  _Atomic uint32_t active;      /* the poller is awake: futex word of the spare threads */
+  _Atomic uint32_t stopping;
+  _Atomic uint32_t spares;
+  uint32_t n_threads;
+  pthread_t threads[THREADS_MAX];
+};
+
+typedef struct
+{
+  Lanes *lanes;
+  uint32_t number;
+} LaneThread;
+
+static Lanes *the_lanes;
+
+/* ---- what is there to do --------------------------------------------------------------------------- */
+
+/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread. */
+static bool
+entry_is_ready (const Entry *entry)
+{
+  const RingReader *requests = &entry->channel->requests;
+  uint64_t at = load_relaxed (&requests->own->taken);
+  const Record *record = (const Record *) (requests->data + (at & requests->mask));
+
+  return load_acquire (&record->sequence) == requests->salt + at && load_relaxed (&requests->own->blocked) == 0
+         && load_relaxed (&entry->channel->broken) == CELL_OK;
+}
+
+static HalfControl *
+entry_words (Entry *entry)
+{
+  return entry->channel->requests.own;
+}
+
+static void
+make_hot (Lanes *lanes, Entry *entry)
+{
+  if (entry->hot || lanes->n_hot == HOT_MAX)
+    return;
+  entry->hot = true;
+  lanes->hot[lanes->n_hot++] = entry;
+  store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
+}
+
+/* From now on its caller rings.  True: something came meanwhile. */
+static bool
+make_cold (Lanes *lanes, Entry *entry)
+{
+  for (unsigned i = 0; i < lanes->n_hot; i++)
+    if (lanes->hot[i] == entry)
+      lanes->hot[i] = lanes->hot[--lanes->n_hot];
+  entry->hot = false;
+  store_relaxed (&entry_words (entry)->cpu, 1 + current_cpu ());
+  atomic_exchange (&entry_words (entry)->waiting, WAITING_DOORBELL);
+  return entry_is_ready (entry);
+}
+
+/* Serves without the lock; meanwhile the channel cannot be removed. */
+static void
+serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread)
+{
+  Channel *channel = channel_ref (entry->channel);
+
+  lanes->in_use[number] = channel;
+  pthread_mutex_unlock (&lanes->lock);
+  channel_serve_ready (channel, thread);
+  pthread_mutex_lock (&lanes->lock);
+  lanes->in_use[number] = NULL;
+  channel_unref (channel);
+}
+
+static bool
+run_tasks (Lanes *lanes, ThreadContext *thread)
+{
+  LaneTask *task = atomic_exchange (&lanes->tasks, NULL), *reversed = NULL, *next;
+  bool any = task != NULL;
+
+  for (; task != NULL; task = next)
+    {
+      next = task->next;
+      task->next = reversed;
+      reversed = task;
+    }
+  if (any)
+    pthread_mutex_unlock (&lanes->lock);
+  for (task = reversed; task != NULL; task = next)
+    {
+      next = task->next;
+      task->run (task, thread);
+    }
+  if (any)
+    pthread_mutex_lock (&lanes->lock);
+  return any;
+}
+
+/* One round over the hot channels.  May have been overtaken when it returns. */
+static bool
+round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
+{
+  bool any = false;
+  uint32_t hand = lanes->hand++;
+
+  for (unsigned i = 0; i < lanes->n_hot && load_relaxed (&lanes->poller) == number; i++)
+    {
+      Entry *entry = lanes->hot[(hand + i) % lanes->n_hot];
+
+      if (entry_is_ready (entry))
+        {
+          any = true;
+          serve (lanes, number, entry, thread);
+          atomic_fetch_add_explicit (&lanes->progress, 1, memory_order_relaxed);
+        }
+    }
+  return any;
+}
+
+/* ---- sleeping ----------------------------------------------------------------------------------------- */
+
+static void
+bell_rang (Lanes *lanes, Bell *bell)
+{
+  uint64_t count;
+  Entry *entry;
+
+  for (Bell *b = lanes->bells; b != bell; b = b->next)
+    if (b == NULL)
+      return;                           /* removed meanwhile */
+  if (read (bell->fd, &count, sizeof count) < 0 && errno != EAGAIN)
+    return;
+  for (entry = bell->entries; entry != NULL; entry = entry->next)
+    {
+      store_relaxed (&entry_words (entry)->blocked, 0);
+      if (entry_is_ready (entry))
+        make_hot (lanes, entry);
+    }
+}
+
+static void
+sleep_until_rung (Lanes *lanes, uint32_t number)
+{
+  struct epoll_event events[16];
+  uint64_t count;
+  bool again = false;
+  int n;
+
+  while (lanes->n_hot > 0)
+    again |= make_cold (lanes, lanes->hot[0]);
+  if (again)
+    {
+      for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
+        for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
+          if (entry_is_ready (entry))
+            make_hot (lanes, entry);
+      if (lanes->n_hot > 0)
+        return;
+    }
+  store_relaxed (&lanes->active, 0);
+  pthread_mutex_unlock (&lanes->lock);
+  n = epoll_wait (lanes->epoll, events, 16, -1);
+  pthread_mutex_lock (&lanes->lock);
+  atomic_store (&lanes->active, 1);
+  if (atomic_load (&lanes->spares) > 0)
+    futex_wake (&lanes->active, 1);
+  if (load_relaxed (&lanes->poller) != number)
+    return;
+  for (int i = 0; i < n; i++)
+    if (events[i].data.ptr == NULL)
+      {
+        if (read (lanes->kick, &count, sizeof count) < 0)
+          continue;
+      }
+    else
+      bell_rang (lanes, events[i].data.ptr);
+}
+
+static uint32_t
+spin_for (Lanes *lanes)
+{
+  unsigned cpu = 1 + current_cpu ();
+
+  if (processors () < 2 && lanes->n_hot == 0)
+    return 0;
+  for (unsigned i = 0; i < lanes->n_hot; i++)
+    if (load_relaxed (&lanes->hot[i]->channel->answers.peer->cpu) == cpu)
+      return 0;                         /* its caller waits for our processor */
+  return lanes->n_hot > 0 ? SPIN_NS : 0;
+}
+
+/* Polls until another thread has taken over, or the end. */
+static void
+poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
+{
+  uint64_t idle_since = 0;
+  unsigned looks = 0;
+
+  while (load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping))
+    {
+      atomic_fetch_add_explicit (&lanes->progress, 1, memory_order_relaxed);
+      if (run_tasks (lanes, thread) | round_of_hot (lanes, number, thread))
+        {
+          idle_since = 0;
+          continue;
+        }
+      if (load_relaxed (&lanes->poller) != number)
+        break;
+      cpu_relax ();
+      if ((++looks & 63) != 0 && idle_since != 0)
+        continue;
+      if (idle_since == 0)
+        idle_since = monotonic_ns ();
+      if (monotonic_ns () - idle_since < spin_for (lanes))
+        {
+          /* Those who add and remove wait for the lock. */
+          pthread_mutex_unlock (&lanes->lock);
+          pthread_mutex_lock (&lanes->lock);
+          continue;
+        }
+      sleep_until_rung (lanes, number);
+      idle_since = 0;
+    }
+}
+
+/* ---- threads --------------------------------------------------------------------------------------------- */
+
+static bool start_thread (Lanes *lanes);
+
+/* Waits for the poller to be stuck in a handler; then polls in its place. */
+static bool
+wait_to_take_over (Lanes *lanes, uint32_t number)
+{
+  uint32_t seen = 0, stuck = 0;
+
+  atomic_fetch_add (&lanes->spares, 1);
+  while (!atomic_load (&lanes->stopping))
+    {
+      uint32_t poller = atomic_load (&lanes->poller), progress = atomic_load (&lanes->progress);
+
+      if (!atomic_load (&lanes->active))
+        {
+          futex_wait_until (&lanes->active, 0, UINT64_MAX);
+          stuck = 0;
+        }
+      else if (progress != seen || poller == number)
+        {
+          seen = progress;
+          stuck = 0;
+          futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
+        }
+      else if (++stuck < 2)
+        futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
+      else if (atomic_compare_exchange_strong (&lanes->poller, &poller, number))
+        {
+          atomic_fetch_sub (&lanes->spares, 1);
+          return true;
+        }
+    }
+  atomic_fetch_sub (&lanes->spares, 1);
+  return false;
+}
+
+static void *
+lane_main (void *data)
+{
+  LaneThread self = *(LaneThread *) data;
+  Lanes *lanes = self.lanes;
+  ThreadContext *thread = thread_context ();
+  sigset_t all;
+
+  free (data);
+  sigfillset (&all);
+  pthread_sigmask (SIG_BLOCK, &all, NULL);
+  for (;;)
+    {
+      if (atomic_load (&lanes->poller) != self.number && !wait_to_take_over (lanes, self.number))
+        break;
+      if (atomic_load (&lanes->stopping))
+        break;
+      pthread_mutex_lock (&lanes->lock);
+      if (atomic_load (&lanes->spares) == 0)
+        start_thread (lanes);
+      poll_lanes (lanes, self.number, thread);
+      pthread_mutex_unlock (&lanes->lock);
+    }
+  return NULL;
+}
+
+/* With the lock. */
+static bool
+start_thread (Lanes *lanes)
+{
+  LaneThread *thread;
+
+  if (lanes->n_threads == THREADS_MAX || load_relaxed (&lanes->stopping) || (thread = malloc (sizeof *thread)) == NULL)
+    return false;
+  *thread = (LaneThread) { lanes, lanes->n_threads };
+  if (pthread_create (&lanes->threads[lanes->n_threads], NULL, lane_main, thread) != 0)
+    {
+      free (thread);
+      return false;
+    }
+  lanes->n_threads++;
+  return true;
+}
+
+Lanes *
+lanes_start (Fault *fault)
+{
+  Lanes *lanes = calloc (1, sizeof *lanes);
+  struct epoll_event event = { .events = EPOLLIN };
+  bool started;
+
+  if (lanes == NULL)
+    return NULL;
+  pthread_mutex_init (&lanes->lock, NULL);
+  lanes->epoll = epoll_create1 (EPOLL_CLOEXEC);
+  lanes->kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (lanes->epoll < 0 || lanes->kick < 0 || epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, lanes->kick, &event) < 0)
+    {
+      fault_set (fault, CELL_ERROR_NO_RESOURCES, "no descriptors for the serving threads: %s", strerror (errno));
+      return NULL;
+    }
+  the_lanes = lanes;
+  pthread_mutex_lock (&lanes->lock);
+  started = start_thread (lanes) && start_thread (lanes);
+  pthread_mutex_unlock (&lanes->lock);
+  if (started)
+    return lanes;
+  fault_set (fault, CELL_ERROR_NO_RESOURCES, "no threads to serve with");
+  return NULL;
+}
+
+static void
+ring_kick (Lanes *lanes)
+{
+  uint64_t one = 1;
+
+  if (write (lanes->kick, &one, sizeof one) < 0)
+    return;                             /* full: it has been rung */
+}
+
+void
+lanes_stop (Lanes *lanes)
+{
+  atomic_store (&lanes->stopping, 1);
+  ring_kick (lanes);
+  futex_wake (&lanes->stopping, INT32_MAX);
+  futex_wake (&lanes->active, INT32_MAX);
+  for (uint32_t i = 0; i < lanes->n_threads; i++)
+    pthread_join (lanes->threads[i], NULL);
+  while (lanes->bells != NULL)
+    lanes_remove_bell (lanes, lanes->bells);
+  close (lanes->epoll);
+  close (lanes->kick);
+  pthread_mutex_destroy (&lanes->lock);
+  if (the_lanes == lanes)
+    the_lanes = NULL;
+  free (lanes);
+}
+
+/* ---- what is polled ----------------------------------------------------------------------------------------- */
+
+Bell *
+lanes_add_bell (Lanes *lanes, int fd)
+{
+  Bell *bell = calloc (1, sizeof *bell);
+  struct epoll_event event = { .events = EPOLLIN, .data.ptr = bell };
+
+  if (bell == NULL)
+    return NULL;
+  bell->fd = fd;
+  pthread_mutex_lock (&lanes->lock);
+  bell->next = lanes->bells;
+  lanes->bells = bell;
+  pthread_mutex_unlock (&lanes->lock);
+  if (epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, fd, &event) == 0)
+    return bell;
+  lanes_remove_bell (lanes, bell);
+  return NULL;
+}
+
+static Entry *
+find_entry (Lanes *lanes, Channel *channel, Entry ***ret_link)
+{
+  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
+    for (Entry **link = &bell->entries; *link != NULL; link = &(*link)->next)
+      if ((*link)->channel == channel)
+        {
+          if (ret_link != NULL)
+            *ret_link = link;
+          return *link;
+        }
+  return NULL;
+}
+
+void
+lanes_remove_bell (Lanes *lanes, Bell *bell)
+{
+  while (bell->entries != NULL)
+    lanes_remove (lanes, bell->entries->channel);
+  epoll_ctl (lanes->epoll, EPOLL_CTL_DEL, bell->fd, NULL);
+  pthread_mutex_lock (&lanes->lock);
+  for (Bell **link = &lanes->bells; *link != NULL; link = &(*link)->next)
+    if (*link == bell)
+      {
+        *link = bell->next;
+        break;
+      }
+  pthread_mutex_unlock (&lanes->lock);
+  free (bell);
+}
+
+void
+lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
+{
+  Entry *entry = calloc (1, sizeof *entry);
+
+  if (entry == NULL)
+    abort ();
+  entry->channel = channel_ref (channel);
+  entry->bell = bell;
+  pthread_mutex_lock (&lanes->lock);
+  entry->next = bell->entries;
+  bell->entries = entry;
+  /* What is there already would ring no bell. */
+  if (make_cold (lanes, entry))
+    make_hot (lanes, entry);
+  pthread_mutex_unlock (&lanes->lock);
+  ring_kick (lanes);
+}
+
+static bool
+is_in_use (Lanes *lanes, Channel *channel)
+{
+  for (uint32_t i = 0; i < lanes->n_threads; i++)
+    if (lanes->in_use[i] == channel && !pthread_equal (lanes->threads[i], pthread_self ()))
+      return true;
+  return false;
+}
+
+void
+lanes_remove (Lanes *lanes, Channel *channel)
+{
+  Entry **link, *entry;
+
+  pthread_mutex_lock (&lanes->lock);
+  entry = find_entry (lanes, channel, &link);
+  if (entry != NULL)
+    {
+      *link = entry->next;
+      for (unsigned i = 0; i < lanes->n_hot; i++)
+        if (lanes->hot[i] == entry)
+          lanes->hot[i--] = lanes->hot[--lanes->n_hot];
+    }
+  while (is_in_use (lanes, channel))
+    {
+      pthread_mutex_unlock (&lanes->lock);
+      sched_yield ();
+      pthread_mutex_lock (&lanes->lock);
+    }
+  pthread_mutex_unlock (&lanes->lock);
+  if (entry != NULL)
+    channel_unref (channel);
+  free (entry);
+}
+
+void
+lanes_wake (Lanes *lanes, Channel *channel)
+{
+  Entry *entry;
+
+  pthread_mutex_lock (&lanes->lock);
+  entry = find_entry (lanes, channel, NULL);
+  if (entry != NULL)
+    make_hot (lanes, entry);
+  pthread_mutex_unlock (&lanes->lock);
+  ring_kick (lanes);
+}
+
+void
+lanes_submit (Lanes *lanes, LaneTask *task)
+{
+  task->next = load_relaxed (&lanes->tasks);
+  while (!atomic_compare_exchange_weak (&lanes->tasks, &task->next, task))
+    continue;
+  ring_kick (lanes);
+}
+
+typedef struct
+{
+  LaneTask task;
+  Gate *gate;
+} GateTask;
+
+static void
+gate_task_run (LaneTask *task, ThreadContext *thread)
+{
+  GateTask *self = (GateTask *) task;
+
+  gate_continue (self->gate, thread);
+  free (self);
+}
+
+void
+lanes_kick_gate (Gate *gate)
+{
+  GateTask *task = malloc (sizeof *task);
+
+  if (task == NULL || the_lanes == NULL)
+    {
+      free (task);
+      return;                           /* a waiter's bounded look finds the gate */
+    }
+  *task = (GateTask) { { NULL, gate_task_run }, gate };
+  lanes_submit (the_lanes, &task->task);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The threads that serve callers from outside this process.  One thread at a time polls: it looks at the channels that were lately
+ * in use, for as long as answers usually take, and then sleeps until a bell rings.  A channel that is not polled says so in its
+ * `waiting` word, and its caller rings.  While a handler keeps the polling thread busy, another takes over.
+ *
+ * Lanes also run tasks: going on with a gate that was passed on, completions of calls that a cell in this process has made.
+ */
+#pragma once
+#include "channel.h"
+
+typedef struct Lanes Lanes;
+typedef struct Bell Bell;
+
+typedef struct LaneTask LaneTask;
+struct LaneTask
+{
+  LaneTask *next;
+  void (*run) (LaneTask *task, ThreadContext *thread);
+};
+
+/* Starts the threads.  There is one Lanes in a process. */
+Lanes *lanes_start (Fault *fault);
+/* Waits for every thread; handlers that run are waited for. */
+void lanes_stop (Lanes *lanes);
+
+/* The eventfd that the callers of a connection ring; it is not taken. */
+Bell *lanes_add_bell (Lanes *lanes, int fd);
+void lanes_remove_bell (Lanes *lanes, Bell *bell);
+
+/* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it. */
+void lanes_add (Lanes *lanes, Bell *bell, Channel *channel);
+void lanes_remove (Lanes *lanes, Channel *channel);
+/* Makes a lane look at it soon, as if its bell had rung. */
+void lanes_wake (Lanes *lanes, Channel *channel);
+
+/* Runs a task on some lane; it stays the caller's memory until it runs. */
+void lanes_submit (Lanes *lanes, LaneTask *task);
+/* Gate.kick for cells that are served by the process's lanes. */
+void lanes_kick_gate (Gate *gate);
