@@ -186,10 +186,12 @@ enum
 typedef struct
 {
   GateNode node;
+  Gate *gate;
+  ThreadContext *thread;        /* who stops */
   _Atomic uint32_t state;
 } Stop;
 
-static NodeResult
+static bool
 stop_settle (Stop *stop, uint32_t state)
 {
   uint32_t waiting = STOP_WAITING;
@@ -197,17 +199,25 @@ stop_settle (Stop *stop, uint32_t state)
   if (!atomic_compare_exchange_strong (&stop->state, &waiting, state))
     {
       free (stop);
-      return NODE_DONE;
+      return false;
     }
   futex_wake (&stop->state, 1);
-  return NODE_TOOK_GATE;
+  return true;
 }
 
 static NodeResult
 stop_run (GateNode *node, ThreadContext *thread)
 {
-  (void) thread;
-  return stop_settle ((Stop *) node, STOP_GRANTED);
+  Stop *stop = (Stop *) node;
+  Gate *gate = stop->gate;
+
+  /* The new holder is named before it may go on: it wakes later, and this thread may by then be waiting for the same gate, which must not
+   * look as if it waited for itself. */
+  store_relaxed (&gate->holder, stop->thread);
+  if (stop_settle (stop, STOP_GRANTED))
+    return NODE_TOOK_GATE;
+  store_relaxed (&gate->holder, thread);
+  return NODE_DONE;
 }
 
 static void
@@ -232,10 +242,7 @@ stop_wait (Gate *gate, Stop *stop, ThreadContext *thread, uint64_t deadline)
         }
     }
   free (stop);
-  if (state != STOP_GRANTED)
-    return false;
-  store_relaxed (&gate->holder, thread);
-  return true;
+  return state == STOP_GRANTED;
 }
 
 bool
@@ -248,7 +255,7 @@ gate_stop (Gate *gate, ThreadContext *thread, uint64_t deadline)
   stop = aligned_alloc (_Alignof (Stop), sizeof *stop);
   if (stop == NULL)
     return false;
-  *stop = (Stop) { .node = { .run = stop_run, .drop = stop_drop } };
+  *stop = (Stop) { .node = { .run = stop_run, .drop = stop_drop }, .gate = gate, .thread = thread };
   switch (gate_push (gate, &stop->node, thread))
     {
     case PUSH_CLOSED:
