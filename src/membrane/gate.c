@@ -327,9 +327,14 @@ walk (Gate *gate, ThreadContext *thread, uintptr_t *ret_path)
 bool
 gate_is_deadlock (Gate *gate, ThreadContext *thread)
 {
-  uintptr_t first, second;
+  uintptr_t first, again;
+  unsigned steps = walk (gate, thread, &first);
 
-  /* Threads on the way may let go while we look.  One that waits for a gate on a chain that ends in ours cannot, so a chain that is
-   * found twice in a row stood still in between. */
-  return walk (gate, thread, &first) != 0 && walk (gate, thread, &second) != 0 && first == second;
+  /* Threads on the way may let go while we look.  The last one of a chain waits for a gate that we hold: it stands still from when that
+   * was seen.  A second look that finds the same says that it held its own gate all along, so the one before it stands still too, and
+   * so on: one look for each thread of the chain. */
+  for (unsigned looks = 1; looks < steps; looks++)
+    if (walk (gate, thread, &again) != steps || again != first)
+      return false;
+  return steps != 0;
 }
