@@ -434,7 +434,7 @@ channel_adopt (Channel *channel, ThreadContext *thread)
           ring_reader_init (&channel->replies, moved->half, channel->caller_half->control, moved->final_reply);
           store_release (&channel->caller_half->control->taken, moved->final_reply);
           store_release (&channel->caller_half->control->released, moved->final_reply);
-          channel->out.peer = moved->half->control;
+          ring_writer_set_peer (&channel->out, moved->half->control, moved->final_taken);
           half_unref (channel->callee_half);
           channel->callee_half = moved->half;
           channel->replies_untrusted = moved->untrusted;
@@ -464,6 +464,15 @@ look_at_epoch (Channel *channel, ThreadContext *thread)
 
 /* ---- sending ---------------------------------------------------------------------------------------- */
 
+/* A consumer that has taken over and served nothing yet may not have said where it began. */
+static uint64_t
+taken_by_peer (Channel *channel)
+{
+  uint64_t taken = atomic_load (&channel->out.peer->taken);
+
+  return taken > channel->out.base ? taken : channel->out.base;
+}
+
 static void
 wake_remote (Channel *channel)
 {
@@ -477,7 +486,7 @@ wake_remote (Channel *channel)
   if (waiting == WAITING_FUTEX)
     {
       /* It sleeps on the word of the next record that it has not taken; that is somewhere between `taken` and our head. */
-      uint64_t taken = load_acquire (&channel->out.peer->taken);
+      uint64_t taken = taken_by_peer (channel);
 
       futex_wake ((const _Atomic uint32_t *) (channel->out.data + (taken & channel->out.mask & ~(uint64_t) (RECORD_ALIGN - 1))), 1);
     }
@@ -661,17 +670,18 @@ is_here (Channel *channel)
   return !channel->remote && !gate_is_closed (&channel->endpoint->gate);
 }
 
-/* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for. */
+/* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for; or it may have been, by a
+ * consumer that we have not heard of yet. */
 static bool
 withdraw (Channel *channel, Pending *pending)
 {
   Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
 
   /* Once taken its space may be in use by a later record. */
-  if (atomic_load (&channel->out.peer->taken) > pending->start)
+  if (taken_by_peer (channel) > pending->start)
     return false;
   atomic_fetch_or (&record->flags, RECORD_CANCELLED);
-  if (atomic_load (&channel->out.peer->taken) > pending->start)
+  if (taken_by_peer (channel) > pending->start || atomic_load (&channel->endpoint->epoch->word) != channel->epoch_seen)
     return false;
   pending->state = PENDING_ABANDONED;
   pending->result = NULL;
@@ -968,7 +978,7 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
         {
           Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
 
-          if (load_acquire (&channel->out.peer->taken) <= pending->start)
+          if (taken_by_peer (channel) <= pending->start)
             atomic_fetch_or (&record->flags, RECORD_CANCELLED);
           take_reply (channel, pending->id, CELL_ERROR_DEADLINE, payload, length, 0);
         }

@@ -114,6 +114,8 @@ channel_set_callee (Channel *channel, Half *caller, Half *callee, uint64_t taken
   channel->answer_half = callee;
   ring_reader_init (&channel->requests, caller, callee->control, taken);
   ring_writer_init (&channel->answers, callee, caller->control, answered);
+  store_relaxed (&callee->control->taken, taken);
+  store_release (&callee->control->released, taken);
 }
 
 Channel *

@@ -177,6 +177,7 @@ ring_writer_init (RingWriter *writer, Half *own, const HalfControl *peer, uint64
 {
   *writer = (RingWriter) {
     .data = own->data, .mask = own->capacity - 1, .salt = own->salt, .own = own->control, .peer = peer, .head = head, .limit = head,
+    .base = head,
   };
 }
 
@@ -192,11 +193,44 @@ ring_writer_refresh (RingWriter *writer, uint32_t size, Fault *fault)
   uint64_t released = load_acquire (&writer->peer->released);   /* once */
   uint64_t capacity = writer->mask + 1;
 
-  if (unlikely (writer->head - released > capacity || released % RECORD_ALIGN != 0))
+  /* After a hand-over the reader's cursor stays behind until it looks; what it has not read lies in the memory of before. */
+  if (released < writer->base)
+    released = writer->base;
+  if (unlikely (released > writer->head || released % RECORD_ALIGN != 0 || released + capacity < writer->limit))
     return fault_set (fault, CELL_ERROR_CORRUPT, "the peer's cursor is at %llu, what was written ends at %llu",
                       (unsigned long long) released, (unsigned long long) writer->head);
   writer->limit = released + capacity;
   if (fault != NULL)
     fault->status = CELL_OK;
   return writer->head + size <= writer->limit;
+}
+
+void
+ring_writer_set_peer (RingWriter *writer, const HalfControl *peer, uint64_t taken)
+{
+  writer->peer = peer;
+  if (taken > writer->head)
+    taken = writer->head;
+  if (taken > writer->base)
+    writer->base = taken;
+}
+
+uint64_t
+half_end (const Half *half, uint64_t from)
+{
+  uint64_t mask = half->capacity - 1, at = from & ~(uint64_t) (RECORD_ALIGN - 1);
+
+  while (at - from < half->capacity)
+    {
+      const Record *record = (const Record *) (half->data + (at & mask));
+      uint32_t length;
+
+      if (load_acquire (&record->sequence) != half->salt + at)
+        break;
+      length = *(const volatile uint32_t *) &record->length;
+      if (length > half->capacity - sizeof (Record) || record_size (length) > from + half->capacity - at)
+        break;
+      at += record_size (length);
+    }
+  return at;
 }

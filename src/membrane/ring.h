@@ -102,6 +102,7 @@ typedef struct
   uint8_t *data;
   uint64_t mask, head, limit;   /* limit: the position up to which space is known to be free */
   uint64_t salt;
+  uint64_t base;                /* nothing before it needs space: where this writer, or its present reader, began */
   HalfControl *own;
   const HalfControl *peer;
 } RingWriter;
@@ -115,10 +116,15 @@ typedef struct
 
 void ring_writer_init (RingWriter *writer, Half *own, const HalfControl *peer, uint64_t head);
 void ring_reader_init (RingReader *reader, const Half *from, HalfControl *own, uint64_t at);
+/* Where the records of a half end whose writer is gone: follows them from a position that its reader has not passed.  A writer that
+ * died between a commit and ring_publish_head () has written more than it said, and its reader may have read it. */
+uint64_t half_end (const Half *half, uint64_t from);
 
 /* Loads the peer's cursor once, checks it, and says whether `size` bytes are free.  A cursor that went back, or beyond what was
  * written, is a lie: fault. */
 bool ring_writer_refresh (RingWriter *writer, uint32_t size, Fault *fault);
+/* Another reader goes on at `taken`, with words of its own: what lies before has been read by the one before, released or not. */
+void ring_writer_set_peer (RingWriter *writer, const HalfControl *peer, uint64_t taken);
 
 /* Room for a record of that many bytes of payload, or NULL when there is none now.  Nothing is published. */
 static inline Record *
