@@ -134,7 +134,7 @@ result_error_for (CellResult *result, const CallPlan *plan, CellStatus status, c
 
 /* ---- open calls -------------------------------------------------------------------------------- */
 
-#define PENDING_MAX 65536u
+#define PENDING_MAX 65536u              /* open calls of a channel */
 
 static Pending *
 pending_find (Channel *channel, uint64_t id)
@@ -150,7 +150,7 @@ pending_grow (Channel *channel)
   uint32_t old_n = channel->pending != NULL ? channel->pending_mask + 1 : 0, n = old_n == 0 ? 16 : old_n * 2;
   Pending *table;
 
-  if (n > PENDING_MAX || (table = calloc (n, sizeof *table)) == NULL)
+  if (n > 2 * PENDING_MAX || (table = calloc (n, sizeof *table)) == NULL)
     return false;
   for (uint32_t i = 0; i < old_n; i++)
     if (channel->pending[i].id != 0)
@@ -162,13 +162,26 @@ pending_grow (Channel *channel)
 }
 
 static Pending *
-pending_add (Channel *channel, uint64_t id)
+pending_put (Channel *channel, uint64_t id)
 {
   while (channel->pending == NULL || channel->pending[id & channel->pending_mask].id != 0)
     if (!pending_grow (channel))
       return NULL;
   channel->n_pending++;
+  channel->pending[id & channel->pending_mask].id = id;
   return &channel->pending[id & channel->pending_mask];
+}
+
+/* Opens a call by the next id whose place in the table is free: one that stays open for long is stepped around. */
+static Pending *
+pending_add (Channel *channel)
+{
+  if ((channel->pending == NULL || channel->n_pending > channel->pending_mask / 2) && !pending_grow (channel))
+    return NULL;
+  do
+    channel->next_id++;
+  while (channel->pending[channel->next_id & channel->pending_mask].id != 0);
+  return pending_put (channel, channel->next_id);
 }
 
 static void
@@ -215,13 +228,8 @@ take_reply (Channel *channel, uint64_t id, int32_t status, const uint8_t *payloa
 {
   Pending *pending = pending_find (channel, id);
 
-  if (pending == NULL)
-    return;                             /* given up */
-  if (pending->state == PENDING_ABANDONED)
-    {
-      pending_remove (channel, pending);
-      return;
-    }
+  if (pending == NULL || pending->state != PENDING_OPEN)
+    return;                             /* given up, answered already, or never sent */
   if (pending->result != NULL)
     {
       result_fill (pending->result, pending->plan, status, payload, length, root, channel->replies_untrusted, channel->blobs);
@@ -369,7 +377,7 @@ fail_open (Channel *channel, uint64_t position, CellStatus status, const char *m
   uint32_t length = error_payload (payload, sizeof payload, status_name (status), message);
 
   for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
-    if (channel->pending[i].id != 0 && channel->pending[i].state != PENDING_ANSWERED && channel->pending[i].end <= position)
+    if (channel->pending[i].id != 0 && channel->pending[i].end <= position)
       take_reply (channel, channel->pending[i].id, status, payload, length, 0);
 }
 
@@ -683,8 +691,6 @@ withdraw (Channel *channel, Pending *pending)
   atomic_fetch_or (&record->flags, RECORD_CANCELLED);
   if (taken_by_peer (channel) > pending->start || atomic_load (&channel->endpoint->epoch->word) != channel->epoch_seen)
     return false;
-  pending->state = PENDING_ABANDONED;
-  pending->result = NULL;
   return true;
 }
 
@@ -715,6 +721,7 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
           atomic_store (&thread->waits_for, &channel->endpoint->gate);
           if (gate_is_deadlock (&channel->endpoint->gate, thread) && withdraw (channel, pending))
             {
+              pending_remove (channel, pending);
               atomic_store (&thread->waits_for, NULL);
               result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
               return;
@@ -730,8 +737,7 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
             {
               bool taken = !withdraw (channel, pending);
 
-              pending->state = PENDING_ABANDONED;
-              pending->result = NULL;
+              pending_remove (channel, pending);
               atomic_store (&thread->waits_for, NULL);
               if (taken || !here)
                 result_error_for (result, plan, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
@@ -751,16 +757,16 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
 static Pending *
 open_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, Fault *fault)
 {
-  uint64_t id = channel->next_id + 1;
-  Pending *pending = pending_add (channel, id);
+  Pending *pending = pending_add (channel);
   CellStatus status;
+  uint64_t id;
 
   if (pending == NULL)
     {
-      fault_set (fault, CELL_ERROR_BUSY, "%u calls are open on this channel already", PENDING_MAX);
+      fault_set (fault, CELL_ERROR_BUSY, "%u calls are open on this channel already", channel->n_pending);
       return NULL;
     }
-  channel->next_id = id;
+  id = pending->id;
   *pending = (Pending) { .id = id, .plan = plan, .state = PENDING_SENDING };
   status = send_request (channel, thread, plan, args, id, fault);
   pending = pending_find (channel, id);         /* the table may have moved */
@@ -822,7 +828,7 @@ fast_reply (Channel *channel, const CallPlan *plan, uint64_t id, CellResult *res
 static void
 fast_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, bool kick, CellResult *result)
 {
-  Pending *pending = pending_add (channel, id);
+  Pending *pending = pending_put (channel, id);
 
   if (pending == NULL)
     {
@@ -927,7 +933,7 @@ channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult
 {
   Pending *pending = pending_find (channel, id);
 
-  if (pending == NULL || pending->done != NULL || pending->state == PENDING_ABANDONED)
+  if (pending == NULL || pending->done != NULL)
     {
       result_set_error (result, CELL_ERROR_GONE, "there is no such open call");
       return;
@@ -938,8 +944,11 @@ channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult
       wait_reply (channel, thread, id, result);
       return;
     }
-  result_fill (result, pending->plan, pending->kept->status, pending->kept->payload, pending->kept->length, pending->kept->root,
-               channel->replies_untrusted, channel->blobs);
+  if (pending->kept != NULL)
+    result_fill (result, pending->plan, pending->kept->status, pending->kept->payload, pending->kept->length, pending->kept->root,
+                 channel->replies_untrusted, channel->blobs);
+  else
+    result_error_for (result, pending->plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
   pending_remove (channel, pending);
 }
 
@@ -948,18 +957,11 @@ channel_cancel (Channel *channel, uint64_t id)
 {
   Pending *pending = pending_find (channel, id);
 
-  if (pending == NULL)
+  if (pending == NULL || pending->state == PENDING_SENDING)
     return;
   if (pending->state == PENDING_OPEN)
-    {
-      withdraw (channel, pending);
-      pending->state = PENDING_ABANDONED;
-      pending->done = NULL;
-    }
-  else if (pending->done == NULL)
-    pending_remove (channel, pending);
-  else
-    pending->done = NULL;
+    withdraw (channel, pending);
+  pending_remove (channel, pending);    /* a reply that comes all the same finds nobody */
 }
 
 void

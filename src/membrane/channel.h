@@ -158,7 +158,7 @@ struct Pending
 
 enum /* Pending.state */
 {
-  PENDING_SENDING = 1, PENDING_OPEN, PENDING_ANSWERED, PENDING_ABANDONED
+  PENDING_SENDING = 1, PENDING_OPEN, PENDING_ANSWERED
 };
 
 /* The callee's half of the next generation, and where the one before ended. */
