@@ -95,6 +95,17 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
       memset (outputs + n, 0, reply->size - n);
       return;
     }
+  if (reply->flat)
+    {
+      Arena none = { 0 };
+
+      if (!codec_decode (reply, (uint8_t *) payload, length, root, untrusted ? 0 : CODEC_TRUSTED, &none, NULL, outputs, &fault))
+        {
+          memset (outputs, 0, reply->size);
+          result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
+        }
+      return;
+    }
   memory = calloc (1, sizeof *memory + REPLY_BLOBS_MAX * sizeof (CellBlob *));
   copy = NULL;
   if (memory != NULL)
@@ -238,6 +249,8 @@ take_reply (Channel *channel, uint64_t id, int32_t status, const uint8_t *payloa
     }
   pending->state = PENDING_ANSWERED;
   pending->kept = kept_new (RECORD_REPLY, id, 0, status, payload, length, root);
+  if (pending->async)
+    channel->n_async--;
   if (pending->done != NULL)
     {
       Kept *token = kept_new (RECORD_REPLY, id, 0, 0, "", 0, 0);
@@ -263,6 +276,21 @@ take_signal (Channel *channel, uint64_t missed, uint16_t number, const uint8_t *
   channel->signals_dropped = 0;
   channel->n_signals_kept++;
   ready_append (channel, kept);
+}
+
+/* A full fence when it is the doorbell: from there on whoever commits rings it, and whoever calls this looks once more. */
+void
+channel_rest (Channel *channel)
+{
+  HalfControl *own = channel->caller_half->control;
+  uint32_t rest = channel->n_async != 0 || channel->listens ? WAITING_DOORBELL : WAITING_NOT;
+
+  if (load_relaxed (&own->waiting) == rest)
+    return;
+  if (rest == WAITING_NOT)
+    store_relaxed (&own->waiting, rest);
+  else
+    atomic_exchange (&own->waiting, rest);
 }
 
 /* The callee said that it waits for room. */
@@ -314,59 +342,101 @@ channel_drain (Channel *channel, ThreadContext *thread)
       arena_release (&thread->arena, mark);
     }
   if (released)
-    unblock (channel, thread);
+    {
+      unblock (channel, thread);
+      channel_rest (channel);
+    }
+}
+
+bool
+channel_take_arrival (Channel *channel, Arrival *ret)
+{
+  Kept *kept;
+
+  while ((kept = channel->ready) != NULL)
+    {
+      Pending *pending;
+
+      *ret = (Arrival) { .kept = kept };
+      channel->ready = kept->next;
+      if (kept->kind == RECORD_SIGNAL)
+        {
+          channel->n_signals_kept--;
+          return true;
+        }
+      pending = pending_find (channel, kept->id);
+      if (pending != NULL && pending->state == PENDING_ANSWERED)
+        {
+          ret->pending = *pending;
+          pending->kept = NULL;
+          pending_remove (channel, pending);
+          if (ret->pending.done != NULL)
+            return true;
+          free (ret->pending.kept);             /* cancelled since it was answered */
+        }
+      free (kept);
+    }
+  return false;
+}
+
+static void
+run_completion (Channel *channel, ThreadContext *thread, Pending *call)
+{
+  uint32_t size = call->plan->reply != NULL ? call->plan->reply->size : 0;
+  ArenaMark mark = arena_mark (&thread->arena);
+  CellResult *result = arena_get (&thread->arena, sizeof *result + size);
+  CellResult no_memory = { .status = CELL_ERROR_NO_RESOURCES, .error = status_name (CELL_ERROR_NO_RESOURCES),
+                           .message = status_text (CELL_ERROR_NO_RESOURCES) };
+
+  if (result != NULL && call->kept != NULL)
+    result_fill (result, call->plan, call->kept->status, call->kept->payload, call->kept->length, call->kept->root,
+                 channel->replies_untrusted, channel->blobs);
+  else if (result != NULL)
+    result_error_for (result, call->plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
+  free (call->kept);
+  call->done (result != NULL ? result : &no_memory, call->data);
+  if (result != NULL && result->memory != NULL)
+    result->release (result->memory);
+  arena_release (&thread->arena, mark);
+}
+
+void
+channel_run_arrival (Channel *channel, ThreadContext *thread, Arrival *arrival)
+{
+  if (arrival->kept->kind != RECORD_SIGNAL)
+    run_completion (channel, thread, &arrival->pending);
+  else if (channel->on_signal != NULL)
+    channel->on_signal (channel, arrival->kept->method, arrival->kept->id, arrival->kept, channel->context);
+  free (arrival->kept);
 }
 
 unsigned
 channel_dispatch (Channel *channel, ThreadContext *thread)
 {
   unsigned n = 0;
-  Kept *kept;
+  Arrival arrival;
 
   channel_ref (channel);
   channel_drain (channel, thread);
-  while ((kept = channel->ready) != NULL)
-    {
-      channel->ready = kept->next;
-      n++;
-      if (kept->kind == RECORD_SIGNAL)
-        {
-          channel->n_signals_kept--;
-          if (channel->on_signal != NULL)
-            channel->on_signal (channel, kept->method, kept->id, kept, channel->context);
-        }
-      else
-        {
-          Pending *pending = pending_find (channel, kept->id);
-
-          if (pending != NULL && pending->done != NULL)
-            {
-              Pending copy = *pending;
-              uint32_t size = copy.plan->reply != NULL ? copy.plan->reply->size : 0;
-              ArenaMark mark = arena_mark (&thread->arena);
-              CellResult *result = arena_get (&thread->arena, sizeof *result + size);
-
-              pending->kept = NULL;
-              pending_remove (channel, pending);
-              if (result != NULL && copy.kept != NULL)
-                result_fill (result, copy.plan, copy.kept->status, copy.kept->payload, copy.kept->length, copy.kept->root,
-                             channel->replies_untrusted, channel->blobs);
-              else if (result != NULL)
-                result_error_for (result, copy.plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
-              free (copy.kept);
-              if (result != NULL)
-                {
-                  copy.done (result, copy.data);
-                  if (result->memory != NULL)
-                    result->release (result->memory);
-                }
-              arena_release (&thread->arena, mark);
-            }
-        }
-      free (kept);
-    }
+  for (; channel_take_arrival (channel, &arrival); n++)
+    channel_run_arrival (channel, thread, &arrival);
   channel_unref (channel);
   return n;
+}
+
+bool
+channel_is_idle (const Channel *channel)
+{
+  if (channel->ready != NULL)
+    return false;
+  for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
+    {
+      const Pending *pending = &channel->pending[i];
+
+      if (pending->id != 0 && (pending->state == PENDING_ANSWERED || (pending->state == PENDING_OPEN && channel->broken == CELL_OK)))
+        return false;
+    }
+  return true;
 }
 
 /* Answers open calls ourselves: those whose request lies before `position`. */
@@ -446,6 +516,8 @@ channel_adopt (Channel *channel, ThreadContext *thread)
           half_unref (channel->callee_half);
           channel->callee_half = moved->half;
           channel->replies_untrusted = moved->untrusted;
+          if (moved->bell >= 0)
+            channel->callee_bell = moved->bell;
         }
       free (moved);
     }
@@ -468,6 +540,22 @@ look_at_epoch (Channel *channel, ThreadContext *thread)
   if (channel->broken == CELL_OK && channel->n_pending > 0)
     channel_kick (channel, thread);
   return true;
+}
+
+/* What no word tells: the host is gone, or what it has to say came later than the word. */
+static void
+look_again (Channel *channel, ThreadContext *thread)
+{
+  if (look_at_epoch (channel, thread) || channel->look == NULL || channel->broken != CELL_OK)
+    return;
+  if (!channel->look (channel))
+    channel_break (channel, thread, CELL_ERROR_UNREACHABLE, NULL);
+  else if (next_move (channel) != NULL)
+    {
+      channel_adopt (channel, thread);
+      if (channel->broken == CELL_OK && channel->n_pending > 0)
+        channel_kick (channel, thread);
+    }
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------- */
@@ -549,6 +637,13 @@ make_room (Channel *channel, ThreadContext *thread)
   clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, 50000 }, NULL);
 }
 
+static CellStatus
+fault_too_large (Fault *fault)
+{
+  fault_set (fault, CELL_ERROR_TOO_LARGE, "the request is larger than %u bytes; larger data travels as a blob", RECORD_MAX_PAYLOAD);
+  return CELL_ERROR_TOO_LARGE;
+}
+
 /* Writes a request into the ring, if there is room for it now: CELL_OK, or CELL_ERROR_BUSY, or what is wrong with it. */
 static CellStatus
 try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id, Fault *fault)
@@ -558,6 +653,11 @@ try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id,
   Record *record = ring_reserve (&channel->out, root, fault);
   CellStatus status;
 
+  if (record == NULL && fault->status == CELL_OK && record_size (root) > channel->out.mask + 1)
+    {
+      channel->too_small = true;
+      return fault_too_large (fault);
+    }
   if (record == NULL)
     return fault->status != CELL_OK ? fault->status : CELL_ERROR_BUSY;
   ring_writer_refresh (&channel->out, 0, NULL);
@@ -565,7 +665,10 @@ try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id,
   capacity = room < RECORD_MAX_PAYLOAD ? (uint32_t) room : RECORD_MAX_PAYLOAD;
   status = encode_request (channel, plan, args, record, capacity, &length, fault);
   if (status == CELL_ERROR_TOO_LARGE && capacity < RECORD_MAX_PAYLOAD)
-    return channel->out.limit - channel->out.head == channel->out.mask + 1 ? CELL_ERROR_TOO_LARGE : CELL_ERROR_BUSY;
+    {
+      channel->too_small = channel->out.limit - channel->out.head == channel->out.mask + 1;
+      return channel->too_small ? CELL_ERROR_TOO_LARGE : CELL_ERROR_BUSY;
+    }
   if (status != CELL_OK)
     return status;
   record_set_head (record,
@@ -576,13 +679,14 @@ try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id,
   return CELL_OK;
 }
 
-/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with an empty message: the ring is too small. */
+/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with channel->too_small: not a fault of the request. */
 static CellStatus
 send_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, uint64_t id, Fault *fault)
 {
-  uint64_t deadline = 0;
+  uint64_t deadline = 0, look_at = 0, now;
   CellStatus status;
 
+  channel->too_small = false;
   look_at_epoch (channel, thread);
   for (;;)
     {
@@ -595,15 +699,37 @@ send_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, con
       status = try_send (channel, plan, args, id, fault);
       if (status != CELL_ERROR_BUSY)
         return status;
+      now = monotonic_ns ();
       if (deadline == 0)
-        deadline = monotonic_ns () + plan->timeout * 1000000ull;
-      else if (monotonic_ns () > deadline)
+        {
+          deadline = now + plan->timeout * 1000000ull;
+          look_at = now + LOOK_NS;
+        }
+      else if (now > deadline)
         {
           fault_set (fault, CELL_ERROR_BUSY, "%s", status_text (CELL_ERROR_BUSY));
           return CELL_ERROR_BUSY;
         }
+      else if (now > look_at)
+        {
+          look_again (channel, thread);
+          look_at = now + LOOK_NS;
+        }
       make_room (channel, thread);
     }
+}
+
+bool
+channel_wait_taken (Channel *channel, ThreadContext *thread, uint64_t deadline)
+{
+  while (channel->broken == CELL_OK && taken_by_peer (channel) < channel->out.head)
+    {
+      if (monotonic_ns () > deadline)
+        return false;
+      make_room (channel, thread);
+      look_again (channel, thread);
+    }
+  return true;
 }
 
 /* ---- waiting ------------------------------------------------------------------------------------------ */
@@ -646,8 +772,9 @@ spin (Channel *channel)
     }
 }
 
-/* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn. */
-static void
+/* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn.  False: nothing woke it.  The caller
+ * drains next, whatever woke it. */
+static bool
 sleep_once (Channel *channel, uint64_t deadline)
 {
   HalfControl *own = channel->caller_half->control;
@@ -659,17 +786,18 @@ sleep_once (Channel *channel, uint64_t deadline)
     { &channel->endpoint->epoch->word, channel->epoch_seen },
     { &gate->turn, load_acquire (&gate->turn) },
   };
-  bool local = !channel->remote;
+  bool local = !channel->remote, woken = true;
 
   store_relaxed (&own->cpu, 1 + current_cpu ());
   if (local)
     atomic_fetch_add (&gate->sleepers, 1);
   atomic_exchange (&own->waiting, WAITING_FUTEX);       /* a full fence: from here on whoever commits wakes us */
   if (!something_new (channel))
-    futex_wait_any (words, local ? 3 : 2, until < deadline ? until : deadline);
-  store_relaxed (&own->waiting, WAITING_NOT);
+    woken = futex_wait_any (words, local ? 3 : 2, until < deadline ? until : deadline);
+  channel_rest (channel);
   if (local)
     atomic_fetch_sub (&gate->sleepers, 1);
+  return woken;
 }
 
 static bool
@@ -745,7 +873,8 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
                 result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
               return;
             }
-          sleep_once (channel, deadline);
+          if (!sleep_once (channel, deadline))
+            look_again (channel, thread);
         }
       atomic_store (&thread->waits_for, NULL);
     }
@@ -903,11 +1032,20 @@ uint64_t
 channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data, CellResult *result)
 {
   Fault fault = { 0 };
-  Pending *pending = open_call (channel, thread, plan, args, &fault);
+  bool async = done != NULL && !plan->oneway;
+  Pending *pending;
   uint64_t id;
 
+  /* Said before the request can be seen, so that its answer finds it said. */
+  if (async)
+    {
+      channel->n_async++;
+      channel_rest (channel);
+    }
+  pending = open_call (channel, thread, plan, args, &fault);
   if (pending == NULL)
     {
+      channel->n_async -= async;
       if (result != NULL)
         result_error_for (result, plan, fault.status, fault.message);
       return 0;
@@ -915,6 +1053,7 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   id = pending->id;
   pending->done = done;
   pending->data = data;
+  pending->async = async;
   pending->since = coarse_ms ();
   if (plan->oneway)
     {
@@ -922,8 +1061,6 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
 
       take_reply (channel, id, CELL_OK, nothing, 0, 0);
     }
-  else if (done != NULL && channel->notify != NULL)
-    store_relaxed (&channel->caller_half->control->waiting, WAITING_DOORBELL);
   channel_kick (channel, thread);
   return id;
 }
@@ -960,7 +1097,10 @@ channel_cancel (Channel *channel, uint64_t id)
   if (pending == NULL || pending->state == PENDING_SENDING)
     return;
   if (pending->state == PENDING_OPEN)
-    withdraw (channel, pending);
+    {
+      withdraw (channel, pending);
+      channel->n_async -= pending->async;
+    }
   pending_remove (channel, pending);    /* a reply that comes all the same finds nobody */
 }
 
@@ -971,7 +1111,7 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
   uint32_t length = error_payload (payload, sizeof payload, status_name (CELL_ERROR_DEADLINE), status_text (CELL_ERROR_DEADLINE));
 
   channel_drain (channel, thread);
-  look_at_epoch (channel, thread);
+  look_again (channel, thread);
   for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
     {
       Pending *pending = &channel->pending[i];

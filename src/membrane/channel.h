@@ -154,6 +154,7 @@ struct Pending
   Kept *kept;
   uint32_t since;                       /* coarse clock, ms */
   uint8_t state;
+  bool async;                           /* counted in n_async */
 };
 
 enum /* Pending.state */
@@ -170,6 +171,7 @@ struct MovedHalf
   uint64_t final_taken, final_reply;    /* of the generation before */
   bool crashed;
   bool untrusted;                       /* the new consumer is another process */
+  int bell;                             /* that wakes it when it sleeps in a main loop; -1: none, or the same as before */
 };
 
 typedef void (*ChannelOnSignal) (Channel *channel, uint32_t number, uint64_t missed, Kept *signal, void *data);
@@ -201,6 +203,9 @@ struct Channel
   uint32_t epoch_seen;
   uint64_t next_id;
   uint32_t sent_length;                 /* of the last request */
+  bool too_small;                       /* the last request would not have fitted into the empty ring: it takes a larger one */
+  bool listens;                         /* signals are expected */
+  uint32_t n_async;                     /* open calls with a completion */
   uint32_t n_pending, pending_mask;
   Pending *pending;
   SpinBudget spin;
@@ -253,6 +258,20 @@ void channel_cancel (Channel *channel, uint64_t id);
 void channel_drain (Channel *channel, ThreadContext *thread);
 /* Runs completions and signal handlers.  Returns how many. */
 unsigned channel_dispatch (Channel *channel, ThreadContext *thread);
+/* The same in two steps, for a context that several threads share: taking is done under its lock, running is not. */
+typedef struct
+{
+  Kept *kept;
+  Pending pending;                      /* of a completion */
+} Arrival;
+bool channel_take_arrival (Channel *channel, Arrival *ret);
+void channel_run_arrival (Channel *channel, ThreadContext *thread, Arrival *arrival);
+/* Tells the callee how to wake this side while nobody waits for a reply: after `listens` was changed. */
+void channel_rest (Channel *channel);
+/* Waits until everything that was sent has been begun.  False: the deadline passed. */
+bool channel_wait_taken (Channel *channel, ThreadContext *thread, uint64_t deadline);
+/* Whether anything will or can still be got from it: open calls, answers and signals that were not fetched. */
+bool channel_is_idle (const Channel *channel);
 /* Ends calls that have been open for too long; now: coarse clock. */
 void channel_expire (Channel *channel, ThreadContext *thread, uint32_t now);
 uint32_t coarse_ms (void);

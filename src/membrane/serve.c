@@ -7,6 +7,7 @@
 
 #include "defer.h"
 #include "result.h"
+#include "wire.h"
 
 #define SERVE_RECORDS 256               /* of one channel in a row, so that one flood cannot starve the others */
 #define SERVE_BYTES (1u << 20)
@@ -279,6 +280,18 @@ no_method (void *self, CellCall *call, const void *in, void *out)
   return CELL_ERROR_NO_METHOD;
 }
 
+/* A call to WIRE_METHOD_SUBSCRIBE: which signals this channel gets. */
+static CellStatus
+subscribe (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) self;
+  (void) out;
+  call->channel->subscribed = *(const uint64_t *) in;
+  return CELL_OK;
+}
+
+static const CodecPlan subscribe_in = { .size = 8, .align = 8, .flat = true, .trivial = true };
+
 ServeResult
 serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *record, bool own)
 {
@@ -298,6 +311,11 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
   else
     {
       none = (Method) { .invoke = no_method, .max_reply = 512, .name = "", .stats = &no_method_stats };
+      if (header.method == WIRE_METHOD_SUBSCRIBE)
+        {
+          none.invoke = subscribe;
+          none.in = &subscribe_in;
+        }
       method = &none;
     }
   reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
