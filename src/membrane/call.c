@@ -410,6 +410,9 @@ channel_run_arrival (Channel *channel, ThreadContext *thread, Arrival *arrival)
   free (arrival->kept);
 }
 
+static bool
+look_at_epoch (Channel *channel, ThreadContext *thread);
+
 unsigned
 channel_dispatch (Channel *channel, ThreadContext *thread)
 {
@@ -418,6 +421,8 @@ channel_dispatch (Channel *channel, ThreadContext *thread)
 
   channel_ref (channel);
   channel_drain (channel, thread);
+  if (channel->broken == CELL_OK)
+    look_at_epoch (channel, thread);
   for (; channel_take_arrival (channel, &arrival); n++)
     channel_run_arrival (channel, thread, &arrival);
   channel_unref (channel);
@@ -829,7 +834,7 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
   Pending *pending = pending_find (channel, id);
   const CallPlan *plan = pending->plan;
   uint64_t deadline = 0;
-  bool here;
+  bool here, slept = false;
 
   while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
     {
@@ -875,9 +880,13 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
             }
           if (!sleep_once (channel, deadline))
             look_again (channel, thread);
+          slept = true;
         }
       atomic_store (&thread->waits_for, NULL);
     }
+  /* The wake-up that passed the gate on may have been ours, and somebody counts on it. */
+  if (slept)
+    gate_continue (&channel->endpoint->gate, thread);
 }
 
 /* ---- calls --------------------------------------------------------------------------------------------- */
@@ -911,6 +920,15 @@ open_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
   return pending;
 }
 
+/* A hand-over between our look and the kick may have sent the kick to where nobody is any more. */
+static void
+kick_sent (Channel *channel, ThreadContext *thread)
+{
+  do
+    channel_kick (channel, thread);
+  while (channel->broken == CELL_OK && look_at_epoch (channel, thread));
+}
+
 static void
 call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
@@ -928,7 +946,7 @@ call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
     {
       pending_remove (channel, pending);
       *result = (CellResult) { .status = CELL_OK };
-      channel_kick (channel, thread);
+      kick_sent (channel, thread);
       return;
     }
   pending->result = result;
@@ -1061,7 +1079,7 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
 
       take_reply (channel, id, CELL_OK, nothing, 0, 0);
     }
-  channel_kick (channel, thread);
+  kick_sent (channel, thread);
   return id;
 }
 
