@@ -852,7 +852,8 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
       if (here)
         {
           atomic_store (&thread->waits_for, &channel->endpoint->gate);
-          if (gate_is_deadlock (&channel->endpoint->gate, thread) && withdraw (channel, pending))
+          if ((gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread)
+              && withdraw (channel, pending))
             {
               pending_remove (channel, pending);
               atomic_store (&thread->waits_for, NULL);

@@ -186,7 +186,9 @@ struct Channel
   uint32_t reserved;                    /* reply bytes promised to deferred calls */
   bool untrusted;                       /* the caller is another process */
   CellCall *building;                   /* the call whose reply is being built at the head of `answers` */
-  _Atomic uint32_t busy;                /* concurrent cells: somebody serves this channel */
+  _Atomic uint32_t busy;                /* concurrent cells: BUSY_… */
+  _Atomic (ThreadContext *) server;     /* concurrent cells: who serves this channel */
+  _Atomic uint64_t blocked_at;          /* the caller's cursor when the channel was set aside */
   uint32_t access;                      /* what the caller may do: CELL_ACCESS_… */
   uint64_t subscribed;                  /* signals, by number */
   uint64_t missed;                      /* signals that did not fit */
@@ -222,7 +224,7 @@ struct Channel
   Half *caller_half, *callee_half;      /* callee_half: the one that the caller's end reads */
   Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
   struct BlobPort *blobs;
-  CellStatus broken;                    /* the channel ended … */
+  _Atomic CellStatus broken;            /* the channel ended … */
   const char *broken_rule;              /* … because its peer broke this rule */
   void (*on_broken) (Channel *channel);
   pthread_mutex_t lock;
@@ -288,25 +290,45 @@ void channel_serve_ready (Channel *channel, ThreadContext *thread);
 bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
                    uint32_t root);
 
-/* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
- * look elsewhere.  The fence orders the word before the look at the gate, as closing orders the gate before the look at the words. */
+/* Set aside: its caller has not read anything since there was no room for a reply. */
 static inline bool
-concurrent_enter (Channel *channel)
+channel_is_blocked (const Channel *channel)
 {
-  if (atomic_exchange (&channel->busy, 1) != 0)
+  return load_relaxed (&channel->answers.own->blocked) != 0
+         && load_acquire (&channel->answers.peer->released) == load_relaxed (&channel->blocked_at);
+}
+
+enum /* Channel.busy */
+{
+  BUSY_NOT,
+  BUSY_SERVED,                  /* somebody serves this channel … */
+  BUSY_AGAIN                    /* … and has been asked to look again */
+};
+
+/* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
+ * look elsewhere.  Entering orders the word before the look at the gate, as closing orders the gate before the look at the words. */
+static inline bool
+concurrent_enter (Channel *channel, ThreadContext *thread)
+{
+  uint32_t not_busy = BUSY_NOT;
+
+  if (!atomic_compare_exchange_strong (&channel->busy, &not_busy, BUSY_SERVED) && atomic_exchange (&channel->busy, BUSY_AGAIN) != BUSY_NOT)
     return false;
-  if (unlikely (load_acquire (&channel->endpoint->gate.word) & GATE_CLOSED))
+  if (unlikely (atomic_load (&channel->endpoint->gate.word) & GATE_CLOSED))
     {
-      store_release (&channel->busy, 0);
+      atomic_store (&channel->busy, BUSY_NOT);
       return false;
     }
+  store_relaxed (&channel->server, thread);
   return true;
 }
 
-static inline void
+/* True: something has come meanwhile, look again. */
+static inline bool
 concurrent_leave (Channel *channel)
 {
-  atomic_exchange (&channel->busy, 0);
+  store_relaxed (&channel->server, NULL);
+  return atomic_exchange (&channel->busy, BUSY_NOT) == BUSY_AGAIN;
 }
 
 void result_set_error (CellResult *result, CellStatus status, const char *format, ...) __attribute__ ((format (printf, 3, 4)));

@@ -70,7 +70,7 @@ entry_is_ready (const Entry *entry)
   uint64_t at = load_relaxed (&requests->own->taken);
   const Record *record = (const Record *) (requests->data + (at & requests->mask));
 
-  return load_acquire (&record->sequence) == requests->salt + at && load_relaxed (&requests->own->blocked) == 0
+  return load_acquire (&record->sequence) == requests->salt + at && !channel_is_blocked (entry->channel)
          && load_relaxed (&entry->channel->broken) == CELL_OK;
 }
 

@@ -321,6 +321,8 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
   reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
   if (reply == NULL && ring_fault.status == CELL_OK)
     {
+      /* The caller's cursor as it was before the last look: what it reads from here on changes it. */
+      store_relaxed (&channel->blocked_at, load_acquire (&channel->answers.peer->released));
       store_relaxed (&channel->answers.own->blocked, 1);
       full_fence ();
       reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
@@ -400,14 +402,17 @@ channel_serve_ready (Channel *channel, ThreadContext *thread)
 
   if (endpoint->threading == CELL_CONCURRENT)
     {
-      while (concurrent_enter (channel))
-        {
-          NodeResult result = channel_serve (channel, thread);
+      NodeResult result;
+      bool again;
 
-          concurrent_leave (channel);
-          if (result == NODE_DONE && (ring_peek (&channel->requests) == NULL || load_relaxed (&channel->answers.own->blocked)))
+      do
+        {
+          if (!concurrent_enter (channel, thread))
             break;
+          result = channel_serve (channel, thread);
+          again = concurrent_leave (channel);
         }
+      while (again || (result == NODE_MORE && !channel->untrusted));    /* who is polled is come back to: others wait too */
       return;
     }
   if (gate_push (&endpoint->gate, &channel->node, thread) == PUSH_HOLDING)
