@@ -27,6 +27,10 @@ method_finish (Method *method, uint32_t number)
 {
   uint32_t size = method->out != NULL ? method->out->size : 0;
 
+  if (method->max_reply < ERROR_ROOM)
+    method->max_reply = ERROR_ROOM;
+  if (method->max_reply < size)
+    method->max_reply = size;
   method->fast = (method->in == NULL || method->in->trivial) && (method->out == NULL || method->out->trivial);
   method->head = (RecordHead) { .length = size, .root = size, .kind = RECORD_REPLY, .method = (uint16_t) number };
 }

@@ -23,6 +23,7 @@
 #define CHANNEL_CAPACITY 16384u         /* bytes of a half's data unless a method needs more */
 #define CHANNEL_TIMEOUT_MS 5000u
 #define REPLY_MAX_DEFAULT 4096u         /* max_reply unless a method says otherwise */
+#define ERROR_ROOM 512u                 /* bytes of an error's payload; no max_reply is smaller */
 #define SIGNALS_KEPT_MAX 1024u          /* signals that wait for a subscriber's context */
 
 typedef struct Endpoint Endpoint;

@@ -52,33 +52,78 @@ kept_blob (void *data, uint64_t id)
   return kept->next < kept->call->n_blobs ? kept->call->blobs[kept->next++] : NULL;
 }
 
-/* The request once more, from the ring to memory of its own. */
+static uint64_t
+name_blob (void *data, CellBlob *blob)
+{
+  (void) data;
+  (void) blob;
+  return 1;                             /* kept_blob () goes by their order */
+}
+
+/* What the handler was given, written down as a payload again: the ring must not be read a second time when somebody else writes it.
+ * NULL: no memory, or it takes more than a kept call may. */
+static uint8_t *
+encode_again (const CodecPlan *plan, const void *in, uint32_t length, uint32_t *ret_length)
+{
+  CodecBlobs blobs = { name_blob, NULL, NULL };
+
+  for (uint32_t capacity = 2 * (plan->size + length) + 256; capacity <= DEFERRED_ARENA; capacity *= 2)
+    {
+      uint8_t *payload = malloc (capacity);
+      CodecFault fault;
+
+      *ret_length = plan->size;
+      if (payload == NULL || codec_encode (plan, in, payload, capacity, ret_length, &blobs, &fault))
+        return payload;
+      free (payload);
+      if (fault.status != CELL_ERROR_TOO_LARGE)
+        break;
+    }
+  return NULL;
+}
+
+/* The request once more, in memory of its own. */
 static bool
 copy_request (Deferred *deferred, const CellCall *call)
 {
   const CodecPlan *plan = call->method->in;
   Arena *arena = &deferred->memory.arena;
-  uint8_t *payload, *local;
+  uint8_t *payload, *local, *encoded = NULL;
+  uint32_t length = call->length, root = call->root;
   CodecFault fault;
   KeptBlobs kept = { call, 0 };
+  bool copied;
 
   if (plan == NULL)
     return true;
-  payload = arena_get (arena, call->length);
   local = arena_get (arena, plan->size);
-  if (payload == NULL || local == NULL)
-    return false;
-  memcpy (payload, call->request->payload, call->length);
-  if (!codec_decode (plan, payload, call->length, call->root, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault))
-    return false;
   deferred->call.in = local;
-  return true;
+  if (local != NULL && plan->flat)
+    {
+      memcpy (local, call->in != NULL ? call->in : call->request->payload, plan->size);
+      return true;
+    }
+  if (call->channel->untrusted)
+    {
+      encoded = encode_again (plan, call->in, length, &length);
+      root = plan->size;
+      if (encoded == NULL)
+        return false;
+    }
+  payload = arena_get (arena, length);
+  if (payload != NULL)
+    memcpy (payload, encoded != NULL ? encoded : call->request->payload, length);
+  free (encoded);
+  copied = local != NULL && payload != NULL;
+  return copied
+         && codec_decode (plan, payload, length, root, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault);
 }
 
 uint64_t
 call_defer (CellCall *call)
 {
   Deferred *deferred;
+  bool is_fast = call == &call->channel->fast_call;     /* whose caller is this thread: its record holds still */
 
   if (call->deferred != NULL)
     return call->deferred->id;
@@ -87,8 +132,11 @@ call_defer (CellCall *call)
     return 0;
   arena_init (&deferred->memory.arena, DEFERRED_ARENA);
   deferred->call = *call;
-  deferred->call.id = call->request->id;
-  deferred->call.in = NULL;
+  if (is_fast)
+    {
+      deferred->call.id = call->request->id;
+      deferred->call.in = NULL;
+    }
   deferred->call.thread = &deferred->memory;
   deferred->call.build_in_place = false;
   deferred->call.reply = NULL;
@@ -112,9 +160,11 @@ call_defer (CellCall *call)
   call->service->deferred = deferred;
   call->service->n_deferred++;
   if (!(call->flags & RECORD_ONEWAY))
-    call->channel->reserved += record_size (call->method->max_reply);
+    call->channel->reserved += record_size (call->capacity);
   channel_ref (call->channel);
   call->deferred = deferred;
+  if (is_fast)
+    call->method = NULL;                /* so that the next call begins with a clean one, whatever this handler returns */
   return deferred->id;
 }
 
@@ -156,7 +206,7 @@ call_answer (CellCall *call, CellStatus status, const void *out)
 {
   Channel *channel = call->channel;
   const CodecPlan *plan = call->method->out;
-  uint32_t capacity = call->method->max_reply, used = plan != NULL ? plan->size : 0, root = used;
+  uint32_t capacity = call->capacity, used = plan != NULL ? plan->size : 0, root = used;
   Record *room;
   CodecFault fault;
 
@@ -181,10 +231,10 @@ call_answer (CellCall *call, CellStatus status, const void *out)
     channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, CELL_OK, room != NULL ? room->payload : (const void *) "", used, root);
   else
     {
-      uint8_t small[512];
+      uint8_t small[ERROR_ROOM];
 
       call->status = status;
-      used = error_payload (small, sizeof small, call->error != NULL ? call->error : status_name (status),
+      used = error_payload (small, capacity < sizeof small ? capacity : sizeof small, call->error != NULL ? call->error : status_name (status),
                             call->message != NULL ? call->message : status_text (status));
       channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, status, small, used, 0);
     }

@@ -165,7 +165,7 @@ serve_flush_stash (Channel *channel)
       next = kept->next;
       if (!channel_send (channel, kept->kind, kept->id, kept->method, kept->status, kept->payload, kept->length, kept->root)
           && kept->kind == RECORD_SIGNAL)
-        channel->missed++;
+        channel->missed += kept->id + 1;        /* with those that it was to tell of */
       free (kept);
     }
 }
@@ -303,6 +303,7 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
   CodecFault fault = { 0 };
   Record *reply;
   Fault ring_fault = { 0 };
+  uint32_t capacity, whole = (uint32_t) (channel->answers.mask + 1 - sizeof (Record));
 
   if (rule != NULL)
     return broken (channel, rule);
@@ -310,7 +311,7 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
     method = &service->methods[header.method];
   else
     {
-      none = (Method) { .invoke = no_method, .max_reply = 512, .name = "", .stats = &no_method_stats };
+      none = (Method) { .invoke = no_method, .max_reply = ERROR_ROOM, .name = "", .stats = &no_method_stats };
       if (header.method == WIRE_METHOD_SUBSCRIBE)
         {
           none.invoke = subscribe;
@@ -318,14 +319,16 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
         }
       method = &none;
     }
-  reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
+  /* A ring that is smaller than the largest reply is a limit, not a reason to wait for ever. */
+  capacity = method->max_reply < whole ? method->max_reply : whole;
+  reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
   if (reply == NULL && ring_fault.status == CELL_OK)
     {
       /* The caller's cursor as it was before the last look: what it reads from here on changes it. */
       store_relaxed (&channel->blocked_at, load_acquire (&channel->answers.peer->released));
       store_relaxed (&channel->answers.own->blocked, 1);
       full_fence ();
-      reply = ring_reserve (&channel->answers, method->max_reply + channel->reserved, &ring_fault);
+      reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
       if (reply == NULL && ring_fault.status == CELL_OK)
         return SERVE_BLOCKED;
     }
@@ -336,7 +339,7 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
 
   call = (CellCall) {
     .channel = channel, .service = service, .method = method, .thread = thread, .id = header.id, .number = header.method, .trace = header.trace,
-    .reply = reply, .capacity = method->max_reply, .build_in_place = !channel->untrusted,
+    .reply = reply, .capacity = capacity, .build_in_place = !channel->untrusted,
     .used = method->out != NULL ? method->out->size : 0, .request = record, .length = header.length, .root = header.root,
   };
   call.used = (call.used + 15) & ~15u;

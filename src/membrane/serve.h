@@ -98,6 +98,7 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
       call->thread = thread;
       call->service = service;
       call->capacity = method->max_reply;
+      call->deferred = NULL;
     }
   call->request = record;
   call->reply = reply;
