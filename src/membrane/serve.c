@@ -339,10 +339,11 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
 
   call = (CellCall) {
     .channel = channel, .service = service, .method = method, .thread = thread, .id = header.id, .number = header.method, .trace = header.trace,
-    .reply = reply, .capacity = capacity, .build_in_place = !channel->untrusted,
+    .reply = reply, .capacity = capacity,
     .used = method->out != NULL ? method->out->size : 0, .request = record, .length = header.length, .root = header.root,
   };
   call.used = (call.used + 15) & ~15u;
+  call.build_in_place = !channel->untrusted && call.used <= capacity;
   ring_take (&channel->requests, header.length);
   /* Who gives a call up marks it and then looks at `taken`: one of us sees the other. */
   if (!own)
@@ -355,10 +356,13 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
       if (call.in == NULL && fault.status == CELL_ERROR_CORRUPT)
         {
           channel->building = NULL;
+          call_release_blobs (&call);
           arena_release (&thread->arena, mark);
           return broken (channel, fault.rule);
         }
-      if (call.in != NULL)
+      if (method->out != NULL && method->out->size > capacity)
+        call.status = CELL_ERROR_TOO_LARGE;
+      else if (call.in != NULL)
         run_handler (&call, method);
       else
         call.status = fault.status;
