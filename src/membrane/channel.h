@@ -26,6 +26,7 @@
 #define ERROR_ROOM 512u                 /* bytes of an error's payload; no max_reply is smaller */
 #define SIGNALS_KEPT_MAX 1024u          /* signals that wait for a subscriber's context */
 
+typedef struct Channel Channel;
 typedef struct Endpoint Endpoint;
 typedef struct Service Service;
 typedef struct Method Method;
@@ -232,6 +233,7 @@ struct Channel
   MovedHalf *moved;
   _Atomic uint32_t refs;
   Channel *next_in_endpoint;
+  void *line;                           /* of the client that calls through it */
   uint64_t serial;                      /* names it in the handshake */
   void *owner;
 };

@@ -9,18 +9,42 @@
 typedef struct
 {
   /* Finds the cell called `name` and the numbers of the remote's methods and signals there (WIRE_NO_METHOD: it does not have it).
-   * False: fault.  Called by the client's first user, again after a failure, and again when the cell was gone. */
-  bool (*bind) (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, Fault *fault);
-  /* A new channel to it for one context; its notify, look and context members are the provider's to set.  request_capacity: at least
-   * so many bytes.  NULL: fault.  */
-  Channel *(*open) (void *data, const char *name, uint32_t request_capacity, Fault *fault);
+   * ret_cell: which cell that is; another one may get its name.  False: fault.  Called by the client's first user, again after a
+   * failure, and again when the cell was gone. */
+  bool (*bind) (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+                Fault *fault);
+  /* A new channel to it for one context; its notify, look and context members are the provider's to set, line and on_signal are the
+   * client's.  cell: as bind said; CELL_ERROR_GONE when the name is another cell's now.  request_capacity: at least so many bytes;
+   * 0: the usual.  NULL: fault. */
+  Channel *(*open) (void *data, const char *name, uint64_t cell, uint32_t request_capacity, Fault *fault);
   /* The client is done with a channel. */
   void (*close) (void *data, Channel *channel);
+
+  /* The rest may be NULL. */
+
+  /* An asynchronous call was sent: client_dispatch () has to run within so many milliseconds, so that it can end it. */
+  void (*expects) (void *data, Channel *channel, uint32_t milliseconds);
+  /* An asynchronous call could not be sent: client_dispatch_failed () says so to whoever made it.  NULL: it is said at once. */
+  void (*failed) (void *data, CellClient *client);
+  /* The client was closed by its user; it is freed when this returns. */
+  void (*closed) (void *data, CellClient *client);
 } ClientProvider;
 
-/* per_thread: every thread that calls gets a channel of its own (concurrent cells, programs); else the client has one, used by its
- * cell's code only.  remote must outlive the client.  NULL: no memory. */
-CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote, bool per_thread);
-/* Runs completions and signal handlers of one channel of this client's: channel->owner is the client.  In its context. */
+typedef enum
+{
+  CLIENT_OF_SERIAL,             /* one channel, used by the code of a cell that runs on one thread at a time */
+  CLIENT_OF_CONCURRENT,         /* each thread that calls gets a channel; completions and signals have one more, dispatched by any */
+  CLIENT_OF_PROGRAM             /* each thread gets a channel, and dispatches what it started */
+} ClientContext;
+
+/* remote must outlive the client.  NULL: no memory. */
+CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote, ClientContext context);
+/* Runs completions and signal handlers of one channel of a client's, and ends its asynchronous calls that are overdue.  In the
+ * channel's context; CLIENT_OF_CONCURRENT: on any thread.  Harmless for a channel that its client has closed. */
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);
+/* Tells those whose asynchronous calls could not be sent.  In the client's context. */
+unsigned client_dispatch_failed (CellClient *client, ThreadContext *thread);
+/* Everything that this thread has to dispatch of the clients that were made with `data`; CLIENT_OF_PROGRAM. */
+unsigned client_dispatch_thread (const void *data, ThreadContext *thread);
+/* Ends it and all its channels; what it has started is given up.  No thread may be using it. */
 void client_free (CellClient *client);

@@ -7,7 +7,7 @@
 #define ARENA_LIMIT (64u << 20)         /* of one thread: a request, its reply and what they refer to, for each nested call */
 
 __thread ThreadContext *thread_context_;
-void (*thread_channel_closed) (Channel *channel);
+void (*thread_slots_end) (ThreadContext *thread);
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
@@ -19,12 +19,8 @@ thread_ended (void *data)
 {
   ThreadContext *thread = data;
 
-  for (uint32_t i = 0; i < thread->n_channels; i++)
-    if (thread->channels[i] != NULL && thread_channel_closed != NULL)
-      thread_channel_closed (thread->channels[i]);
-  free (thread->channels);
-  thread->channels = NULL;
-  thread->n_channels = 0;
+  if (thread->slots != NULL && thread_slots_end != NULL)
+    thread_slots_end (thread);
   arena_clear (&thread->arena);
   pthread_mutex_lock (&lock);
   thread->next = unused;

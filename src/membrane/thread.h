@@ -10,14 +10,13 @@
 
 typedef struct Gate Gate;
 typedef struct ThreadContext ThreadContext;
-typedef struct Channel Channel;
 
 struct ThreadContext
 {
   _Atomic (Gate *) waits_for;   /* while it is parked, or about to be: the gate whose holder has to finish first */
   Arena arena;
-  uint32_t n_channels;
-  Channel **channels;           /* this thread's own channels, by the client's slot */
+  uint32_t n_slots;
+  void **slots;                 /* what each client keeps for this thread, by the client's number; client.c's */
   ThreadContext *next;          /* all contexts, or the free ones; a context is reused, never freed: others may look at it */
 };
 
@@ -32,5 +31,5 @@ thread_context (void)
   return likely (thread != NULL) ? thread : thread_context_new ();
 }
 
-/* Called for each channel of a thread that ends. */
-extern void (*thread_channel_closed) (Channel *channel);
+/* Called when a thread ends that has slots: frees them. */
+extern void (*thread_slots_end) (ThreadContext *thread);
