@@ -29,7 +29,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_BIND: *ret = (Shape) { sizeof (WireBind), 0, 0, true }; return true;
     case WIRE_BOUND: *ret = (Shape) { sizeof (WireBound), 0, 0, true }; return true;
     case WIRE_OPEN: *ret = (Shape) { sizeof (WireOpen), 0, 0, false }; return true;
-    case WIRE_CHANNEL: *ret = (Shape) { sizeof (WireChannel), 3, 3, false }; return true;
+    case WIRE_CHANNEL: *ret = (Shape) { sizeof (WireChannel), 3, 4, false }; return true;
     case WIRE_MAPPED:
     case WIRE_CLOSE:
     case WIRE_DETACH: *ret = (Shape) { sizeof (WireRef), 0, 0, false }; return true;
@@ -37,7 +37,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_BLOB_IMPORT: *ret = (Shape) { sizeof (WireBlob), 0, 0, false }; return true;
     case WIRE_BLOB_EXPORT: *ret = (Shape) { sizeof (WireBlob), 1, 1, false }; return true;
     case WIRE_BLOB: *ret = (Shape) { sizeof (WireBlob), 0, 1, false }; return true;
-    case WIRE_MOVED: *ret = (Shape) { sizeof (WireMoved), 0, 1, false }; return true;
+    case WIRE_MOVED: *ret = (Shape) { sizeof (WireMoved), 0, 2, false }; return true;
     case WIRE_ERROR: *ret = (Shape) { sizeof (WireError), 0, 0, true }; return true;
     case WIRE_LOAD: *ret = (Shape) { sizeof (WireLoad), 1, 1, true }; return true;
     case WIRE_READY: *ret = (Shape) { 0, 0, 0, true }; return true;
@@ -197,29 +197,35 @@ unpack (WireMessage *message, const uint8_t *bytes, size_t size, unsigned n_fds)
   return NULL;
 }
 
+/* Receives a message of that size into the buffer and unpacks it.  NULL: good. */
+static const char *
+receive_now (int socket, WireMessage *message, uint8_t *buffer, size_t size)
+{
+  union { struct cmsghdr align; char bytes[CMSG_SPACE (sizeof (int) * WIRE_FDS_MAX)]; } control;
+  struct iovec part = { buffer, size };
+  struct msghdr m = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control };
+  ssize_t n = recvmsg (socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  unsigned n_fds = 0;
+
+  if (n < 0)
+    return "a message went away";
+  if (!take_fds (&m, message, &n_fds))
+    return "a message has more than fits";
+  return unpack (message, buffer, (size_t) n, n_fds);
+}
+
 int
 wire_receive (int socket, WireMessage *message, uint64_t deadline, Fault *fault)
 {
-  static __thread uint8_t *buffer;      /* of this thread, kept: messages are rare, their size is not known before */
   const size_t capacity = sizeof (WireHeader) + sizeof (WireBody) + WIRE_TAIL_MAX;
-  union { struct cmsghdr align; char bytes[CMSG_SPACE (sizeof (int) * WIRE_FDS_MAX)]; } control;
-  struct iovec part;
-  struct msghdr m;
+  uint8_t small[1024], *buffer;
   ssize_t n;
-  unsigned n_fds = 0;
   const char *wrong;
 
   *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
-  if (buffer == NULL && (buffer = malloc (capacity)) == NULL)
-    {
-      fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a message");
-      return -1;
-    }
   for (;;)
     {
-      part = (struct iovec) { buffer, capacity };
-      m = (struct msghdr) { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control };
-      n = recvmsg (socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+      n = recv (socket, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
       if (n >= 0)
         break;
       if (errno == EINTR)
@@ -237,10 +243,10 @@ wire_receive (int socket, WireMessage *message, uint64_t deadline, Fault *fault)
       fault_set (fault, CELL_ERROR_GONE, "the connection was closed");
       return -1;
     }
-  if (!take_fds (&m, message, &n_fds))
-    wrong = "a message has more than fits";
-  else
-    wrong = unpack (message, buffer, (size_t) n, n_fds);
+  buffer = (size_t) n <= sizeof small ? small : (size_t) n <= capacity ? malloc ((size_t) n) : NULL;
+  wrong = buffer != NULL ? receive_now (socket, message, buffer, (size_t) n) : "a message is larger than any may be";
+  if (buffer != small)
+    free (buffer);
   if (wrong == NULL)
     return 1;
   wire_message_clear (message);

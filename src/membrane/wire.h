@@ -10,14 +10,16 @@
  *   client → host                                           host → client
  *   HELLO                                                   WELCOME + {bell of the host, bell of the client}
  *   BIND + contract text of what the caller was built for   BOUND + u32 number of each method, then of each signal
- *   OPEN                                                    CHANNEL + {epoch, requests, replies}
+ *   OPEN                                                    CHANNEL + {epoch, requests, replies, [bell]}
  *   MAPPED                                                  (the host seals the requests, and the channel is in use)
  *   CLOSE
  *   BLOB_NEW                                                BLOB + {memory to fill}
  *   BLOB_EXPORT + {sealed memory}                           BLOB (its id)
  *   BLOB_IMPORT                                             BLOB + {sealed memory}
- *                                                           MOVED + {replies} at any time
+ *                                                           MOVED + {[replies, [bell]]} at any time
  *                                                           ERROR + message, in answer to anything
+ *
+ * The bell of a channel is the callee's own; where there is none it is the host's, of WELCOME.
  *
  * A runner is a client too: what its cell calls goes over the same connection.  The host also says to it:
  *
@@ -102,6 +104,7 @@ typedef struct
   char cell[WIRE_NAME_MAX];
   uint32_t request_capacity;    /* bytes wanted for requests; 0: the usual */
   uint32_t reserved;
+  uint64_t cell_id;             /* as BOUND said: CELL_ERROR_GONE when the name is another cell's by now; 0: whichever it is */
 } WireOpen;
 
 typedef struct
