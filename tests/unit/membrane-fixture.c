@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "membrane-fixture.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- plans ------------------------------------------------------------------------------------- */
+
+static const CodecPlan token_plan = { .size = sizeof (Token), .align = 8, .flat = true, .trivial = true };
+
+static const CellType type_u64 = { .name = "u64", .kind = CELL_KIND_UINT, .align = 8, .size = 8 };
+static const CellType type_str = { .name = "str", .kind = CELL_KIND_STR, .align = 8, .size = 8 };
+static const CellField letter_rows[] = {
+  { .name = "number", .doc = "", .type = &type_u64, .offset = offsetof (Letter, number), .role = CELL_ROLE_FIELD },
+  { .name = "text", .doc = "", .type = &type_str, .offset = offsetof (Letter, text), .role = CELL_ROLE_FIELD },
+};
+
+#define TOKEN_CALL(number_, name_) \
+  { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .name = name_, \
+    .head = { .length = sizeof (Token), .root = sizeof (Token), .kind = RECORD_REQUEST, .method = number_, .timeout = 20000 } }
+
+const CallPlan plan_of[N_METHODS] = {
+  [ECHO] = TOKEN_CALL (ECHO, "echo"),
+  [FAIL] = TOKEN_CALL (FAIL, "fail"),
+  [LATER] = TOKEN_CALL (LATER, "later"),
+  [ANSWER] = TOKEN_CALL (ANSWER, "answer"),
+  [NOTE] = { .args = &token_plan, .number = NOTE, .timeout = 20000, .oneway = true, .name = "note" },
+  [FORWARD] = TOKEN_CALL (FORWARD, "forward"),
+  [HOLD] = TOKEN_CALL (HOLD, "hold"),
+  [NOTHING] = { .number = NOTHING, .timeout = 20000, .fast = true, .name = "nothing",
+                .head = { .kind = RECORD_REQUEST, .method = NOTHING, .timeout = 20000 } },
+  [EMIT] = TOKEN_CALL (EMIT, "emit"),
+};
+
+CallPlan
+plan_with (unsigned method, uint32_t timeout_ms)
+{
+  CallPlan plan = plan_of[method];
+
+  plan.timeout = timeout_ms;
+  call_plan_finish (&plan);
+  return plan;
+}
+
+static CodecPlan *
+letter_codec (void)
+{
+  static CodecPlan *plan;
+  const char *why = NULL;
+
+  if (g_once_init_enter (&plan))
+    {
+      CodecPlan *made = codec_plan_new (letter_rows, G_N_ELEMENTS (letter_rows), CELL_ROLE_FIELD, sizeof (Letter), &why);
+
+      g_assert_cmpstr (why, ==, NULL);
+      g_once_init_leave (&plan, made);
+    }
+  return plan;
+}
+
+const CallPlan *
+letter_plan (void)
+{
+  static gsize done;
+  static CallPlan plan;
+
+  if (g_once_init_enter (&done))
+    {
+      plan = (CallPlan) { .args = letter_codec (), .reply = letter_codec (), .number = LETTER, .timeout = 20000, .name = "letter" };
+      call_plan_finish (&plan);
+      g_once_init_leave (&done, 1);
+    }
+  return &plan;
+}
+
+const CodecPlan *
+token_codec (void)
+{
+  return &token_plan;
+}
+
+/* ---- the cell ------------------------------------------------------------------------------------ */
+
+static void
+enter (Rig *rig)
+{
+  if (atomic_fetch_add (&rig->inside, 1) != 0 && rig->endpoint.threading == CELL_SERIAL)
+    atomic_fetch_add (&rig->overlaps, 1);
+}
+
+static void
+leave (Rig *rig)
+{
+  atomic_fetch_sub (&rig->inside, 1);
+}
+
+/* Each caller counts from 1; sequence 0 is not looked at. */
+static void
+look_at_sequence (Rig *rig, const Token *in)
+{
+  if (in->sequence == 0 || in->caller >= CALLERS)
+    return;
+  if (rig->endpoint.threading == CELL_SERIAL)
+    rig->executed++;
+  if (in->sequence != ++rig->next[in->caller])
+    {
+      rig->disorder++;
+      rig->next[in->caller] = in->sequence;
+    }
+}
+
+static CellStatus
+do_echo (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) call;
+  enter (self);
+  look_at_sequence (self, in);
+  *(Token *) out = *(const Token *) in;
+  leave (self);
+  return CELL_OK;
+}
+
+static CellStatus
+do_letter (void *self, CellCall *call, const void *in, void *out)
+{
+  const Letter *letter = in;
+  size_t size = strlen (letter->text) + 1;
+  char *text = call_alloc (call, size);
+
+  enter (self);
+  if (text == NULL)
+    {
+      leave (self);
+      return CELL_ERROR_NO_RESOURCES;
+    }
+  memcpy (text, letter->text, size);
+  *(Letter *) out = (Letter) { .number = letter->number, .text = text };
+  leave (self);
+  return CELL_OK;
+}
+
+static CellStatus
+do_fail (void *self, CellCall *call, const void *in, void *out)
+{
+  const Token *token = in;
+  char *message = call_alloc (call, 64);
+
+  (void) out;
+  enter (self);
+  if (message != NULL)
+    snprintf (message, 64, "number %llu is not liked", (unsigned long long) token->sequence);
+  call->error = "org.example.Test.NotLiked";
+  call->message = message;
+  leave (self);
+  return CELL_ERROR_FAILED;
+}
+
+static CellStatus
+do_later (void *self, CellCall *call, const void *in, void *out)
+{
+  Rig *rig = self;
+  uint64_t id;
+
+  (void) out;
+  enter (rig);
+  look_at_sequence (rig, in);
+  id = rig->n_kept < G_N_ELEMENTS (rig->kept) ? call_defer (call) : 0;
+  if (id != 0)
+    rig->kept[rig->n_kept++] = id;
+  leave (rig);
+  return id != 0 ? CELL_DEFERRED : CELL_ERROR_NO_RESOURCES;
+}
+
+static CellStatus
+do_answer (void *self, CellCall *call, const void *in, void *out)
+{
+  Rig *rig = self;
+  const Token *token = in;
+
+  (void) call;
+  enter (rig);
+  for (uint64_t n = token->argument[0]; n > 0 && rig->n_kept > 0; n--)
+    {
+      unsigned i = token->argument[1] != 0 ? rig->n_kept - 1 : 0;
+      CellCall *kept = call_resume (&rig->service, rig->kept[i]);
+      Token reply;
+
+      memmove (&rig->kept[i], &rig->kept[i + 1], (rig->n_kept - i - 1) * sizeof rig->kept[0]);
+      rig->n_kept--;
+      if (kept == NULL)
+        continue;
+      reply = *(const Token *) call_request (kept);
+      reply.argument[5] = 77;
+      call_answer (kept, CELL_OK, &reply);
+    }
+  *(Token *) out = *token;
+  leave (rig);
+  return CELL_OK;
+}
+
+static CellStatus
+do_forward (void *self, CellCall *call, const void *in, void *out)
+{
+  Rig *rig = self;
+  Token token = *(const Token *) in;
+  TokenReply reply;
+  unsigned method = token.argument[0] > 0 ? FORWARD : ECHO;
+  CellStatus status;
+
+  enter (rig);
+  if (token.argument[0] > 0)
+    token.argument[0]--;
+  channel_call (rig->forward, thread_context (), &plan_of[method], &token, &reply.result);
+  *(Token *) out = reply.out;
+  status = reply.result.status;
+  call->message = status != CELL_OK ? status_text (status) : NULL;
+  if (reply.result.memory != NULL)
+    reply.result.release (reply.result.memory);
+  leave (rig);
+  return status;
+}
+
+static CellStatus
+do_hold (void *self, CellCall *call, const void *in, void *out)
+{
+  Rig *rig = self;
+  uint32_t turn, let_go;
+
+  (void) call;
+  enter (rig);
+  turn = atomic_fetch_add (&rig->holding, 1) + 1;
+  futex_wake (&rig->holding, INT_MAX);
+  while ((let_go = atomic_load (&rig->let_go)) < turn)
+    futex_wait_until (&rig->let_go, let_go, monotonic_ns () + 100000000u);
+  *(Token *) out = *(const Token *) in;
+  leave (rig);
+  return CELL_OK;
+}
+
+static CellStatus
+do_nothing (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) call;
+  (void) in;
+  (void) out;
+  enter (self);
+  leave (self);
+  return CELL_OK;
+}
+
+static CellStatus
+do_emit (void *self, CellCall *call, const void *in, void *out)
+{
+  Rig *rig = self;
+  Token token = *(const Token *) in;
+
+  (void) call;
+  for (uint64_t n = 0; n < token.argument[0]; n++)
+    for (unsigned i = 0; i < G_N_ELEMENTS (rig->subscribers) && rig->subscribers[i] != NULL; i++)
+      {
+        Channel *to = rig->subscribers[i];
+
+        token.sequence++;
+        if (channel_send (to, RECORD_SIGNAL, to->missed, 3, CELL_OK, &token, sizeof token, sizeof token))
+          to->missed = 0;
+        else
+          to->missed++;
+      }
+  *(Token *) out = token;
+  return CELL_OK;
+}
+
+static const CellInvoke handlers[N_METHODS] = {
+  [ECHO] = do_echo, [LETTER] = do_letter, [FAIL] = do_fail, [LATER] = do_later, [ANSWER] = do_answer, [NOTE] = do_echo,
+  [FORWARD] = do_forward, [HOLD] = do_hold, [NOTHING] = do_nothing, [EMIT] = do_emit,
+};
+
+/* ---- who goes on with a gate ---------------------------------------------------------------------- */
+
+static void
+kick (Gate *gate)
+{
+  Rig *rig = (Rig *) gate;
+
+  atomic_fetch_add (&rig->kicks, 1);
+  futex_wake (&rig->kicks, 1);
+}
+
+static void *
+worker_main (void *data)
+{
+  Rig *rig = data;
+  ThreadContext *thread = thread_context ();
+  uint32_t seen = 0;
+
+  while (!atomic_load (&rig->stopping))
+    {
+      uint32_t kicks = atomic_load (&rig->kicks);
+
+      if (kicks != seen)
+        gate_continue (&rig->endpoint.gate, thread);
+      else
+        futex_wait_until (&rig->kicks, kicks, monotonic_ns () + 1000000000u);
+      seen = kicks;
+    }
+  return NULL;
+}
+
+Rig *
+rig_new (uint32_t threading)
+{
+  Rig *rig = aligned_alloc (_Alignof (Rig), sizeof *rig);
+
+  g_assert_nonnull (rig);
+  memset (rig, 0, sizeof *rig);
+  rig->epoch = shared_memory (sizeof (Epoch));
+  gate_init (&rig->endpoint.gate, kick);
+  rig->endpoint.epoch = rig->epoch;
+  rig->endpoint.service = &rig->service;
+  rig->endpoint.threading = threading;
+  pthread_mutex_init (&rig->endpoint.lock, NULL);
+  for (unsigned i = 0; i < N_METHODS; i++)
+    {
+      const CodecPlan *plan = i == LETTER ? letter_codec () : i == NOTHING ? NULL : &token_plan;
+
+      rig->methods[i] = (Method) {
+        .invoke = handlers[i], .in = plan, .out = plan, .max_reply = REPLY_MAX_DEFAULT, .name = "",
+        .stats = &rig->stats[i],
+      };
+      method_finish (&rig->methods[i], i);
+    }
+  rig->service = (Service) { .self = rig, .n_methods = N_METHODS, .methods = rig->methods, .endpoint = &rig->endpoint };
+  g_assert_cmpint (pthread_create (&rig->worker, NULL, worker_main, rig), ==, 0);
+  return rig;
+}
+
+void
+rig_free (Rig *rig)
+{
+  atomic_store (&rig->stopping, 1);
+  atomic_fetch_add (&rig->kicks, 1);
+  futex_wake (&rig->kicks, INT_MAX);
+  pthread_join (rig->worker, NULL);
+  g_assert_cmpuint (rig->overlaps, ==, 0);
+  deferred_end_all (&rig->service, CELL_ERROR_GONE, "the test is over");
+  pthread_mutex_destroy (&rig->endpoint.lock);
+  munmap (rig->epoch, sizeof (Epoch));
+  free (rig);
+}
+
+Channel *
+rig_channel_sized (Rig *rig, uint32_t requests, uint32_t replies)
+{
+  Fault fault = { 0 };
+  Channel *channel = channel_new_local (&rig->endpoint, requests, replies, &fault);
+
+  if (channel == NULL)
+    g_error ("%s", fault.message);
+  return channel;
+}
+
+Channel *
+rig_channel (Rig *rig)
+{
+  return rig_channel_sized (rig, CHANNEL_CAPACITY, CHANNEL_CAPACITY);
+}
+
+void
+echo (Channel *channel, uint64_t caller, uint64_t sequence)
+{
+  Token token = { .caller = caller, .sequence = sequence, .argument = { ~sequence, caller * sequence } };
+  TokenReply reply;
+
+  memset (&reply, 0xff, sizeof reply);
+  channel_call (channel, thread_context (), &plan_of[ECHO], &token, &reply.result);
+  if (reply.result.status != CELL_OK)
+    g_error ("call %llu of caller %llu: %s", (unsigned long long) sequence, (unsigned long long) caller, reply.result.message);
+  g_assert_cmpmem (&reply.out, sizeof reply.out, &token, sizeof token);
+}
+
+/* ---- across processes -------------------------------------------------------------------------- */
+
+static void
+kick_nobody (Gate *gate)
+{
+  (void) gate;
+}
+
+Pair *
+pair_new (Rig *rig, uint32_t request_capacity, uint32_t reply_capacity)
+{
+  Pair *pair = aligned_alloc (_Alignof (Pair), sizeof *pair);
+  Fault fault = { 0 };
+
+  g_assert_nonnull (pair);
+  memset (pair, 0, sizeof *pair);
+  gate_init (&pair->elsewhere.gate, kick_nobody);
+  pair->elsewhere.gate.word = GATE_CLOSED;
+  pair->elsewhere.epoch = rig->epoch;
+  pair->requests = half_new ("test-requests", request_capacity, &fault);
+  pair->replies = half_new ("test-replies", reply_capacity, &fault);
+  g_assert_true (pair->requests != NULL && pair->replies != NULL);
+  pair->caller = channel_new (&pair->elsewhere);
+  pair->caller->remote = true;
+  pair->caller->replies_untrusted = true;
+  channel_set_caller (pair->caller, half_ref (pair->requests), half_ref (pair->replies), 0, 0);
+  pair->callee = channel_new (&rig->endpoint);
+  pair->callee->untrusted = true;
+  channel_set_callee (pair->callee, half_ref (pair->requests), half_ref (pair->replies), 0, 0);
+  return pair;
+}
+
+void
+pair_free (Pair *pair)
+{
+  channel_unref (pair->caller);
+  channel_unref (pair->callee);
+  half_unref (pair->requests);
+  half_unref (pair->replies);
+  free (pair);
+}
+
+/* By the words that stay where they are: whoever serves the channel may be another thread. */
+static bool
+is_ready (Channel *channel)
+{
+  const RingReader *requests = &channel->requests;
+  uint64_t at = load_acquire (&requests->own->taken);
+  const Record *record = (const Record *) (requests->data + (at & requests->mask));
+
+  return load_acquire (&record->sequence) == requests->salt + at && !channel_is_blocked (channel) && channel->broken == CELL_OK;
+}
+
+static void
+poller_sleep (Poller *poller)
+{
+  FutexWord words[POLLER_MAX + 1];
+  bool ready = false;
+
+  words[0] = (FutexWord) { &poller->stop, 0 };
+  for (unsigned i = 0; i < poller->n; i++)
+    {
+      const RingReader *requests = &poller->channels[i]->requests;
+      uint64_t at = load_acquire (&requests->own->taken);
+      const _Atomic uint32_t *word = (const _Atomic uint32_t *) (requests->data + (at & requests->mask));
+
+      words[i + 1] = (FutexWord) { word, load_acquire (word) };
+      atomic_exchange (&requests->own->waiting, WAITING_FUTEX);
+    }
+  for (unsigned i = 0; i < poller->n; i++)
+    ready |= is_ready (poller->channels[i]);
+  if (!ready)
+    futex_wait_any (words, poller->n + 1, monotonic_ns () + 100000000u);
+  for (unsigned i = 0; i < poller->n; i++)
+    store_relaxed (&poller->channels[i]->requests.own->waiting, WAITING_NOT);
+}
+
+static void *
+poller_main (void *data)
+{
+  Poller *poller = data;
+  ThreadContext *thread = thread_context ();
+  unsigned idle = 0;
+
+  while (!atomic_load (&poller->stop))
+    {
+      bool any = false;
+
+      for (unsigned i = 0; i < poller->n; i++)
+        if (is_ready (poller->channels[i]))
+          {
+            channel_serve_ready (poller->channels[i], thread);
+            any = true;
+          }
+      if (any)
+        idle = 0;
+      else if (++idle < 200)
+        cpu_relax ();
+      else
+        poller_sleep (poller);
+    }
+  return NULL;
+}
+
+void
+poller_start (Poller *poller, Channel *const *channels, unsigned n)
+{
+  g_assert_cmpuint (n, <=, POLLER_MAX);
+  *poller = (Poller) { .n = n };
+  for (unsigned i = 0; i < n; i++)
+    poller->channels[i] = channels[i];
+  g_assert_cmpint (pthread_create (&poller->thread, NULL, poller_main, poller), ==, 0);
+}
+
+void
+poller_stop (Poller *poller)
+{
+  atomic_store (&poller->stop, 1);
+  futex_wake (&poller->stop, INT_MAX);
+  pthread_join (poller->thread, NULL);
+}
+
+pid_t
+child_start (int (*run) (void *data), void *data)
+{
+  pid_t parent = getpid (), pid;
+
+  fflush (NULL);
+  pid = fork ();
+  g_assert_cmpint (pid, >=, 0);
+  if (pid != 0)
+    return pid;
+  prctl (PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid () != parent)
+    _exit (2);
+  _exit (run (data));
+}
+
+void
+child_join (pid_t pid)
+{
+  int status = 0;
+
+  g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+  if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
+    g_error ("a child ended with status 0x%x", (unsigned) status);
+}
+
+/* ---- odds and ends ---------------------------------------------------------------------------------- */
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+# define SLOW 5
+#elif defined(__has_feature)
+# if __has_feature (thread_sanitizer) || __has_feature (address_sanitizer)
+#  define SLOW 5
+# endif
+#endif
+#ifndef SLOW
+# define SLOW 1
+#endif
+
+unsigned
+scaled (unsigned count)
+{
+  const char *preload = g_getenv ("LD_PRELOAD");
+  unsigned slow = preload != NULL && strstr (preload, "vgpreload") != NULL ? 100 : SLOW;
+
+  return MAX (count / slow, 1);
+}
+
+bool
+wait_at_least (_Atomic uint32_t *word, uint32_t value)
+{
+  uint64_t deadline = monotonic_ns () + 10000000000u;
+  uint32_t now;
+
+  while ((now = atomic_load (word)) < value)
+    if (!futex_wait_until (word, now, deadline))
+      return false;
+  return true;
+}
+
+bool
+is_asleep (pid_t pid, pid_t tid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/task/%d/stat", (int) pid, (int) tid);
+  g_autofree char *line = NULL;
+  const char *state;
+
+  if (!g_file_get_contents (path, &line, NULL, NULL))
+    return false;
+  state = strrchr (line, ')');
+  return state != NULL && state[1] == ' ' && (state[2] == 'S' || state[2] == 'T');
+}
+
+/* Looks at what the kernel says; there is no event for it. */
+void
+wait_until_asleep (pid_t pid, pid_t tid)
+{
+  uint64_t deadline = monotonic_ns () + 10000000000u;
+
+  while (!is_asleep (pid, tid))
+    {
+      g_assert_cmpuint (monotonic_ns (), <, deadline);
+      sched_yield ();
+    }
+}
+
+pid_t
+thread_id (void)
+{
+  return (pid_t) syscall (SYS_gettid);
+}
+
+void *
+shared_memory (size_t size)
+{
+  void *at = mmap (NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+  g_assert_true (at != MAP_FAILED);
+  return at;
+}
+
+void
+epoch_step (Rig *rig, uint32_t state)
+{
+  uint64_t generation = atomic_fetch_add (&rig->epoch->generation, 1) + 1;
+
+  atomic_store (&rig->epoch->word, (uint32_t) (generation << 2) | state);
+  futex_wake (&rig->epoch->word, INT_MAX);
+}
