@@ -547,6 +547,21 @@ look_at_epoch (Channel *channel, ThreadContext *thread)
   return true;
 }
 
+static void
+adopt_and_go_on (Channel *channel, ThreadContext *thread)
+{
+  channel_adopt (channel, thread);
+  if (channel->broken == CELL_OK && channel->n_pending > 0)
+    channel_kick (channel, thread);
+}
+
+void
+channel_look (Channel *channel, ThreadContext *thread)
+{
+  if (channel->broken == CELL_OK && !look_at_epoch (channel, thread) && next_move (channel) != NULL)
+    adopt_and_go_on (channel, thread);
+}
+
 /* What no word tells: the host is gone, or what it has to say came later than the word. */
 static void
 look_again (Channel *channel, ThreadContext *thread)
@@ -556,11 +571,7 @@ look_again (Channel *channel, ThreadContext *thread)
   if (!channel->look (channel))
     channel_break (channel, thread, CELL_ERROR_UNREACHABLE, NULL);
   else if (next_move (channel) != NULL)
-    {
-      channel_adopt (channel, thread);
-      if (channel->broken == CELL_OK && channel->n_pending > 0)
-        channel_kick (channel, thread);
-    }
+    adopt_and_go_on (channel, thread);
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------- */
@@ -1144,4 +1155,24 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
           take_reply (channel, pending->id, CELL_ERROR_DEADLINE, payload, length, 0);
         }
     }
+}
+
+uint32_t
+channel_due (const Channel *channel, uint32_t now)
+{
+  uint32_t due = UINT32_MAX;
+
+  for (uint32_t i = 0; channel->n_async != 0 && i <= channel->pending_mask; i++)
+    {
+      const Pending *pending = &channel->pending[i];
+      uint32_t past = now - pending->since;
+
+      if (pending->id == 0 || !pending->async || pending->state != PENDING_OPEN)
+        continue;
+      if (past >= pending->plan->timeout)
+        return 0;
+      if (pending->plan->timeout - past < due)
+        due = pending->plan->timeout - past;
+    }
+  return due;
 }

@@ -280,6 +280,10 @@ bool channel_is_idle (const Channel *channel);
 /* Ends calls that have been open for too long; now: coarse clock. */
 void channel_expire (Channel *channel, ThreadContext *thread, uint32_t now);
 uint32_t coarse_ms (void);
+/* Milliseconds until the first asynchronous call is overdue; UINT32_MAX: there is none. */
+uint32_t channel_due (const Channel *channel, uint32_t now);
+/* Finds out whether the callee moved, for a context that waits for nothing in particular. */
+void channel_look (Channel *channel, ThreadContext *thread);
 /* The callee moved: says so to the caller's end, which finds out at its next look. */
 void channel_moved (Channel *channel, MovedHalf *moved);
 /* Makes sure that somebody serves what has been sent: the callee's own thread, or this one. */

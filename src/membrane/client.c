@@ -981,6 +981,7 @@ line_receive (Line *line, ThreadContext *thread)
   Channel *channel = line->channel;
   uint32_t now = coarse_ms ();
 
+  channel_look (channel, thread);
   channel_drain (channel, thread);
   if ((channel->n_async == 0 && !channel->listens) || now - line->expired < EXPIRE_MS)
     return;
@@ -1086,7 +1087,7 @@ caller_dispatch (Caller *caller, ThreadContext *thread)
 }
 
 unsigned
-client_dispatch_thread (const void *data, ThreadContext *thread)
+client_dispatch_thread (const void *data, ThreadContext *thread, bool look)
 {
   unsigned n = 0;
 
@@ -1094,10 +1095,36 @@ client_dispatch_thread (const void *data, ThreadContext *thread)
     {
       Caller *caller = thread->slots[i];
 
-      if (caller != NULL && caller->client->data == data)
-        n += caller_dispatch (caller, thread);
+      if (caller == NULL || caller->client->data != data)
+        continue;
+      for (Line *line = caller->lines; look && line != NULL; line = line->older)
+        line->expired = coarse_ms () - EXPIRE_MS;
+      n += caller_dispatch (caller, thread);
     }
   return n;
+}
+
+uint32_t
+client_thread_due (const void *data, ThreadContext *thread)
+{
+  uint32_t due = UINT32_MAX, now = coarse_ms ();
+
+  for (uint32_t i = 0; i < thread->n_slots; i++)
+    {
+      Caller *caller = thread->slots[i];
+
+      if (caller == NULL || caller->client->data != data)
+        continue;
+      for (Line *line = caller->lines; line != NULL; line = line->older)
+        {
+          uint32_t of_line = line->channel->broken == CELL_OK ? channel_due (line->channel, now) : UINT32_MAX;
+
+          due = of_line < due ? of_line : due;
+        }
+      if ((caller->channel == NULL || caller->channel->broken != CELL_OK) && has_handlers (caller) && due > RETRY_MS)
+        due = RETRY_MS;
+    }
+  return due;
 }
 
 /* ---- the client itself ------------------------------------------------------------------------------------------------ */

@@ -44,7 +44,10 @@ CellClient *client_new (const ClientProvider *provider, void *data, const char *
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);
 /* Tells those whose asynchronous calls could not be sent.  In the client's context. */
 unsigned client_dispatch_failed (CellClient *client, ThreadContext *thread);
-/* Everything that this thread has to dispatch of the clients that were made with `data`; CLIENT_OF_PROGRAM. */
-unsigned client_dispatch_thread (const void *data, ThreadContext *thread);
+/* Everything that this thread has to dispatch of the clients that were made with `data`; CLIENT_OF_PROGRAM.  look: something has
+ * happened to their connection. */
+unsigned client_dispatch_thread (const void *data, ThreadContext *thread, bool look);
+/* In how many milliseconds it should be called again even if nothing comes; UINT32_MAX: no need. */
+uint32_t client_thread_due (const void *data, ThreadContext *thread);
 /* Ends it and all its channels; what it has started is given up.  No thread may be using it. */
 void client_free (CellClient *client);

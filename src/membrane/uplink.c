@@ -3,6 +3,7 @@
 #include "uplink.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,16 @@ drop_old_bells (Leg *leg)
   leg->n_bells -= n - 1;
 }
 
+/* Whoever reads the news need not be the one whom they concern. */
+static void
+ring (Uplink *uplink)
+{
+  uint64_t one = 1;
+
+  if (write (uplink->bell, &one, sizeof one) < 0)
+    return;                             /* full: it has been rung */
+}
+
 /* Maps what the callee will write to.  It is the descriptor that the sender keeps, not we. */
 static Half *
 map_half (WireMessage *message, unsigned n, uint32_t capacity, uint64_t salt, bool writable, Fault *fault)
@@ -149,7 +160,10 @@ leg_moved (Leg *leg, WireMessage *message)
     moved->bell = wire_message_take_fd (message, 1);
   keep_bell (leg, moved->bell);
   if (leg->channel != NULL)
-    channel_moved (leg->channel, moved);
+    {
+      channel_moved (leg->channel, moved);
+      ring (leg->uplink);
+    }
   else
     {
       MovedHalf **link = &leg->early;
@@ -245,6 +259,7 @@ uplink_die (Uplink *uplink, CellStatus status, const char *why)
   uplink->dead = true;
   fault_set (&uplink->fault, status, "%s", why);
   shutdown (uplink->socket, SHUT_RDWR);
+  ring (uplink);
 }
 
 static Command *
@@ -837,6 +852,9 @@ uplink_new (int socket, const uint8_t *token, unsigned flags, uint64_t deadline,
     .refs = 1, .socket = socket, .host_bell = fds[0], .bell = fds[1], .wake = wake, .flags = flags,
     .port = { { export_blob, import_blob }, uplink },
   };
+  /* Several may want to read or write them at once. */
+  fcntl (uplink->host_bell, F_SETFL, O_NONBLOCK);
+  fcntl (uplink->bell, F_SETFL, O_NONBLOCK);
   pthread_mutex_init (&uplink->lock, NULL);
   pthread_condattr_init (&attributes);
   pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
