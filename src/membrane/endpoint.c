@@ -159,25 +159,55 @@ concurrent_stop (Endpoint *endpoint, uint64_t deadline)
   return false;
 }
 
+/* What came while nobody served has been told to nobody. */
+static void
+serve_all (Endpoint *endpoint, ThreadContext *thread)
+{
+  Channel **channels = NULL;
+  size_t n = 0, i = 0;
+
+  pthread_mutex_lock (&endpoint->lock);
+  for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
+    n++;
+  channels = calloc (n > 0 ? n : 1, sizeof *channels);
+  for (Channel *channel = endpoint->channels; channel != NULL && channels != NULL; channel = channel->next_in_endpoint)
+    if (channel->requests.data != NULL)
+      channels[i++] = channel_ref (channel);
+  pthread_mutex_unlock (&endpoint->lock);
+  for (n = i, i = 0; i < n; i++)
+    {
+      channel_serve_ready (channels[i], thread);        /* of a serial cell, whose gate we hold: puts it into the list */
+      channel_unref (channels[i]);
+    }
+  free (channels);
+}
+
 bool
 endpoint_stop (Endpoint *endpoint, ThreadContext *thread, uint64_t deadline)
 {
-  if (endpoint->threading == CELL_CONCURRENT)
-    return concurrent_stop (endpoint, deadline);
-  return gate_stop (&endpoint->gate, thread, deadline);
+  if (endpoint->threading != CELL_CONCURRENT)
+    return gate_stop (&endpoint->gate, thread, deadline);
+  if (concurrent_stop (endpoint, deadline))
+    return true;
+  serve_all (endpoint, thread);
+  return false;
 }
 
 void
 endpoint_resume (Endpoint *endpoint, ThreadContext *thread)
 {
   if (endpoint->threading == CELL_CONCURRENT)
-    atomic_store (&endpoint->gate.word, 0);
-  else
     {
-      if (gate_is_closed (&endpoint->gate))
-        gate_open (&endpoint->gate, thread);
-      gate_leave_slow (&endpoint->gate, thread);
+      atomic_store (&endpoint->gate.word, 0);
+      serve_all (endpoint, thread);
+      return;
     }
+  if (gate_is_closed (&endpoint->gate))
+    {
+      gate_open (&endpoint->gate, thread);
+      serve_all (endpoint, thread);
+    }
+  gate_leave_slow (&endpoint->gate, thread);
 }
 
 void
