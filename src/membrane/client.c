@@ -477,15 +477,29 @@ has_handlers (const Caller *caller)
   return false;
 }
 
-static CodecPlan mask_plan = { .size = 8, .align = 8, .flat = true, .trivial = true };
+static CodecPlan *mask_plan;            /* of what WIRE_METHOD_SUBSCRIBE takes */
+
+static void
+make_mask_plan (void)
+{
+  static const CellType u64_type = { "u64", CELL_KIND_UINT, 8, 0, 8, NULL };
+  static const CellField rows[] = { { .name = "mask", .doc = "", .type = &u64_type, .role = CELL_ROLE_FIELD } };
+
+  mask_plan = codec_plan_new (rows, 1, CELL_ROLE_FIELD, sizeof (uint64_t), NULL);
+}
 
 /* Tells the callee which signals this channel wants. */
 static bool
 send_mask (Channel *channel, ThreadContext *thread, uint64_t mask, Fault *fault)
 {
-  CallPlan plan = { .args = &mask_plan, .number = WIRE_METHOD_SUBSCRIBE, .timeout = CHANNEL_TIMEOUT_MS, .name = "subscribe" };
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  CallPlan plan = { .number = WIRE_METHOD_SUBSCRIBE, .timeout = CHANNEL_TIMEOUT_MS, .name = "subscribe" };
   CellResult result;
 
+  pthread_once (&once, make_mask_plan);
+  if (mask_plan == NULL)
+    return fault_set (fault, CELL_ERROR_NO_RESOURCES, "%s", status_text (CELL_ERROR_NO_RESOURCES));
+  plan.args = mask_plan;
   call_plan_finish (&plan);
   channel->listens = mask != 0;
   channel_rest (channel);

@@ -286,11 +286,11 @@ subscribe (void *self, CellCall *call, const void *in, void *out)
 {
   (void) self;
   (void) out;
-  call->channel->subscribed = *(const uint64_t *) in;
+  if (call->root < sizeof (uint64_t))
+    return CELL_ERROR_INVALID;
+  call->channel->subscribed = *(const volatile uint64_t *) in;  /* where it lies: without a plan nothing is copied */
   return CELL_OK;
 }
-
-static const CodecPlan subscribe_in = { .size = 8, .align = 8, .flat = true, .trivial = true };
 
 ServeResult
 serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *record, bool own)
@@ -313,10 +313,7 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
     {
       none = (Method) { .invoke = no_method, .max_reply = ERROR_ROOM, .name = "", .stats = &no_method_stats };
       if (header.method == WIRE_METHOD_SUBSCRIBE)
-        {
-          none.invoke = subscribe;
-          none.in = &subscribe_in;
-        }
+        none.invoke = subscribe;
       method = &none;
     }
   /* A ring that is smaller than the largest reply is a limit, not a reason to wait for ever. */

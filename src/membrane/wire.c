@@ -101,7 +101,7 @@ wire_send (int socket, WireType type, uint64_t serial, const void *body, const v
         return true;
       if (errno == EINTR)
         continue;
-      if ((errno != EAGAIN && errno != EWOULDBLOCK) || deadline == 0 || !wait_for (socket, POLLOUT, deadline))
+      if (errno != EAGAIN || deadline == 0 || !wait_for (socket, POLLOUT, deadline))
         return fault_set (fault, errno == EAGAIN ? CELL_ERROR_BUSY : CELL_ERROR_GONE, "the peer cannot be told: %s", strerror (errno));
     }
 }
@@ -230,7 +230,7 @@ wire_receive (int socket, WireMessage *message, uint64_t deadline, Fault *fault)
         break;
       if (errno == EINTR)
         continue;
-      if (errno != EAGAIN && errno != EWOULDBLOCK)
+      if (errno != EAGAIN)
         {
           fault_set (fault, CELL_ERROR_GONE, "the connection broke: %s", strerror (errno));
           return -1;
