@@ -39,12 +39,12 @@ arena_clear (Arena *arena)
 void *
 arena_grow (Arena *arena, size_t size)
 {
-  size_t bytes = size > CHUNK_SIZE ? (size + 15) & ~(size_t) 15 : CHUNK_SIZE;
+  size_t left = arena->limit - arena->taken, bytes = size > CHUNK_SIZE ? size : CHUNK_SIZE;
   ArenaChunk *chunk;
 
-  if (size > arena->limit || bytes > arena->limit - arena->taken)
-    bytes = (size + 15) & ~(size_t) 15;
-  if (size > arena->limit || bytes < size || bytes > arena->limit - arena->taken)
+  if (bytes > left)
+    bytes = size;
+  if (bytes > left || bytes > SIZE_MAX - sizeof *chunk)
     return NULL;
   chunk = malloc (sizeof *chunk + bytes);
   if (chunk == NULL)

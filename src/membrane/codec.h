@@ -27,17 +27,22 @@ struct CodecPlan
   uint32_t size, align;         /* of the struct in C; size 0: no members at all */
   bool flat;                    /* refers to nothing */
   bool trivial;                 /* flat, and has neither gaps nor bools: every byte pattern is a value */
+  bool checked;                 /* holds bools or optionals, which not every byte pattern is */
   uint32_t n_steps;
-  CodecStep *steps;
+  CodecStep *steps;             /* each byte of the struct belongs to one */
+  const CellField *rows;        /* where the steps came from; NULL: elements that are no structs, of the array called `name` */
+  uint32_t n_rows;
+  int role;
+  const char *name;
 };
 
-/* What was wrong: a rule's name for the log, the field, and where.  Strings are static or the plan's. */
+/* What was wrong.  Strings are static or the tables'. */
 typedef struct
 {
-  CellStatus status;            /* CELL_ERROR_CORRUPT, _INVALID, _TOO_LARGE, _NO_RESOURCES */
-  const char *rule;             /* "string-bounds", "utf-8", "stride", "budget" … */
+  CellStatus status;            /* encoding: CELL_ERROR_INVALID, _TOO_LARGE, _NO_RESOURCES; decoding: CELL_ERROR_CORRUPT, _NO_RESOURCES */
+  const char *rule;             /* encoding: what is wrong with the field, for a person; decoding: the rule's name, "array-stride" */
   const char *field;            /* the member concerned, or "" */
-  uint32_t offset;              /* in the payload */
+  uint32_t offset;              /* in the struct that holds the member */
 } CodecFault;
 
 /* How blobs get in and out of a connection; NULL where no blob may pass. */
@@ -50,8 +55,8 @@ typedef struct
 
 enum
 {
-  CODEC_PRIVATE = 1 << 0,       /* decode: nobody else can write the payload, so it may be relocated and used where it lies */
-  CODEC_TRUSTED = 1 << 1,       /* decode: the writer is this process's own encoder: UTF-8 need not be looked at again */
+  CODEC_PRIVATE = 1 << 0,       /* decode: nobody else can write the payload while the value is in use: what can be used where it lies is */
+  CODEC_TRUSTED = 1 << 1,       /* decode: the same, and the writer is this process's own encoder: UTF-8 need not be looked at again */
 };
 
 /* Compiles the rows of one role.  size: of the C struct.  Refuses tables that do not describe that struct (overlaps, outside,
@@ -59,17 +64,26 @@ enum
 CodecPlan *codec_plan_new (const CellField *rows, uint32_t n_rows, int role, uint32_t size, const char **ret_why);
 void codec_plan_free (CodecPlan *plan);
 
-/* Writes local and all it refers to into the payload; *ret_used is the payload's length.  Pieces that already lie in the payload
- * at or beyond plan->size, up to *ret_used as given (a reply that was built in place: `alloc`), are not copied again.  Gaps are zeroed.
- * Strings are checked to be UTF-8.  NULL strings are "".  The payload is 8-byte aligned.  False: fault. */
+/* Where in a payload the first piece may lie that is built there before its root is encoded. */
+static inline uint32_t
+codec_built_from (uint32_t root)
+{
+  return (root + 15) & ~15u;
+}
+
+/* Writes local, which may be the payload itself, and all it refers to into the payload; *ret_used is the payload's length.  Pieces that
+ * lie in the payload already, from codec_built_from (plan->size) up to *ret_used as given (a reply that was built in place: `alloc`),
+ * are not copied again; structs among them are turned into what the wire has, so that no two arrays may share them.  Nothing but the
+ * values is ever written, not even for a moment: no padding, no pointer.  Strings are checked to be UTF-8.  NULL strings are "".  The
+ * payload is 8-byte aligned.  False: fault. */
 bool codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32_t capacity, uint32_t *ret_used,
                    const CodecBlobs *blobs, CodecFault *fault);
 
-/* Checks a payload and fills local (plan->size bytes).  root: bytes of the sender's root struct.  Without CODEC_PRIVATE the payload is
- * only read, and all that holds references goes to the arena; what holds none is pointed at where it lies (so whoever cannot
- * trust the writer copies the payload first and passes CODEC_PRIVATE).  The sum of all referenced lengths may not exceed
- * `length`.  False: fault; local is then undefined. */
-bool codec_decode (const CodecPlan *plan, uint8_t *payload, uint32_t length, uint32_t root, unsigned flags, Arena *arena,
+/* Checks a payload and fills local (plan->size bytes).  root: bytes of the sender's root struct.  The payload is only read.  What refers
+ * to something goes to the arena, since references may overlap; what refers to nothing is pointed at where it lies, unless neither
+ * CODEC_PRIVATE nor CODEC_TRUSTED is given: then somebody may write the payload at any time, and everything goes to the arena before it
+ * is looked at.  The sum of all referenced lengths may not exceed `length`.  False: fault; local is then undefined. */
+bool codec_decode (const CodecPlan *plan, const uint8_t *payload, uint32_t length, uint32_t root, unsigned flags, Arena *arena,
                    const CodecBlobs *blobs, void *local, CodecFault *fault);
 
 /* Whether n bytes, followed by a NUL, are UTF-8 without a NUL among them. */
