@@ -29,7 +29,8 @@ struct Bell
 {
   int fd;
   Entry *entries;
-  bool removed;
+  void (*rang) (void *data);
+  void *data;
   Bell *next;
 };
 
@@ -175,6 +176,8 @@ bell_rang (Lanes *lanes, Bell *bell)
       return;                           /* removed meanwhile */
   if (read (bell->fd, &count, sizeof count) < 0 && errno != EAGAIN)
     return;
+  if (bell->rang != NULL)
+    bell->rang (bell->data);
   for (entry = bell->entries; entry != NULL; entry = entry->next)
     {
       store_relaxed (&entry_words (entry)->blocked, 0);
@@ -408,7 +411,7 @@ lanes_stop (Lanes *lanes)
 /* ---- what is polled ----------------------------------------------------------------------------------------- */
 
 Bell *
-lanes_add_bell (Lanes *lanes, int fd)
+lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
 {
   Bell *bell = calloc (1, sizeof *bell);
   struct epoll_event event = { .events = EPOLLIN, .data.ptr = bell };
@@ -416,6 +419,8 @@ lanes_add_bell (Lanes *lanes, int fd)
   if (bell == NULL)
     return NULL;
   bell->fd = fd;
+  bell->rang = rang;
+  bell->data = data;
   pthread_mutex_lock (&lanes->lock);
   bell->next = lanes->bells;
   lanes->bells = bell;

@@ -24,8 +24,9 @@ Lanes *lanes_start (Fault *fault);
 /* Waits for every thread; handlers that run are waited for. */
 void lanes_stop (Lanes *lanes);
 
-/* The eventfd that the callers of a connection ring; it is not taken. */
-Bell *lanes_add_bell (Lanes *lanes, int fd);
+/* The eventfd that the callers of a connection ring; it is not taken.  rang (may be NULL) is called on a lane each time, for what a
+ * bell says besides "requests": replies to calls that were made from here.  It must be short and must not wait. */
+Bell *lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data);
 void lanes_remove_bell (Lanes *lanes, Bell *bell);
 
 /* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it. */
