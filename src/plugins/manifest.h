@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the user says of a cell: the key file NAME.cell beside its module.  It need not exist.
+ *
+ *   [Cell]
+ *   Name=bank                   what callers call it; NAME unless said
+ *   Module=ledger.so            relative to this file; NAME.so unless said
+ *   Interface=org.example.Ledger
+ *   Autostart=true
+ *   Restart=permanent           or transient, temporary
+ *   Calls=exchange;clock        the cells that it may call
+ *   [Config]
+ *   overdraft=5000              what cell_config () gives
+ */
+#pragma once
+#include <glib.h>
+
+#include "cell-error.h"
+
+#define MANIFEST_MAX_SIZE (64u * 1024u)
+#define MANIFEST_SUFFIX ".cell"
+#define MODULE_SUFFIX ".so"
+
+typedef enum
+{
+  RESTART_PERMANENT,            /* whenever it ends */
+  RESTART_TRANSIENT,            /* when it crashed */
+  RESTART_TEMPORARY             /* never */
+} ManifestRestart;
+
+typedef struct
+{
+  char *name;
+  char *module;                 /* absolute path */
+  char *interface;              /* what it must offer, or NULL */
+  gboolean autostart;
+  ManifestRestart restart;
+  char **calls;                 /* NULL: nothing was said */
+  GHashTable *config;           /* char * → char * */
+} Manifest;
+
+/* path: of the key file, whether it exists or not: what a missing one means is what an empty one means.  CELL_ERROR_INVALID, with a sentence
+ * that names the file and the key. */
+Manifest *manifest_load (const char *path, GError **error);
+/* The same from memory: what is read of the file at `path`. */
+Manifest *manifest_parse (const char *path, const char *text, gsize length, GError **error);
+void manifest_free (Manifest *manifest);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Manifest, manifest_free)
+
+/* What `load` was given, as the manifest of a cell: "ledger" (looked for in $CELL_PATH, then where cells are installed), "dir/ledger.so" or
+ * "dir/ledger.cell".  CELL_ERROR_NOT_FOUND names the places. */
+Manifest *manifest_find (const char *what, GError **error);
+/* Whether a cell may be called that: a letter, then up to 62 letters, digits, '-', '_' and '.'. */
+gboolean manifest_check_name (const char *name, GError **error);
