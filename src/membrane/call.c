@@ -891,7 +891,11 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
               return;
             }
           if (!sleep_once (channel, deadline))
-            look_again (channel, thread);
+            {
+              look_again (channel, thread);
+              if (channel->broken == CELL_OK)
+                channel_kick (channel, thread);         /* a wake-up can be stolen from whoever should serve us */
+            }
           slept = true;
         }
       atomic_store (&thread->waits_for, NULL);
