@@ -9,6 +9,12 @@ node_run (GateNode *node, ThreadContext *thread)
   return channel_serve ((Channel *) node, thread);
 }
 
+static void
+node_release (GateNode *node)
+{
+  channel_unref ((Channel *) node);
+}
+
 _Static_assert (offsetof (Channel, node) == 0, "a channel is found from its node");
 
 void
@@ -43,7 +49,7 @@ channel_new (Endpoint *endpoint)
   if (channel == NULL)
     return NULL;
   *channel = (Channel) {
-    .node = { .run = node_run }, .endpoint = endpoint, .refs = 1, .spin = SPIN_BUDGET_INIT, .caller_bell = -1, .callee_bell = -1,
+    .node = { .run = node_run, .release = node_release }, .endpoint = endpoint, .refs = 1, .spin = SPIN_BUDGET_INIT, .caller_bell = -1, .callee_bell = -1,
     .access = CELL_ACCESS_ADMIN,
   };
   if (endpoint->epoch != NULL)

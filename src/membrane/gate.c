@@ -87,6 +87,8 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
       take_nodes (gate);
       while ((node = pop (gate)) != NULL)
         {
+          void (*release) (GateNode *) = node->release;
+
           /* Cleared before the node looks at its ring: what is committed after that look pushes it again. */
           atomic_exchange (&node->queued, 0);
           switch (node->run (node, thread))
@@ -96,8 +98,12 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
             case NODE_MORE:
               if (atomic_exchange (&node->queued, 1) == 0)
                 append (gate, node);
+              else if (release != NULL)
+                release (node);         /* somebody has pushed it: it is there once more than it was let go */
               break;
             case NODE_DONE:
+              if (release != NULL)
+                release (node);
               break;
             }
           if (++served >= GATE_BUDGET && gate->first != NULL)
@@ -126,7 +132,7 @@ gate_push (Gate *gate, GateNode *node, ThreadContext *thread)
 
   /* Marked first: the holder that popped it before has either seen the caller's record or clears the mark before it looks. */
   if (atomic_exchange (&node->queued, 1) != 0)
-    return gate_is_closed (gate) ? PUSH_CLOSED : PUSH_QUEUED;
+    return gate_is_closed (gate) ? PUSH_CLOSED : PUSH_ALREADY;
   word = load_acquire (&gate->word);
   do
     {
@@ -138,7 +144,7 @@ gate_push (Gate *gate, GateNode *node, ThreadContext *thread)
           if (word & GATE_CLOSED)
             return PUSH_CLOSED;
           if (atomic_exchange (&node->queued, 1) != 0)
-            return PUSH_QUEUED;
+            return PUSH_ALREADY;
         }
       node->next = word_nodes (word);
       next = (uintptr_t) node | GATE_HELD;      /* free or passed on: ours now */
@@ -265,9 +271,22 @@ gate_stop (Gate *gate, ThreadContext *thread, uint64_t deadline)
       gate_leave_slow (gate, thread);           /* serves what was before it and then pops the stop node */
       break;
     case PUSH_QUEUED:
+    case PUSH_ALREADY:
       break;
     }
   return stop_wait (gate, stop, thread, deadline);
+}
+
+static void
+drop (GateNode *node)
+{
+  void (*release) (GateNode *) = node->release;
+
+  atomic_store (&node->queued, 0);
+  if (node->drop != NULL)
+    node->drop (node);
+  if (release != NULL)
+    release (node);
 }
 
 void
@@ -279,17 +298,11 @@ gate_close (Gate *gate)
   take_nodes (gate);
   node = word_nodes (atomic_exchange (&gate->word, GATE_CLOSED));
   while ((next = pop (gate)) != NULL)
-    {
-      atomic_store (&next->queued, 0);
-      if (next->drop != NULL)
-        next->drop (next);
-    }
+    drop (next);
   for (; node != NULL; node = next)
     {
       next = node->next;
-      atomic_store (&node->queued, 0);
-      if (node->drop != NULL)
-        node->drop (node);
+      drop (node);
     }
 }
 

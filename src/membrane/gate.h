@@ -37,6 +37,7 @@ struct GateNode
   _Atomic uint32_t queued;
   NodeResult (*run) (GateNode *node, ThreadContext *thread);
   void (*drop) (GateNode *node);        /* the gate was closed while the node waited in it; may be NULL */
+  void (*release) (GateNode *node);     /* the list has let go of it: after a run, or after drop; may be NULL */
 };
 
 struct Gate
@@ -85,6 +86,7 @@ gate_leave (Gate *gate, ThreadContext *thread)
 typedef enum
 {
   PUSH_QUEUED,                  /* somebody will run it */
+  PUSH_ALREADY,                 /* it was in the list before: the same, but the list got no more than it had */
   PUSH_HOLDING,                 /* the gate was free: the caller holds it now and must gate_leave () */
   PUSH_CLOSED                   /* not here */
 } PushResult;

@@ -419,6 +419,18 @@ channel_serve_ready (Channel *channel, ThreadContext *thread)
       while (again || (result == NODE_MORE && !channel->untrusted));    /* who is polled is come back to: others wait too */
       return;
     }
-  if (gate_push (&endpoint->gate, &channel->node, thread) == PUSH_HOLDING)
-    gate_leave (&endpoint->gate, thread);
+  /* The list has a reference: a caller may have its answer, and close its channel, while the holder still looks for more. */
+  channel_ref (channel);
+  switch (gate_push (&endpoint->gate, &channel->node, thread))
+    {
+    case PUSH_HOLDING:
+      gate_leave (&endpoint->gate, thread);
+      break;
+    case PUSH_QUEUED:
+      break;
+    case PUSH_ALREADY:
+    case PUSH_CLOSED:
+      channel_unref (channel);
+      break;
+    }
 }

@@ -80,7 +80,7 @@ test_order (void)
   for (unsigned i = 0; i < 4; i++)
     {
       g_assert_cmpint (gate_push (&gate, &items[i].node, thread), ==, PUSH_QUEUED);
-      g_assert_cmpint (gate_push (&gate, &items[i].node, thread), ==, PUSH_QUEUED);
+      g_assert_cmpint (gate_push (&gate, &items[i].node, thread), ==, PUSH_ALREADY);
     }
   gate_leave (&gate, thread);
   g_assert_cmpstr (order->str, ==, "0 1 2 3 1 1 ");
@@ -206,6 +206,7 @@ struct Crowd
   bool stopped;                 /* plain: nobody may run while somebody has stopped the gate */
   _Atomic uint32_t kicks, stopping;
   _Atomic uint32_t n_dropped, n_closed;
+  _Atomic uint32_t n_in_list;   /* pushes that were let in and not let go */
   pthread_barrier_t start;
 };
 
@@ -230,6 +231,12 @@ static void
 pusher_drop (GateNode *node)
 {
   atomic_fetch_add (&((Pusher *) node)->crowd->n_dropped, 1);
+}
+
+static void
+pusher_release (GateNode *node)
+{
+  atomic_fetch_sub (&((Pusher *) node)->crowd->n_in_list, 1);
 }
 
 static void
@@ -279,8 +286,12 @@ pusher_main (void *data)
       while (atomic_load (&pusher->done) < wanted)
         {
           uint32_t dropped = atomic_load (&crowd->n_dropped);
-          PushResult result = gate_push (&crowd->gate, &pusher->node, thread);
+          PushResult result;
 
+          atomic_fetch_add (&crowd->n_in_list, 1);
+          result = gate_push (&crowd->gate, &pusher->node, thread);
+          if (result == PUSH_CLOSED || result == PUSH_ALREADY)
+            atomic_fetch_sub (&crowd->n_in_list, 1);
           if (result == PUSH_CLOSED)
             {
               atomic_fetch_add (&crowd->n_closed, 1);
@@ -315,6 +326,7 @@ crowd_start (unsigned n_each, pthread_t *ret_worker)
 
       pusher->node.run = pusher_run;
       pusher->node.drop = pusher_drop;
+      pusher->node.release = pusher_release;
       pusher->crowd = crowd;
       pusher->seed = g_random_int ();
     }
@@ -334,6 +346,7 @@ crowd_finish (Crowd *crowd, pthread_t worker)
   futex_wake (&crowd->kicks, INT_MAX);
   pthread_join (worker, NULL);
   g_assert_cmpuint (crowd->overlaps, ==, 0);
+  g_assert_cmpuint (crowd->n_in_list, ==, 0);
   g_assert_cmpuint (crowd->runs, ==, PUSHERS * crowd->n_each);
   g_assert_cmpuint (crowd->gate.word, ==, 0);
   pthread_barrier_destroy (&crowd->start);
