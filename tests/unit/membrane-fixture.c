@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -219,6 +220,12 @@ do_forward (void *self, CellCall *call, const void *in, void *out)
   enter (rig);
   if (token.argument[0] > 0)
     token.argument[0]--;
+  if (rig->meet != NULL)
+    {
+      atomic_fetch_add (rig->meet, 1);
+      futex_wake (rig->meet, INT_MAX);
+      wait_at_least (rig->meet, rig->meet_at);
+    }
   channel_call (rig->forward, thread_context (), &plan_of[method], &token, &reply.result);
   *(Token *) out = reply.out;
   status = reply.result.status;
@@ -593,6 +600,27 @@ wait_until_asleep (pid_t pid, pid_t tid)
       g_assert_cmpuint (monotonic_ns (), <, deadline);
       sched_yield ();
     }
+}
+
+bool
+sleeps_on (pid_t tid, const void *word)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/self/task/%d/syscall", (int) tid);
+  g_autofree char *line = NULL;
+  unsigned long number = 0, at = 0, n = 0;
+  struct { uint64_t value, address; uint32_t flags, reserved; } words[8];
+  struct iovec to = { words, sizeof words }, from;
+
+  if (!g_file_get_contents (path, &line, NULL, NULL) || sscanf (line, "%lu 0x%lx 0x%lx", &number, &at, &n) != 3 || number != 449
+      || n > G_N_ELEMENTS (words))
+    return false;
+  from = (struct iovec) { (void *) at, n * sizeof words[0] };
+  if (process_vm_readv (getpid (), &to, 1, &from, 1, 0) != (ssize_t) (n * sizeof words[0]))
+    return false;
+  for (unsigned long i = 0; i < n; i++)
+    if (words[i].address == (uintptr_t) word)
+      return true;
+  return false;
 }
 
 pid_t

@@ -75,6 +75,8 @@ typedef struct
   _Atomic uint32_t inside;      /* handlers that run */
   _Atomic uint32_t overlaps;    /* how often there was more than one of a serial cell */
   Channel *forward;             /* FORWARD calls over this */
+  _Atomic uint32_t *meet;       /* if not NULL: where FORWARDs wait for each other before they call */
+  uint32_t meet_at;
   _Atomic uint32_t holding, let_go;     /* futex words of HOLD: how often it was entered; it leaves when let_go has caught up */
   Channel *subscribers[8];
 
@@ -145,6 +147,9 @@ bool wait_at_least (_Atomic uint32_t *word, uint32_t value);
 bool is_asleep (pid_t pid, pid_t tid);
 void wait_until_asleep (pid_t pid, pid_t tid);
 pid_t thread_id (void);
+/* Whether a thread of this process that sleeps has this futex word among those it sleeps on, as the kernel says; false, too, where the
+ * kernel does not say. */
+bool sleeps_on (pid_t tid, const void *word);
 /* Memory that children share. */
 void *shared_memory (size_t size);
 /* The next epoch: generation and state; wakes everybody. */
