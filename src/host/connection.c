@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#define G_LOG_DOMAIN "cellhost-connection"
+#include "connection.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "binding.h"
+#include "membrane/blob.h"
+#include "membrane/wait.h"
+
+#define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
+#define CONNECTIONS_MAX 1024u
+#define LINKS_MAX 512u                  /* of one connection */
+#define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
+
+/* ---- sending ------------------------------------------------------------------------------------ */
+
+typedef struct
+{
+  WireType type;
+  uint64_t serial;
+  WireBody body;
+  GBytes *tail;
+  int fds[WIRE_FDS_MAX];
+  unsigned n_fds;
+} Outgoing;
+
+static void
+outgoing_free (gpointer data)
+{
+  Outgoing *outgoing = data;
+
+  for (unsigned i = 0; i < outgoing->n_fds; i++)
+    close (outgoing->fds[i]);
+  g_clear_pointer (&outgoing->tail, g_bytes_unref);
+  g_free (outgoing);
+}
+
+static size_t
+body_size (WireType type)
+{
+  switch (type)
+    {
+    case WIRE_WELCOME: return sizeof (WireWelcome);
+    case WIRE_BOUND: return sizeof (WireBound);
+    case WIRE_CHANNEL: return sizeof (WireChannel);
+    case WIRE_BLOB: return sizeof (WireBlob);
+    case WIRE_MOVED: return sizeof (WireMoved);
+    case WIRE_ERROR: return sizeof (WireError);
+    case WIRE_LOAD: return sizeof (WireLoad);
+    case WIRE_ATTACH: return sizeof (WireAttach);
+    case WIRE_DETACH: return sizeof (WireRef);
+    case WIRE_RESTORE: return sizeof (WireState);
+    default: return 0;
+    }
+}
+
+static gboolean
+send_now (Connection *connection, const Outgoing *outgoing, Fault *fault)
+{
+  gsize tail_size = 0;
+  const void *tail = outgoing->tail != NULL ? g_bytes_get_data (outgoing->tail, &tail_size) : NULL;
+
+  return wire_send (connection->socket, outgoing->type, outgoing->serial, &outgoing->body, tail, (uint32_t) tail_size, outgoing->fds,
+                    outgoing->n_fds, 0, fault);
+}
+
+static gboolean
+writable_cb (gint fd, GIOCondition condition, gpointer data)
+{
+  Connection *connection = data;
+  Outgoing *outgoing;
+  gboolean again = FALSE;
+
+  (void) fd;
+  (void) condition;
+  g_mutex_lock (&connection->lock);
+  while ((outgoing = g_queue_peek_head (&connection->outgoing)) != NULL)
+    {
+      Fault fault = { 0 };
+
+      if (!send_now (connection, outgoing, &fault) && fault.status == CELL_ERROR_BUSY)
+        {
+          again = TRUE;
+          break;
+        }
+      outgoing_free (g_queue_pop_head (&connection->outgoing));
+    }
+  if (!again)
+    g_clear_pointer (&connection->writable, g_source_unref);
+  g_mutex_unlock (&connection->lock);
+  return again;
+}
+
+static void
+wait_until_writable (Connection *connection)
+{
+  if (connection->writable != NULL)
+    return;
+  connection->writable = g_unix_fd_source_new (connection->socket, G_IO_OUT);
+  g_source_set_callback (connection->writable, (GSourceFunc) (void (*) (void)) writable_cb, connection_ref (connection),
+                         (GDestroyNotify) connection_unref);
+  g_source_attach (connection->writable, NULL);
+}
+
+void
+connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
+                 const int *fds, unsigned n_fds)
+{
+  Outgoing *outgoing = g_new0 (Outgoing, 1);
+  Fault fault = { 0 };
+  gboolean full = FALSE;
+
+  outgoing->type = type;
+  outgoing->serial = serial;
+  if (body != NULL)
+    memcpy (&outgoing->body, body, body_size (type));
+  if (tail_size > 0)
+    outgoing->tail = g_bytes_new (tail, tail_size);
+  for (; outgoing->n_fds < n_fds; outgoing->n_fds++)
+    outgoing->fds[outgoing->n_fds] = fcntl (fds[outgoing->n_fds], F_DUPFD_CLOEXEC, 3);
+  g_mutex_lock (&connection->lock);
+  if (!connection->closed
+      && (!g_queue_is_empty (&connection->outgoing) || (!send_now (connection, outgoing, &fault) && fault.status == CELL_ERROR_BUSY)))
+    {
+      g_queue_push_tail (&connection->outgoing, g_steal_pointer (&outgoing));
+      full = g_queue_get_length (&connection->outgoing) > OUTGOING_MAX;
+      wait_until_writable (connection);
+    }
+  g_mutex_unlock (&connection->lock);
+  if (outgoing != NULL)
+    outgoing_free (outgoing);
+  if (full)
+    {
+      g_warning ("client %d does not read what it is told; its connection ends", (int) connection->pid);
+      connection_close (connection);
+    }
+}
+
+static void
+answer_error (Connection *connection, uint64_t serial, const GError *error)
+{
+  WireError body = { .status = cell_status_from_error (error) };
+
+  connection_send (connection, WIRE_ERROR, serial, &body, error->message, (uint32_t) strlen (error->message), NULL, 0);
+}
+
+/* ---- questions: on a job's thread --------------------------------------------------------------------- */
+
+static void
+do_open (Connection *connection, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(HostCell) cell = host_find (connection->host, message->body.open.cell, &error);
+  Link *link = NULL;
+  WireChannel describe;
+  int fds[4];
+  gboolean full;
+
+  g_mutex_lock (&connection->lock);
+  full = g_hash_table_size (connection->links) >= LINKS_MAX;
+  g_mutex_unlock (&connection->lock);
+  if (full)
+    cell_set_error (&error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
+  else if (cell != NULL)
+    link = link_new (cell, connection, message->body.open.request_capacity, &error);
+  if (link == NULL)
+    {
+      answer_error (connection, message->header.serial, error);
+      return;
+    }
+  g_mutex_lock (&connection->lock);
+  g_hash_table_insert (connection->links, &link->serial, link);
+  g_mutex_unlock (&connection->lock);
+  link_describe (link, &describe, fds);
+  connection_send (connection, WIRE_CHANNEL, message->header.serial, &describe, NULL, 0, fds, fds[3] >= 0 ? 4 : 3);
+}
+
+static Link *
+take_link (Connection *connection, uint64_t serial, gboolean steal)
+{
+  Link *link;
+
+  g_mutex_lock (&connection->lock);
+  link = g_hash_table_lookup (connection->links, &serial);
+  if (link != NULL && steal)
+    g_hash_table_remove (connection->links, &serial);
+  g_mutex_unlock (&connection->lock);
+  return link;
+}
+
+static void
+do_mapped (Connection *connection, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  Link *link = take_link (connection, message->body.ref.channel, FALSE);
+
+  if (link != NULL && !link_in_use (link, &error))
+    {
+      g_warning ("client %d: %s", (int) connection->pid, error->message);
+      connection_close (connection);
+    }
+}
+
+static void
+do_close (Connection *connection, WireMessage *message)
+{
+  Link *link = take_link (connection, message->body.ref.channel, TRUE);
+
+  if (link != NULL)
+    link_close (link);
+}
+
+static void
+do_bind (Connection *connection, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(HostCell) cell = host_find (connection->host, message->body.bind.cell, &error);
+  g_autoptr(GByteArray) numbers = NULL;
+  WireBound bound = { 0 };
+
+  if (cell != NULL)
+    numbers = binding_from_wire (cell->contract, &message->body.bind, message->tail, message->tail_size, &error);
+  if (numbers == NULL)
+    {
+      answer_error (connection, message->header.serial, error);
+      return;
+    }
+  bound.cell_id = cell->id;
+  bound.n_methods = message->body.bind.n_methods;
+  bound.n_signals = message->body.bind.n_signals;
+  bound.max_reply = host_cell_max_reply (cell);
+  connection_send (connection, WIRE_BOUND, message->header.serial, &bound, numbers->data, numbers->len, NULL, 0);
+}
+
+static void
+do_blob_new (Connection *connection, WireMessage *message)
+{
+  Fault fault = { CELL_ERROR_TOO_LARGE, "a blob may have up to 256 MiB" };
+  CellBlob *blob = NULL;
+  WireBlob body = { .size = message->body.blob.size };
+
+  if (body.size <= BLOB_BYTES_MAX)
+    blob = blob_new (body.size, &fault);
+  if (blob == NULL)
+    {
+      WireError wrong = { .status = fault.status };
+
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message), NULL, 0);
+      return;
+    }
+  int fd = blob_fd (blob);
+  connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, &fd, 1);
+  blob_unref (blob);
+}
+
+static void
+do_blob_export (Connection *connection, WireMessage *message)
+{
+  Fault fault = { CELL_ERROR_TOO_LARGE, "a blob may have up to 256 MiB" };
+  CellBlob *blob = NULL;
+  WireBlob body = { .size = message->body.blob.size };
+
+  if (body.size <= BLOB_BYTES_MAX)
+    blob = blob_from_fd (wire_message_take_fd (message, 0), body.size, &fault);
+  if (blob != NULL)
+    {
+      body.id = blob_transit_put (blob);
+      blob_unref (blob);
+      fault = (Fault) { CELL_ERROR_NO_RESOURCES, "too many blobs are on their way" };
+    }
+  if (body.id != 0)
+    connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, NULL, 0);
+  else
+    {
+      WireError wrong = { .status = fault.status };
+
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message), NULL, 0);
+    }
+}
+
+static void
+do_blob_import (Connection *connection, WireMessage *message)
+{
+  BlobPort *transit = blob_transit ();
+  CellBlob *blob = transit->import_blob (transit, message->body.blob.id);
+
+  if (blob == NULL)
+    {
+      WireError wrong = { .status = CELL_ERROR_NOT_FOUND };
+      const char *text = "there is no such blob on its way";
+
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, text, (uint32_t) strlen (text), NULL, 0);
+      return;
+    }
+  WireBlob body = { .id = message->body.blob.id, .size = blob_size (blob) };
+  int fd = blob_fd (blob);
+  connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, &fd, 1);
+  blob_unref (blob);
+}
+
+typedef struct
+{
+  Connection *connection;
+  WireMessage message;
+} Question;
+
+static void
+question_run (gpointer data)
+{
+  Question *question = data;
+  Connection *connection = question->connection;
+  WireMessage *message = &question->message;
+
+  switch (message->header.type)
+    {
+    case WIRE_BIND: do_bind (connection, message); break;
+    case WIRE_OPEN: do_open (connection, message); break;
+    case WIRE_MAPPED: do_mapped (connection, message); break;
+    case WIRE_CLOSE: do_close (connection, message); break;
+    case WIRE_BLOB_NEW: do_blob_new (connection, message); break;
+    case WIRE_BLOB_EXPORT: do_blob_export (connection, message); break;
+    case WIRE_BLOB_IMPORT: do_blob_import (connection, message); break;
+    default: break;
+    }
+  wire_message_clear (message);
+  connection_unref (connection);
+  g_free (question);
+}
+
+/* ---- receiving: on the main loop ------------------------------------------------------------------------ */
+
+static const char *
+greet (Connection *connection, const WireMessage *message)
+{
+  WireWelcome welcome = {
+    .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR, .pid = (uint32_t) getpid (),
+  };
+  int bells[2] = { connection->host_bell, connection->client_bell };
+
+  if (message->header.type != WIRE_HELLO)
+    return "the first message is not a greeting";
+  if (message->body.hello.protocol != WIRE_PROTOCOL)
+    {
+      g_autofree char *text = g_strdup_printf ("this host speaks protocol %u, the caller %u: use the library of the same version",
+                                               WIRE_PROTOCOL, message->body.hello.protocol);
+      WireError wrong = { .status = CELL_ERROR_UNSUPPORTED };
+
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, text, (uint32_t) strlen (text), NULL, 0);
+      return "it speaks another protocol";
+    }
+  connection->greeted = TRUE;
+  connection_send (connection, WIRE_WELCOME, message->header.serial, &welcome, NULL, 0, bells, 2);
+  return NULL;
+}
+
+/* NULL: fine. */
+static const char *
+receive (Connection *connection, WireMessage *message)
+{
+  Question *question;
+
+  if (!connection->greeted)
+    return greet (connection, message);
+  switch (message->header.type)
+    {
+    case WIRE_BIND:
+    case WIRE_OPEN:
+    case WIRE_MAPPED:
+    case WIRE_CLOSE:
+    case WIRE_BLOB_NEW:
+    case WIRE_BLOB_EXPORT:
+    case WIRE_BLOB_IMPORT:
+      question = g_new0 (Question, 1);
+      question->connection = connection_ref (connection);
+      question->message = *message;
+      *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
+      host_submit (connection->host, question_run, question);
+      return NULL;
+    case WIRE_READY:
+    case WIRE_DONE:
+    case WIRE_STATE:
+    case WIRE_ERROR:
+      if (connection->on_answer != NULL && connection->on_answer (connection, message))
+        return NULL;
+      return "it answers what nobody asked";
+    default:
+      return "it says what only a host says";
+    }
+}
+
+static gboolean
+readable_cb (gint fd, GIOCondition condition, gpointer data)
+{
+  Connection *connection = data;
+
+  (void) condition;
+  for (int n = 0; n < 64; n++)
+    {
+      WireMessage message;
+      Fault fault = { 0 };
+      const char *wrong;
+      int got = wire_receive (fd, &message, 0, &fault);
+
+      if (got == 0)
+        return G_SOURCE_CONTINUE;
+      if (got < 0)
+        {
+          if (fault.status == CELL_ERROR_CORRUPT)
+            g_warning ("client %d: %s; its connection ends", (int) connection->pid, fault.message);
+          connection_close (connection);
+          return G_SOURCE_REMOVE;
+        }
+      wrong = receive (connection, &message);
+      wire_message_clear (&message);
+      if (wrong != NULL)
+        {
+          g_warning ("client %d: %s; its connection ends", (int) connection->pid, wrong);
+          connection_close (connection);
+          return G_SOURCE_REMOVE;
+        }
+    }
+  return G_SOURCE_CONTINUE;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
+
+Connection *
+connection_new (Host *host, int socket, GError **error)
+{
+  Connection *connection = g_new0 (Connection, 1);
+  struct ucred peer = { 0 };
+  socklen_t size = sizeof peer;
+
+  g_atomic_ref_count_init (&connection->refs);
+  g_mutex_init (&connection->lock);
+  g_queue_init (&connection->outgoing);
+  connection->host = host;
+  connection->socket = socket;
+  connection->access = CELL_ACCESS_ADMIN;
+  connection->links = g_hash_table_new (g_int64_hash, g_int64_equal);
+  connection->host_bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  connection->client_bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+    connection->pid = peer.pid;
+  if (connection->host_bell < 0 || connection->client_bell < 0)
+    {
+      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptors for a connection: %s", g_strerror (errno));
+      connection_unref (connection);
+      return NULL;
+    }
+  g_mutex_lock (&host->lock);
+  g_ptr_array_add (host->connections, connection_ref (connection));
+  g_mutex_unlock (&host->lock);
+  return connection;
+}
+
+Connection *
+connection_ref (Connection *connection)
+{
+  g_atomic_ref_count_inc (&connection->refs);
+  return connection;
+}
+
+void
+connection_unref (Connection *connection)
+{
+  if (connection == NULL || !g_atomic_ref_count_dec (&connection->refs))
+    return;
+  close (connection->socket);
+  if (connection->host_bell >= 0)
+    close (connection->host_bell);
+  if (connection->client_bell >= 0)
+    close (connection->client_bell);
+  g_hash_table_unref (connection->links);
+  g_queue_clear_full (&connection->outgoing, outgoing_free);
+  g_mutex_clear (&connection->lock);
+  g_free (connection);
+}
+
+void
+connection_start (Connection *connection)
+{
+  connection->source = g_unix_fd_source_new (connection->socket, G_IO_IN | G_IO_HUP | G_IO_ERR);
+  g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
+                         (GDestroyNotify) connection_unref);
+  g_source_attach (connection->source, NULL);
+}
+
+static Link *
+any_link (Connection *connection)
+{
+  GHashTableIter iter;
+  gpointer link = NULL;
+
+  g_mutex_lock (&connection->lock);
+  g_hash_table_iter_init (&iter, connection->links);
+  if (g_hash_table_iter_next (&iter, NULL, &link))
+    g_hash_table_iter_remove (&iter);
+  g_mutex_unlock (&connection->lock);
+  return link;
+}
+
+static void
+close_job (gpointer data)
+{
+  Connection *connection = data;
+  Link *link;
+
+  while ((link = any_link (connection)) != NULL)
+    link_close (link);
+  if (connection->bell != NULL)
+    lanes_remove_bell (connection->host->lanes, g_steal_pointer (&connection->bell));
+  connection_unref (connection);
+}
+
+void
+connection_close (Connection *connection)
+{
+  Host *host = connection->host;
+  gboolean first;
+
+  g_mutex_lock (&connection->lock);
+  first = !connection->closed;
+  connection->closed = TRUE;
+  if (connection->writable != NULL)
+    g_source_destroy (connection->writable);
+  g_clear_pointer (&connection->writable, g_source_unref);
+  g_mutex_unlock (&connection->lock);
+  if (!first)
+    return;
+  shutdown (connection->socket, SHUT_RDWR);
+  if (connection->on_closed != NULL)
+    connection->on_closed (connection);
+  host_submit (host, close_job, connection_ref (connection));
+  g_mutex_lock (&host->lock);
+  if (g_ptr_array_remove_fast (host->connections, connection))
+    {
+      g_mutex_unlock (&host->lock);
+      if (connection->source != NULL)
+        g_source_destroy (connection->source);
+      g_clear_pointer (&connection->source, g_source_unref);
+      connection_unref (connection);
+      return;
+    }
+  g_mutex_unlock (&host->lock);
+}
+
+/* ---- listening ----------------------------------------------------------------------------------------------- */
+
+struct Listener
+{
+  Host *host;
+  char *path;
+  int socket, lock;
+  guint source;
+};
+
+static gboolean
+accept_cb (gint fd, GIOCondition condition, gpointer data)
+{
+  Listener *listener = data;
+  Host *host = listener->host;
+  int socket = accept4 (fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  struct ucred peer = { 0 };
+  socklen_t size = sizeof peer;
+  g_autoptr(GError) error = NULL;
+  Connection *connection;
+  guint n;
+
+  (void) condition;
+  if (socket < 0)
+    return G_SOURCE_CONTINUE;
+  g_mutex_lock (&host->lock);
+  n = host->connections->len;
+  g_mutex_unlock (&host->lock);
+  if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid ())
+    {
+      wire_send_error (socket, 0, CELL_ERROR_DENIED, "this host belongs to another user", 0);
+      close (socket);
+    }
+  else if (n >= CONNECTIONS_MAX)
+    {
+      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, "this host has too many connections", 0);
+      close (socket);
+    }
+  else if ((connection = connection_new (host, socket, &error)) != NULL)
+    {
+      connection->bell = lanes_add_bell (host->lanes, connection->host_bell, NULL, NULL);
+      connection_start (connection);
+      connection_unref (connection);
+    }
+  else
+    g_warning ("%s", error->message);
+  return G_SOURCE_CONTINUE;
+}
+
+/* A lock beside the socket says whether its owner lives: a socket that a crash left behind is replaced, one in use is not. */
+static gboolean
+take_lock (Listener *listener, GError **error)
+{
+  g_autofree char *path = g_strconcat (listener->path, ".lock", NULL);
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+  listener->lock = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (listener->lock < 0)
+    return cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", path, g_strerror (errno));
+  if (fcntl (listener->lock, F_OFD_SETLK, &lock) < 0)
+    return cell_set_error (error, CELL_ERROR_EXISTS, "another host is running at %s", listener->path);
+  return TRUE;
+}
+
+static gboolean
+bind_socket (Listener *listener, GError **error)
+{
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  mode_t mask;
+  int bound;
+
+  if (strlen (listener->path) >= sizeof address.sun_path)
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s: the path of a socket can have up to %zu bytes", listener->path,
+                           sizeof address.sun_path - 1);
+  g_strlcpy (address.sun_path, listener->path, sizeof address.sun_path);
+  listener->socket = socket (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (listener->socket < 0)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no socket: %s", g_strerror (errno));
+  unlink (listener->path);
+  mask = umask (0177);                  /* 0600 from its first moment */
+  bound = bind (listener->socket, (struct sockaddr *) &address, sizeof address);
+  umask (mask);
+  if (bound < 0 || listen (listener->socket, 128) < 0)
+    return cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", listener->path, g_strerror (errno));
+  return TRUE;
+}
+
+Listener *
+listener_new (Host *host, const char *path, GError **error)
+{
+  Listener *listener = g_new0 (Listener, 1);
+  g_autofree char *folder = g_path_get_dirname (path);
+
+  listener->host = host;
+  listener->path = g_strdup (path);
+  listener->socket = listener->lock = -1;
+  if (g_mkdir_with_parents (folder, 0700) < 0)
+    cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", folder, g_strerror (errno));
+  else if (take_lock (listener, error) && bind_socket (listener, error))
+    {
+      listener->source = g_unix_fd_add (listener->socket, G_IO_IN, accept_cb, listener);
+      return listener;
+    }
+  listener_free (listener);
+  return NULL;
+}
+
+void
+listener_free (Listener *listener)
+{
+  if (listener == NULL)
+    return;
+  if (listener->source != 0)
+    {
+      g_source_remove (listener->source);
+      unlink (listener->path);
+    }
+  if (listener->socket >= 0)
+    close (listener->socket);
+  if (listener->lock >= 0)
+    close (listener->lock);
+  g_free (listener->path);
+  g_free (listener);
+}

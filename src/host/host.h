@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The host: the cells by name, the threads that serve them, the socket that programs connect to.
+ */
+#pragma once
+#include <gio/gio.h>
+
+#include "membrane/lanes.h"
+#include "plugins/cell-error.h"
+
+typedef struct Host Host;
+typedef struct HostCell HostCell;
+
+typedef struct
+{
+  char *socket_path;            /* NULL: $XDG_RUNTIME_DIR/cellhost/socket */
+  char *runner_path;            /* cell-runner */
+  char *bwrap_path;             /* bubblewrap, or NULL when there is none */
+  char *state_dir;              /* where state is kept between runs, or NULL */
+  char *module_dir;             /* private copies of what is loaded */
+} HostConfig;
+
+void host_config_clear (HostConfig *config);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (HostConfig, host_config_clear)
+
+struct Host
+{
+  HostConfig config;
+  Lanes *lanes;
+  GThreadPool *jobs;            /* management work: never on the main loop, which must not wait */
+  GMutex lock;                  /* of cells and connections */
+  GHashTable *cells;            /* name → HostCell, owned */
+  GPtrArray *connections;
+  struct Listener *listener;
+  _Atomic uint64_t last_generation;
+  _Atomic uint64_t last_link;
+  gint64 started;               /* monotonic µs */
+};
+
+/* Makes the host; nothing is loaded and nobody can connect yet. */
+Host *host_new (const HostConfig *config, GError **error);
+/* Takes the socket: from here on programs are served.  CELL_ERROR_EXISTS when another host has it. */
+gboolean host_listen (Host *host, GError **error);
+/* Clean stop: no new calls, those accepted are answered, states are saved, children ended. */
+void host_stop (Host *host);
+void host_free (Host *host);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Host, host_free)
+
+uint64_t host_next_generation (Host *host);
+/* Runs management work on a thread where it may wait. */
+void host_submit (Host *host, void (*run) (gpointer data), gpointer data);
+
+/* The default places. */
+char *host_default_socket (void);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Relocation: a cell's calls go on being served somewhere else, while its callers keep calling.
+ *
+ *   prepare     start the new consumer and wait until it is ready; the old one serves on
+ *   stop        the old one finishes what it has taken, and takes no more
+ *   state       save on the old, restore on the new
+ *   hand over   each caller is told where the old replies end and gets the new memory; the epoch changes; the new one starts
+ *
+ * If anything fails before the hand-over, the old consumer goes on as if nothing had happened.
+ */
+#pragma once
+#include "cell.h"
+
+/* Into a sandboxed process.  Returns when it serves there. */
+gboolean relocate_eject (HostCell *cell, GError **error);
+/* Back into this process. */
+gboolean relocate_absorb (HostCell *cell, GError **error);
+/* The child has died by itself: calls that it had taken end in CRASHED. */
+void relocate_child_died (HostCell *cell, Child *child);
+/* A child rang: replies to asynchronous calls of cells in this process may have come. */
+void relocate_bell_rang (HostCell *cell);
