@@ -76,9 +76,48 @@ pass_on (Gate *gate)
     gate->kick (gate);
 }
 
+/* False: the gate is somebody else's now. */
+static bool
+run_node (Gate *gate, GateNode *node, ThreadContext *thread)
+{
+  void (*release) (GateNode *) = node->release;
+
+  /* Cleared before the node looks at its ring: what is committed after that look pushes it again. */
+  atomic_exchange (&node->queued, 0);
+  switch (node->run (node, thread))
+    {
+    case NODE_TOOK_GATE:
+      return false;
+    case NODE_MORE:
+      if (atomic_exchange (&node->queued, 1) == 0)
+        append (gate, node);
+      else if (release != NULL)
+        release (node);                 /* somebody has pushed it: it is there once more than it was let go */
+      break;
+    case NODE_DONE:
+      if (release != NULL)
+        release (node);
+      break;
+    }
+  return true;
+}
+
+/* A loop cell's gate goes back to its thread, with all that waits. */
+static void
+hand_back (Gate *gate)
+{
+  store_release (&gate->holder, load_relaxed (&gate->owner));
+  gate->kick (gate);
+}
+
 void
 gate_leave_slow (Gate *gate, ThreadContext *thread)
 {
+  if (unlikely (gate->owner_runs))
+    {
+      hand_back (gate);
+      return;
+    }
   store_relaxed (&gate->holder, thread);
   for (unsigned served = 0;;)
     {
@@ -87,25 +126,8 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
       take_nodes (gate);
       while ((node = pop (gate)) != NULL)
         {
-          void (*release) (GateNode *) = node->release;
-
-          /* Cleared before the node looks at its ring: what is committed after that look pushes it again. */
-          atomic_exchange (&node->queued, 0);
-          switch (node->run (node, thread))
-            {
-            case NODE_TOOK_GATE:
-              return;
-            case NODE_MORE:
-              if (atomic_exchange (&node->queued, 1) == 0)
-                append (gate, node);
-              else if (release != NULL)
-                release (node);         /* somebody has pushed it: it is there once more than it was let go */
-              break;
-            case NODE_DONE:
-              if (release != NULL)
-                release (node);
-              break;
-            }
+          if (!run_node (gate, node, thread))
+            return;
           if (++served >= GATE_BUDGET && gate->first != NULL)
             {
               pass_on (gate);
@@ -179,6 +201,22 @@ gate_continue (Gate *gate, ThreadContext *thread)
 {
   if (gate_claim (gate, thread))
     gate_leave_slow (gate, thread);
+}
+
+OwnerResult
+gate_owner_serve (Gate *gate, ThreadContext *thread)
+{
+  GateNode *node;
+
+  if (!gate_owner_holds (gate, thread))
+    return OWNER_WAITS;
+  if (gate->first == NULL)
+    take_nodes (gate);
+  for (unsigned served = 0; served < GATE_BUDGET && (node = pop (gate)) != NULL; served++)
+    if (!run_node (gate, node, thread))
+      return OWNER_WAITS;
+  /* What has been pushed meanwhile kicks, unless something was in the word already. */
+  return gate->first != NULL || word_nodes (load_relaxed (&gate->word)) != NULL ? OWNER_MORE : OWNER_DONE;
 }
 
 /* ---- stopping ------------------------------------------------------------------------------- */

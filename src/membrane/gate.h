@@ -48,7 +48,8 @@ struct Gate
   _Atomic uint32_t turn;                /* futex word: changes when the gate is passed on */
   _Atomic uint32_t sleepers;            /* threads that sleep, or are about to, with `turn` among their words */
   void (*kick) (Gate *gate);            /* finds a thread that calls gate_continue () */
-  bool owner_runs;                      /* a loop cell: held for good by its thread; pushing kicks */
+  bool owner_runs;                      /* a loop cell: held for good by its owner; pushing kicks */
+  _Atomic (ThreadContext *) owner;      /* whoever stopped it hands it back to this thread, and kicks */
 };
 
 void gate_init (Gate *gate, void (*kick) (Gate *gate));
@@ -100,6 +101,22 @@ void gate_continue (Gate *gate, ThreadContext *thread);
 
 /* Waits for the gate like any caller, and holds it, however busy it is.  False: the deadline (CLOCK_MONOTONIC, ns) passed. */
 bool gate_stop (Gate *gate, ThreadContext *thread, uint64_t deadline);
+/* For the owner of a gate that is held for good: serves what waits.  OWNER_WAITS: somebody has stopped the gate, or it is closed; nothing of
+ * the cell may run until it is handed back, which kicks. */
+typedef enum
+{
+  OWNER_DONE,
+  OWNER_MORE,                   /* enough for now; there is more */
+  OWNER_WAITS
+} OwnerResult;
+OwnerResult gate_owner_serve (Gate *gate, ThreadContext *thread);
+
+static inline bool
+gate_owner_holds (Gate *gate, ThreadContext *thread)
+{
+  return load_acquire (&gate->holder) == thread;
+}
+
 /* The holder closes it; nodes that wait are dropped: their owners find out where the cell went. */
 void gate_close (Gate *gate);
 /* Opens a closed gate; the caller holds it and must gate_leave (). */
