@@ -892,6 +892,7 @@ wait_reply (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *re
             }
           if (!sleep_once (channel, deadline))
             {
+              channel->hints_lost += ring_peek (&channel->replies) != NULL;
               look_again (channel, thread);
               if (channel->broken == CELL_OK)
                 channel_kick (channel, thread);         /* a wake-up can be stolen from whoever should serve us */

@@ -213,6 +213,7 @@ struct Channel
   uint32_t n_pending, pending_mask;
   Pending *pending;
   SpinBudget spin;
+  uint32_t hints_lost;                  /* replies that were there when a bounded look was due, and nobody had woken us for */
   int callee_bell;                      /* eventfd of a callee that sleeps in a main loop, or -1 */
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
