@@ -16,7 +16,7 @@
 
 /* ---- plans ------------------------------------------------------------------------------------- */
 
-static const CodecPlan token_plan = { .size = sizeof (Token), .align = 8, .flat = true, .trivial = true };
+static CodecPlan token_plan;
 
 static const CellType type_u64 = { .name = "u64", .kind = CELL_KIND_UINT, .align = 8, .size = 8 };
 static const CellType type_str = { .name = "str", .kind = CELL_KIND_STR, .align = 8, .size = 8 };
@@ -24,6 +24,25 @@ static const CellField letter_rows[] = {
   { .name = "number", .doc = "", .type = &type_u64, .offset = offsetof (Letter, number), .role = CELL_ROLE_FIELD },
   { .name = "text", .doc = "", .type = &type_str, .offset = offsetof (Letter, text), .role = CELL_ROLE_FIELD },
 };
+
+#define TOKEN_ROW(member, place) \
+  { .name = member, .doc = "", .type = &type_u64, .offset = 8 * (place), .role = CELL_ROLE_FIELD }
+
+static const CellField token_rows[] = {
+  TOKEN_ROW ("caller", 0), TOKEN_ROW ("sequence", 1), TOKEN_ROW ("a", 2), TOKEN_ROW ("b", 3),
+  TOKEN_ROW ("c", 4), TOKEN_ROW ("d", 5), TOKEN_ROW ("e", 6), TOKEN_ROW ("f", 7),
+};
+
+/* Before main (), so that the table of calls can be a constant. */
+__attribute__ ((constructor)) static void
+make_token_plan (void)
+{
+  static CodecPlan *made;
+
+  made = codec_plan_new (token_rows, G_N_ELEMENTS (token_rows), CELL_ROLE_FIELD, sizeof (Token), NULL);
+  token_plan = *made;
+  g_assert (token_plan.trivial);
+}
 
 #define TOKEN_CALL(number_, name_) \
   { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .name = name_, \
@@ -394,6 +413,101 @@ echo (Channel *channel, uint64_t caller, uint64_t sequence)
   g_assert_cmpmem (&reply.out, sizeof reply.out, &token, sizeof token);
 }
 
+void
+reply_free (CellResult *result)
+{
+  if (result->memory != NULL)
+    result->release (result->memory);
+  result->memory = NULL;
+}
+
+CellStatus
+call_token (Channel *channel, unsigned method, uint64_t caller, uint64_t sequence, uint64_t argument)
+{
+  Token token = { .caller = caller, .sequence = sequence, .argument = { argument } };
+  TokenReply reply;
+
+  channel_call (channel, thread_context (), &plan_of[method], &token, &reply.result);
+  reply_free (&reply.result);
+  return reply.result.status;
+}
+
+uint64_t
+start_token (Channel *channel, const CallPlan *plan, uint64_t caller, uint64_t sequence)
+{
+  Token token = { .caller = caller, .sequence = sequence };
+  TokenReply reply = { 0 };
+  uint64_t id = channel_start (channel, thread_context (), plan, &token, NULL, NULL, &reply.result);
+
+  reply_free (&reply.result);
+  return id;
+}
+
+CellStatus
+finish_token (Channel *channel, uint64_t id, Token *ret)
+{
+  TokenReply reply;
+
+  channel_finish (channel, thread_context (), id, &reply.result);
+  reply_free (&reply.result);
+  if (ret != NULL)
+    *ret = reply.out;
+  return reply.result.status;
+}
+
+static bool
+is_echoed (unsigned caller, uint64_t sequence, const TokenReply *reply)
+{
+  if (reply->result.status == CELL_OK && reply->out.caller == caller && reply->out.sequence == sequence)
+    return true;
+  fprintf (stderr, "caller %u, call %llu: status %d (%s), %llu came back\n", caller, (unsigned long long) sequence, reply->result.status,
+           reply->result.message != NULL ? reply->result.message : "", (unsigned long long) reply->out.sequence);
+  return false;
+}
+
+uint64_t
+mixed_calls (Channel *channel, unsigned caller, unsigned n)
+{
+  ThreadContext *thread = thread_context ();
+  unsigned seed = caller * 7919;
+  uint64_t sequence = 0;
+  bool good = true;
+
+  while (sequence < n && good)
+    {
+      uint64_t ids[60];
+      unsigned burst, kind;
+      TokenReply reply;
+
+      seed = seed * 1103515245u + 12345u;
+      burst = 1 + (seed >> 16) % 60;
+      kind = seed >> 24 & 3;
+      for (unsigned i = 0; i < burst && good; i++)
+        {
+          Token token = { .caller = caller, .sequence = ++sequence };
+
+          if (kind == 0)
+            ids[i] = channel_start (channel, thread, &plan_of[ECHO], &token, NULL, NULL, NULL);
+          else if (kind == 1 && i == 0)
+            {
+              channel_call (channel, thread, &plan_of[NOTE], &token, &reply.result);
+              good = reply.result.status == CELL_OK;
+            }
+          else
+            {
+              channel_call (channel, thread, &plan_of[ECHO], &token, &reply.result);
+              good = is_echoed (caller, sequence, &reply);
+            }
+        }
+      for (unsigned i = 0; i < burst && kind == 0 && good; i++)
+        {
+          channel_finish (channel, thread, ids[i], &reply.result);
+          good = is_echoed (caller, sequence - burst + i + 1, &reply);
+        }
+    }
+  return good ? sequence : 0;
+}
+
 /* ---- across processes -------------------------------------------------------------------------- */
 
 static void
@@ -451,7 +565,7 @@ static void
 poller_sleep (Poller *poller)
 {
   FutexWord words[POLLER_MAX + 1];
-  bool ready = false;
+  bool ready = false, woken = true;
 
   words[0] = (FutexWord) { &poller->stop, 0 };
   for (unsigned i = 0; i < poller->n; i++)
@@ -466,9 +580,12 @@ poller_sleep (Poller *poller)
   for (unsigned i = 0; i < poller->n; i++)
     ready |= is_ready (poller->channels[i]);
   if (!ready)
-    futex_wait_any (words, poller->n + 1, monotonic_ns () + 100000000u);
+    woken = futex_wait_any (words, poller->n + 1, monotonic_ns () + 500000000u);
   for (unsigned i = 0; i < poller->n; i++)
-    store_relaxed (&poller->channels[i]->requests.own->waiting, WAITING_NOT);
+    {
+      store_relaxed (&poller->channels[i]->requests.own->waiting, WAITING_NOT);
+      poller->hints_lost += !woken && is_ready (poller->channels[i]);
+    }
 }
 
 static void *
@@ -478,6 +595,7 @@ poller_main (void *data)
   ThreadContext *thread = thread_context ();
   unsigned idle = 0;
 
+  atomic_store (&poller->tid, thread_id ());
   while (!atomic_load (&poller->stop))
     {
       bool any = false;

@@ -99,6 +99,13 @@ CallPlan plan_with (unsigned method, uint32_t timeout_ms);
 const CallPlan *letter_plan (void);
 const CodecPlan *token_codec (void);
 
+void reply_free (CellResult *result);
+/* One call of a method that has tokens on both sides; argument: the first. */
+CellStatus call_token (Channel *channel, unsigned method, uint64_t caller, uint64_t sequence, uint64_t argument);
+uint64_t start_token (Channel *channel, const CallPlan *plan, uint64_t caller, uint64_t sequence);
+CellStatus finish_token (Channel *channel, uint64_t id, Token *ret);
+/* At least n calls, synchronous, one-way and pipelined by turns, each reply checked.  Returns how many; 0: something was wrong. */
+uint64_t mixed_calls (Channel *channel, unsigned caller, unsigned n);
 /* ECHO and a look at what came back. */
 void echo (Channel *channel, uint64_t caller, uint64_t sequence);
 
@@ -122,6 +129,8 @@ typedef struct
   Channel *channels[POLLER_MAX];
   unsigned n;
   _Atomic uint32_t stop;
+  _Atomic int32_t tid;
+  uint32_t hints_lost;          /* requests that were there when its bounded look was due */
   pthread_t thread;
 } Poller;
 

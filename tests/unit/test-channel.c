@@ -10,48 +10,6 @@
 
 #include "membrane/result.h"
 
-static void
-reply_free (CellResult *result)
-{
-  if (result->memory != NULL)
-    result->release (result->memory);
-  result->memory = NULL;
-}
-
-static CellStatus
-call_token (Channel *channel, unsigned method, uint64_t caller, uint64_t sequence, uint64_t argument)
-{
-  Token token = { .caller = caller, .sequence = sequence, .argument = { argument } };
-  TokenReply reply;
-
-  channel_call (channel, thread_context (), &plan_of[method], &token, &reply.result);
-  reply_free (&reply.result);
-  return reply.result.status;
-}
-
-static uint64_t
-start_token (Channel *channel, const CallPlan *plan, uint64_t caller, uint64_t sequence)
-{
-  Token token = { .caller = caller, .sequence = sequence };
-  TokenReply reply = { 0 };
-  uint64_t id = channel_start (channel, thread_context (), plan, &token, NULL, NULL, &reply.result);
-
-  reply_free (&reply.result);
-  return id;
-}
-
-static CellStatus
-finish_token (Channel *channel, uint64_t id, Token *ret)
-{
-  TokenReply reply;
-
-  channel_finish (channel, thread_context (), id, &reply.result);
-  reply_free (&reply.result);
-  if (ret != NULL)
-    *ret = reply.out;
-  return reply.result.status;
-}
-
 /* ---- one thread ---------------------------------------------------------------------------------------- */
 
 static void
@@ -927,39 +885,9 @@ static void *
 mixed_main (void *data)
 {
   Worker *self = data;
-  unsigned seed = self->caller * 7919;
-  uint64_t sequence = 0;
 
-  while (sequence < self->n)
-    {
-      uint64_t ids[60];
-      unsigned n;
-
-      seed = seed * 1103515245u + 12345u;
-      n = (seed >> 16) % 60;
-      switch (seed >> 24 & 3)
-        {
-        case 0:
-          for (unsigned i = 0; i < n; i++)
-            ids[i] = start_token (self->channel, &plan_of[ECHO], self->caller, ++sequence);
-          for (unsigned i = 0; i < n; i++)
-            {
-              Token token;
-
-              g_assert_cmpint (finish_token (self->channel, ids[i], &token), ==, CELL_OK);
-              g_assert_cmpuint (token.sequence, ==, sequence - n + i + 1);
-            }
-          break;
-        case 1:
-          g_assert_cmpint (call_token (self->channel, NOTE, self->caller, ++sequence, 0), ==, CELL_OK);
-          break;
-        default:
-          for (unsigned i = 0; i < n; i++)
-            echo (self->channel, self->caller, ++sequence);
-        }
-    }
-  echo (self->channel, self->caller, ++sequence);
-  self->sent = sequence;
+  self->sent = mixed_calls (self->channel, self->caller, self->n);
+  g_assert_cmpuint (self->sent, >, 0);
   return NULL;
 }
 
