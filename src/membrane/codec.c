@@ -893,7 +893,7 @@ codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32
   e.fault = fault;
   if (e.spare > 0)
     memset (payload + plan->size, 0, from - plan->size);
-  if (unlikely (!encode_steps (&e, plan, payload, local)))
+  if (unlikely (plan->n_steps > 0 && !encode_steps (&e, plan, payload, local)))
     return false;
   *ret_used = e.used;
   return true;
@@ -1220,5 +1220,5 @@ codec_decode (const CodecPlan *plan, const uint8_t *payload, uint32_t length, ui
       memset ((uint8_t *) local + n, 0, plan->size - n);
       payload = local;
     }
-  return decode_steps (&d, plan, local, payload);
+  return plan->n_steps == 0 || decode_steps (&d, plan, local, payload);
 }
