@@ -84,7 +84,7 @@ typedef struct
 /* Where clients look for cells. */
 typedef struct
 {
-  GMutex lock;
+  pthread_mutex_t lock;                 /* not a GMutex: ThreadSanitizer does not see through those */
   GPtrArray *cells;
   uint64_t last_id;
   int n_open, n_opened, n_notified, n_failed, n_closed;
@@ -179,19 +179,19 @@ echo_new (Town *town, const char *name)
                               .interface = "org.example.Echo" };
   echo->endpoint->service = &echo->service;
   endpoint_resume (echo->endpoint, thread_context ());
-  g_mutex_lock (&town->lock);
+  pthread_mutex_lock (&town->lock);
   echo->id = ++town->last_id;
   g_ptr_array_add (town->cells, echo);
-  g_mutex_unlock (&town->lock);
+  pthread_mutex_unlock (&town->lock);
   return echo;
 }
 
 static void
 echo_stop (Town *town, Echo *echo)
 {
-  g_mutex_lock (&town->lock);
+  pthread_mutex_lock (&town->lock);
   echo->alive = false;
-  g_mutex_unlock (&town->lock);
+  pthread_mutex_unlock (&town->lock);
   g_assert_true (endpoint_stop (echo->endpoint, thread_context (), monotonic_ns () + 5000000000u));
   deferred_end_all (&echo->service, CELL_ERROR_GONE, "it stops");
   endpoint_close (echo->endpoint);
@@ -279,11 +279,11 @@ town_bind (void *data, const char *name, const CellRemote *remote, uint32_t *met
   Town *town = data;
   Echo *echo;
 
-  g_mutex_lock (&town->lock);
+  pthread_mutex_lock (&town->lock);
   echo = town_find (town, name, fault);
   if (echo != NULL)
     *ret_cell = echo->id;
-  g_mutex_unlock (&town->lock);
+  pthread_mutex_unlock (&town->lock);
   for (unsigned i = 0; i < remote->n_methods; i++)
     methods[i] = i < N_METHODS ? i : WIRE_NO_METHOD;
   for (unsigned i = 0; i < remote->n_signals; i++)
@@ -304,7 +304,7 @@ town_open (void *data, const char *name, uint64_t cell, uint32_t request_capacit
   Channel *channel = NULL;
   Echo *echo;
 
-  g_mutex_lock (&town->lock);
+  pthread_mutex_lock (&town->lock);
   echo = town_find (town, name, fault);
   if (echo != NULL && echo->id != cell)
     fault_set (fault, CELL_ERROR_GONE, "%s is another cell now", name);
@@ -316,10 +316,10 @@ town_open (void *data, const char *name, uint64_t cell, uint32_t request_capacit
       channel->notify = town_notify;
       channel->blobs = blob_transit ();
       endpoint_add (echo->endpoint, channel);
-      town->n_open++;
+      g_atomic_int_inc (&town->n_open);
       town->n_opened++;
     }
-  g_mutex_unlock (&town->lock);
+  pthread_mutex_unlock (&town->lock);
   return channel;
 }
 
@@ -361,7 +361,7 @@ town_new (void)
 {
   Town *town = g_new0 (Town, 1);
 
-  g_mutex_init (&town->lock);
+  pthread_mutex_init (&town->lock, NULL);
   town->cells = g_ptr_array_new_with_free_func ((GDestroyNotify) echo_free);
   return town;
 }
@@ -371,7 +371,7 @@ town_free (Town *town)
 {
   g_assert_cmpint (g_atomic_int_get (&town->n_open), ==, 0);
   g_ptr_array_unref (town->cells);
-  g_mutex_clear (&town->lock);
+  pthread_mutex_destroy (&town->lock);
   g_free (town);
 }
 
@@ -999,7 +999,7 @@ test_threads (void)
       g_thread_join (threads[i]);
       g_assert_cmpint (workers[i].wrong, ==, 0);
     }
-  g_assert_cmpint (g_atomic_int_get (&town->n_opened), ==, G_N_ELEMENTS (workers));
+  g_assert_cmpint (town->n_opened, ==, G_N_ELEMENTS (workers));
   g_assert_cmpint (g_atomic_int_get (&town->n_open), ==, 0);
   g_assert_cmpuint (echo->served, ==, G_N_ELEMENTS (workers) * 400 * 5);
   client_free (clients[0]);
