@@ -6,7 +6,7 @@
 #include "membrane/endpoint.h"
 #include "plugins/contract.h"
 #include "plugins/instance.h"
-#include "plugins/loader.h"
+#include "plugins/manifest.h"
 
 #include "host.h"
 #include "link.h"
@@ -29,7 +29,8 @@ struct HostCell
   CellModule *module;
   Contract *contract;
   GHashTable *config;           /* key → value */
-  CellInstanceEnv env;
+  int module_fd;                /* the very bytes that were loaded, sealed, for a child; -1: a part of the program */
+  gsize module_size;
   CellInstance *instance;       /* while it is here */
   Child *child;                 /* while it is there */
   Endpoint *endpoint;
@@ -45,6 +46,9 @@ struct HostCell
   GPtrArray *links;
   gboolean is_host;             /* the host's own cell: stays where it is */
 };
+
+/* An instance for this process, which does not serve yet. */
+CellInstance *host_cell_make_instance (HostCell *cell, GError **error);
 
 /* Loads a module under a name and starts it in this process.  config may be NULL. */
 HostCell *host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error);

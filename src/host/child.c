@@ -264,6 +264,16 @@ child_spawn (Host *host, HostCell *cell, GError **error)
 }
 
 void
+child_quit (Child *child)
+{
+  struct pollfd fd = { child->connection->socket, 0, 0 };
+
+  connection_send (child->connection, WIRE_QUIT, 0, NULL, NULL, 0, NULL, 0);
+  poll (&fd, 1, 2000);
+  child_kill (child);
+}
+
+void
 child_kill (Child *child)
 {
   struct pollfd fd = { child->connection->socket, 0, 0 };

@@ -15,6 +15,8 @@ Child *child_spawn (Host *host, HostCell *cell, GError **error);
  * long to wait. */
 gboolean child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
                     WireType expected, WireMessage *answer, unsigned milliseconds, GError **error);
+/* Lets it end by itself, for a moment; then the same as killing it. */
+void child_quit (Child *child);
 /* Kills it and waits until it is gone. */
 void child_kill (Child *child);
 GPid child_get_pid (Child *child);

@@ -17,7 +17,6 @@ typedef struct
   char *runner_path;            /* cell-runner */
   char *bwrap_path;             /* bubblewrap, or NULL when there is none */
   char *state_dir;              /* where state is kept between runs, or NULL */
-  char *module_dir;             /* private copies of what is loaded */
 } HostConfig;
 
 void host_config_clear (HostConfig *config);

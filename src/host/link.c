@@ -248,15 +248,15 @@ link_positions (Link *link, gboolean here, uint64_t *ret_taken, uint64_t *ret_an
       *ret_answered = link->channel->answers.head;
       return;
     }
-  /* What a child left: it may be anything.  Forward only, and never by more than a ring holds. */
+  /* What a child left: it may be anything.  Forward only; a caller whose position is nonsense harms its own channel. */
   taken = atomic_load (&link->replies->control->taken);
-  answered = atomic_load (&link->replies->control->head);
   if (taken % RECORD_ALIGN != 0 || taken < link->taken)
     taken = link->taken;
+  answered = atomic_load (&link->requests->control->released);
   if (answered % RECORD_ALIGN != 0 || answered < link->answered)
     answered = link->answered;
   *ret_taken = taken;
-  *ret_answered = answered;
+  *ret_answered = half_end (link->replies, answered);
 }
 
 void

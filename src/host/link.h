@@ -16,7 +16,8 @@ typedef struct
   uint64_t serial;              /* names it among all links of this host */
   HostCell *cell;
   Channel *channel;             /* of a caller in this process: both ends; else the callee's end, whether it is used or not */
-  gboolean local;               /* the caller is in this process */
+  gboolean local;               /* the caller is in this process … */
+  HostCell *caller;             /* … and this cell (borrowed: it owns the client that owns the channel) */
   Connection *connection;       /* of a caller outside */
   Bell *bell;                   /* its bell on our lanes */
   int caller_bell;              /* eventfd that wakes it, or -1 */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define G_LOG_DOMAIN "cellhost"
+#include "host.h"
+
+#include "cell.h"
+#include "connection.h"
+
+#define JOB_THREADS 16          /* each may wait for a child or a gate */
+
+void
+host_config_clear (HostConfig *config)
+{
+  g_clear_pointer (&config->socket_path, g_free);
+  g_clear_pointer (&config->runner_path, g_free);
+  g_clear_pointer (&config->bwrap_path, g_free);
+  g_clear_pointer (&config->state_dir, g_free);
+}
+
+typedef struct
+{
+  void (*run) (gpointer data);
+  gpointer data;
+} Job;
+
+static void
+job_run (gpointer data, gpointer user_data)
+{
+  Job *job = data;
+
+  (void) user_data;
+  job->run (job->data);
+  g_free (job);
+}
+
+void
+host_submit (Host *host, void (*run) (gpointer data), gpointer data)
+{
+  Job *job = g_new (Job, 1);
+
+  *job = (Job) { run, data };
+  g_thread_pool_push (host->jobs, job, NULL);
+}
+
+uint64_t
+host_next_generation (Host *host)
+{
+  return atomic_fetch_add (&host->last_generation, 1) + 1;
+}
+
+char *
+host_default_socket (void)
+{
+  return g_build_filename (g_get_user_runtime_dir (), "cellhost", "socket", NULL);
+}
+
+Host *
+host_new (const HostConfig *config, GError **error)
+{
+  g_autoptr(Host) host = g_new0 (Host, 1);
+  Fault fault = { 0 };
+
+  g_mutex_init (&host->lock);
+  host->config = (HostConfig) {
+    .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
+    .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
+  };
+  host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
+  host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);
+  host->started = g_get_monotonic_time ();
+  host->jobs = g_thread_pool_new (job_run, NULL, JOB_THREADS, FALSE, NULL);
+  host->lanes = lanes_start (&fault);
+  if (host->lanes == NULL)
+    {
+      cell_set_error (error, fault.status, "%s", fault.message);
+      return NULL;
+    }
+  return g_steal_pointer (&host);
+}
+
+gboolean
+host_listen (Host *host, GError **error)
+{
+  host->listener = listener_new (host, host->config.socket_path, error);
+  return host->listener != NULL;
+}
+
+static void
+close_connections (Host *host)
+{
+  for (;;)
+    {
+      Connection *connection = NULL;
+
+      g_mutex_lock (&host->lock);
+      for (guint i = 0; i < host->connections->len && connection == NULL; i++)
+        {
+          Connection *candidate = g_ptr_array_index (host->connections, i);
+
+          if (candidate->child == NULL && candidate->cell == NULL)
+            connection = connection_ref (candidate);
+        }
+      g_mutex_unlock (&host->lock);
+      if (connection == NULL)
+        return;
+      connection_close (connection);
+      connection_unref (connection);
+    }
+}
+
+void
+host_stop (Host *host)
+{
+  g_autoptr(GPtrArray) cells = host_list (host);
+
+  g_clear_pointer (&host->listener, listener_free);
+  for (guint i = 0; i < cells->len; i++)
+    {
+      HostCell *cell = g_ptr_array_index (cells, i);
+
+      if (!cell->is_host)
+        host_cell_stop (cell);
+    }
+  close_connections (host);
+}
+
+void
+host_free (Host *host)
+{
+  if (host == NULL)
+    return;
+  g_clear_pointer (&host->listener, listener_free);
+  if (host->connections != NULL)
+    close_connections (host);
+  if (host->jobs != NULL)
+    g_thread_pool_free (host->jobs, FALSE, TRUE);
+  g_clear_pointer (&host->cells, g_hash_table_unref);
+  if (host->lanes != NULL)
+    lanes_stop (host->lanes);
+  g_clear_pointer (&host->connections, g_ptr_array_unref);
+  host_config_clear (&host->config);
+  g_mutex_clear (&host->lock);
+  g_free (host);
+}
