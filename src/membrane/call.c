@@ -609,6 +609,8 @@ wake_remote (Channel *channel)
 void
 channel_kick (Channel *channel, ThreadContext *thread)
 {
+  /* A gate that is opened after this has been found closed is opened by somebody who then sees what was committed. */
+  full_fence ();
   if (channel->remote || gate_is_closed (&channel->endpoint->gate))
     wake_remote (channel);
   else
