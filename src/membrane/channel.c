@@ -37,7 +37,9 @@ method_finish (Method *method, uint32_t number)
     method->max_reply = ERROR_ROOM;
   if (method->max_reply < size)
     method->max_reply = size;
-  method->fast = (method->in == NULL || method->in->trivial) && (method->out == NULL || method->out->trivial);
+  /* Who may call is looked at on the way that is not fast. */
+  method->fast = (method->in == NULL || method->in->trivial) && (method->out == NULL || method->out->trivial)
+                 && method->access == CELL_ACCESS_ANY;
   method->head = (RecordHead) { .length = size, .root = size, .kind = RECORD_REPLY, .method = (uint16_t) number };
 }
 
@@ -90,6 +92,7 @@ channel_unref (Channel *channel)
   free (channel->pending);
   kept_free (channel->ready);
   kept_free (channel->stash);
+  kept_free (channel->posted);
   while ((moved = channel->moved) != NULL)
     {
       channel->moved = moved->next;

@@ -75,6 +75,7 @@ struct Service
   uint32_t n_methods;
   Method *methods;                      /* by the number that callers use; invoke NULL: this build does not have it */
   Endpoint *endpoint;
+  pthread_mutex_t lock;                 /* of the calls that are kept: several threads of a concurrent cell keep and answer them */
   uint32_t n_deferred;
   struct Deferred *deferred;            /* calls that wait for their answer */
   const char *interface;                /* prefix of error names */
@@ -90,6 +91,7 @@ struct Endpoint
   uint32_t threading;                   /* CELL_SERIAL … */
   pthread_mutex_t lock;                 /* of the list of channels */
   Channel *channels;
+  _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */
   void *data;
 };
 
@@ -122,6 +124,8 @@ struct CellCall
   Record *reply;                        /* reserved space, or NULL */
   uint32_t capacity, used, root_out;    /* of the reply's payload; used: what alloc () took in it */
   bool build_in_place;
+  bool dirty;                           /* a fast call: has blobs, an error, or memory of the thread's arena from `mark` on */
+  ArenaMark mark;
   uint32_t n_blobs;
   CellBlob **blobs;                     /* borrowed for the call */
   const void *in;
@@ -142,6 +146,7 @@ struct Kept
   uint32_t length, root;
   int32_t status;
   uint16_t kind, method;
+  uint32_t credit;                      /* of an answer to a kept call: bytes that were promised to it */
   uint8_t payload[] __attribute__ ((aligned (16)));
 };
 
@@ -192,9 +197,13 @@ struct Channel
   _Atomic (ThreadContext *) server;     /* concurrent cells: who serves this channel */
   _Atomic uint64_t blocked_at;          /* the caller's cursor when the channel was set aside */
   uint32_t access;                      /* what the caller may do: CELL_ACCESS_… */
-  uint64_t subscribed;                  /* signals, by number */
+  _Atomic uint64_t subscribed;          /* signals, by number; others read it under the endpoint's lock */
   uint64_t missed;                      /* signals that did not fit */
   Kept *stash, **stash_end;             /* records for `answers` that have to wait for the reply under construction */
+  uint32_t n_stashed;
+  Kept *posted, **posted_end;           /* the same from other threads of a concurrent cell; under `lock` */
+  _Atomic uint32_t n_posted;
+  uint64_t posted_missed;               /* signals that found it full; under `lock` */
   int caller_bell;                      /* eventfd of a caller that sleeps in a main loop, or -1 */
 
   CellCall fast_call;                   /* of a call that its caller runs: kept clean between calls, so that there is little to set */
@@ -298,6 +307,19 @@ void channel_serve_ready (Channel *channel, ThreadContext *thread);
 bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
                    uint32_t root);
 
+/* What the cell's code sends outside of a call's own reply.  From any thread that runs it: in a serial cell that is whoever holds the gate;
+ * the channel of a concurrent cell may be in use by another thread, which then sends what has been posted to it. */
+
+/* Sends a signal to all that have subscribed to it.  Never waits: where it does not fit, it is counted as missed. */
+void endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args);
+/* Answers a kept call; credit: what had been promised to it. */
+void channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, uint16_t method, CellStatus status, const void *payload,
+                          uint32_t length, uint32_t root, uint32_t credit);
+/* For whoever has a concurrent cell's channel. */
+void channel_flush_posted (Channel *channel);
+/* From now on the channel gets these signals; whoever has the channel. */
+void channel_subscribe (Channel *channel, uint64_t signals);
+
 /* Set aside: its caller has not read anything since there was no room for a reply. */
 static inline bool
 channel_is_blocked (const Channel *channel)
@@ -310,22 +332,33 @@ enum /* Channel.busy */
 {
   BUSY_NOT,
   BUSY_SERVED,                  /* somebody serves this channel … */
-  BUSY_AGAIN                    /* … and has been asked to look again */
+  BUSY_AGAIN,                   /* … and has been asked to look again */
+  BUSY_SENDING                  /* somebody puts what was posted into its replies: no handler runs, and it is over in a moment */
 };
+
+/* Waits while somebody sends; returns what `busy` is then. */
+uint32_t concurrent_await_sent (Channel *channel);
 
 /* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
  * look elsewhere.  Entering orders the word before the look at the gate, as closing orders the gate before the look at the words. */
 static inline bool
 concurrent_enter (Channel *channel, ThreadContext *thread)
 {
-  uint32_t not_busy = BUSY_NOT;
+  uint32_t busy = BUSY_NOT;
 
-  if (!atomic_compare_exchange_strong (&channel->busy, &not_busy, BUSY_SERVED) && atomic_exchange (&channel->busy, BUSY_AGAIN) != BUSY_NOT)
-    return false;
-  if (unlikely (atomic_load (&channel->endpoint->gate.word) & GATE_CLOSED))
+  for (;;)
     {
-      atomic_store (&channel->busy, BUSY_NOT);
-      return false;
+      if (unlikely (busy == BUSY_SENDING))
+        busy = concurrent_await_sent (channel);
+      if (unlikely (!atomic_compare_exchange_weak (&channel->busy, &busy, busy == BUSY_NOT ? BUSY_SERVED : BUSY_AGAIN)))
+        continue;
+      if (busy != BUSY_NOT)
+        return false;
+      if (likely (!(atomic_load (&channel->endpoint->gate.word) & GATE_CLOSED)))
+        break;
+      /* The gate may have been opened since, and whoever looked then has left the looking to us. */
+      if (atomic_exchange (&channel->busy, BUSY_NOT) != BUSY_AGAIN)
+        return false;
     }
   store_relaxed (&channel->server, thread);
   return true;

@@ -143,6 +143,7 @@ call_defer (CellCall *call)
   deferred->call.deferred = deferred;
   deferred->call.n_blobs = 0;
   deferred->call.blobs = NULL;
+  deferred->call.dirty = false;
   if (!copy_request (deferred, call))
     {
       arena_clear (&deferred->memory.arena);
@@ -156,9 +157,11 @@ call_defer (CellCall *call)
   call->blobs = NULL;
   deferred->call.request = NULL;
   deferred->id = new_id ();
+  pthread_mutex_lock (&call->service->lock);
   deferred->next = call->service->deferred;
   call->service->deferred = deferred;
   call->service->n_deferred++;
+  pthread_mutex_unlock (&call->service->lock);
   if (!(call->flags & RECORD_ONEWAY))
     call->channel->reserved += record_size (call->capacity);
   channel_ref (call->channel);
@@ -171,10 +174,14 @@ call_defer (CellCall *call)
 CellCall *
 call_resume (Service *service, uint64_t id)
 {
-  for (Deferred *deferred = service->deferred; deferred != NULL; deferred = deferred->next)
-    if (deferred->id == id)
-      return &deferred->call;
-  return NULL;
+  Deferred *deferred;
+
+  pthread_mutex_lock (&service->lock);
+  deferred = service->deferred;
+  while (deferred != NULL && deferred->id != id)
+    deferred = deferred->next;
+  pthread_mutex_unlock (&service->lock);
+  return deferred != NULL ? &deferred->call : NULL;
 }
 
 const void *
@@ -188,6 +195,7 @@ unlink_deferred (Deferred *deferred)
 {
   Service *service = deferred->call.service;
 
+  pthread_mutex_lock (&service->lock);
   for (Deferred **link = &service->deferred; *link != NULL; link = &(*link)->next)
     if (*link == deferred)
       {
@@ -195,6 +203,7 @@ unlink_deferred (Deferred *deferred)
         service->n_deferred--;
         break;
       }
+  pthread_mutex_unlock (&service->lock);
   call_release_blobs (&deferred->call);
   arena_clear (&deferred->memory.arena);
   channel_unref (deferred->call.channel);
@@ -218,7 +227,6 @@ call_answer (CellCall *call, CellStatus status, const void *out)
       return;
     }
   room = aligned_alloc (RECORD_ALIGN, record_size (capacity));
-  channel->reserved -= record_size (capacity);
   if (room == NULL)
     status = CELL_ERROR_NO_RESOURCES;
   else if (status == CELL_OK && plan != NULL && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs) { call_export_blob, NULL, channel->blobs }, &fault))
@@ -228,7 +236,8 @@ call_answer (CellCall *call, CellStatus status, const void *out)
       call->message = NULL;
     }
   if (status == CELL_OK)
-    channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, CELL_OK, room != NULL ? room->payload : (const void *) "", used, root);
+    channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, CELL_OK, room != NULL ? room->payload : (const void *) "",
+                         used, root, record_size (capacity));
   else
     {
       uint8_t small[ERROR_ROOM];
@@ -236,7 +245,7 @@ call_answer (CellCall *call, CellStatus status, const void *out)
       call->status = status;
       used = error_payload (small, capacity < sizeof small ? capacity : sizeof small, call->error != NULL ? call->error : status_name (status),
                             call->message != NULL ? call->message : status_text (status));
-      channel_send (channel, RECORD_REPLY, call->id, (uint16_t) call->number, status, small, used, 0);
+      channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, status, small, used, 0, record_size (capacity));
     }
   free (room);
   unlink_deferred (call->deferred);
@@ -259,19 +268,35 @@ deferred_end_all (Service *service, CellStatus status, const char *message)
     }
 }
 
+/* A fast call has nothing to give back, unless it says so. */
+static void
+make_dirty (CellCall *call)
+{
+  if (call != &call->channel->fast_call || call->dirty)
+    return;
+  call->mark = arena_mark (&call->thread->arena);
+  call->dirty = true;
+}
+
 void *
 call_alloc (CellCall *call, size_t size)
 {
+  uint32_t used = (call->used + 7) & ~7u;
   uint8_t *p;
 
+  if (size > UINT32_MAX - 7)
+    return NULL;
   size = (size + 7) & ~(size_t) 7;
-  if (call->build_in_place && size <= call->capacity - call->used)
+  if (call->build_in_place && used <= call->capacity && size <= call->capacity - used)
     {
-      p = call->reply->payload + call->used;
-      call->used += (uint32_t) size;
+      p = call->reply->payload + used;
+      call->used = used + (uint32_t) size;
     }
   else
-    p = arena_get (&call->thread->arena, size);
+    {
+      make_dirty (call);
+      p = arena_get (&call->thread->arena, size);
+    }
   if (p != NULL)
     memset (p, 0, size);
   return p;
@@ -284,8 +309,17 @@ call_keep_blob (CellCall *call, CellBlob *blob)
 
   if (blobs == NULL)
     abort ();
+  make_dirty (call);
   call->blobs = blobs;
   call->blobs[call->n_blobs++] = blob;
+}
+
+void
+call_set_error (CellCall *call, const char *name, const char *message)
+{
+  make_dirty (call);
+  call->error = name;
+  call->message = message;
 }
 
 CellBlob *

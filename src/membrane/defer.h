@@ -21,6 +21,8 @@ void deferred_end_all (Service *service, CellStatus status, const char *message)
 /* Memory that lasts until the call is answered; zeroed. */
 void *call_alloc (CellCall *call, size_t size);
 void call_keep_blob (CellCall *call, CellBlob *blob);
+/* What the call ends with if its handler says so.  name NULL: the status's own. */
+void call_set_error (CellCall *call, const char *name, const char *message);
 /* CodecBlobs hooks: data is the call, whose channel has the port; or the port itself for what a caller sends. */
 CellBlob *call_import_blob (void *data, uint64_t id);
 uint64_t call_export_blob (void *data, CellBlob *blob);

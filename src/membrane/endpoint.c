@@ -116,6 +116,7 @@ endpoint_add (Endpoint *endpoint, Channel *channel)
   pthread_mutex_lock (&endpoint->lock);
   channel->next_in_endpoint = endpoint->channels;
   endpoint->channels = channel_ref (channel);
+  atomic_fetch_or (&endpoint->subscribed, load_relaxed (&channel->subscribed));
   pthread_mutex_unlock (&endpoint->lock);
 }
 
@@ -136,6 +137,36 @@ endpoint_remove (Endpoint *endpoint, Channel *channel)
   channel_unref (found);
 }
 
+/* Without the lock: what is done may wake others, who may look at the list. */
+static void
+for_each_channel (Endpoint *endpoint, void (*run) (Channel *channel, ThreadContext *thread), ThreadContext *thread)
+{
+  Channel **channels = NULL;
+  size_t n = 0, i = 0;
+
+  pthread_mutex_lock (&endpoint->lock);
+  for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
+    n++;
+  channels = calloc (n > 0 ? n : 1, sizeof *channels);
+  for (Channel *channel = endpoint->channels; channel != NULL && channels != NULL; channel = channel->next_in_endpoint)
+    if (channel->requests.data != NULL)
+      channels[i++] = channel_ref (channel);
+  pthread_mutex_unlock (&endpoint->lock);
+  for (n = i, i = 0; i < n; i++)
+    {
+      run (channels[i], thread);
+      channel_unref (channels[i]);
+    }
+  free (channels);
+}
+
+static void
+flush_posted (Channel *channel, ThreadContext *thread)
+{
+  (void) thread;
+  channel_flush_posted (channel);
+}
+
 /* Everybody who is in sees the gate closed when he comes again; who is in is seen here. */
 static bool
 concurrent_stop (Endpoint *endpoint, uint64_t deadline)
@@ -151,7 +182,11 @@ concurrent_stop (Endpoint *endpoint, uint64_t deadline)
         busy = atomic_load (&channel->busy) != 0;
       pthread_mutex_unlock (&endpoint->lock);
       if (!busy)
-        return true;
+        {
+          /* Nobody else is there to send what the last handlers have posted. */
+          for_each_channel (endpoint, flush_posted, NULL);
+          return true;
+        }
       clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, 20000 }, NULL);
     }
   while (monotonic_ns () < deadline);
@@ -159,27 +194,11 @@ concurrent_stop (Endpoint *endpoint, uint64_t deadline)
   return false;
 }
 
-/* What came while nobody served has been told to nobody. */
+/* What came while nobody served has been told to nobody.  Of a serial cell, whose gate we hold: puts them into the list. */
 static void
 serve_all (Endpoint *endpoint, ThreadContext *thread)
 {
-  Channel **channels = NULL;
-  size_t n = 0, i = 0;
-
-  pthread_mutex_lock (&endpoint->lock);
-  for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
-    n++;
-  channels = calloc (n > 0 ? n : 1, sizeof *channels);
-  for (Channel *channel = endpoint->channels; channel != NULL && channels != NULL; channel = channel->next_in_endpoint)
-    if (channel->requests.data != NULL)
-      channels[i++] = channel_ref (channel);
-  pthread_mutex_unlock (&endpoint->lock);
-  for (n = i, i = 0; i < n; i++)
-    {
-      channel_serve_ready (channels[i], thread);        /* of a serial cell, whose gate we hold: puts it into the list */
-      channel_unref (channels[i]);
-    }
-  free (channels);
+  for_each_channel (endpoint, channel_serve_ready, thread);
 }
 
 bool

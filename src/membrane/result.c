@@ -105,10 +105,11 @@ error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char
 
   if (capacity < n + 2)
     n = 0;
-  memcpy (payload, name, n);
+  /* Both may have been made in this very payload, the name before the message. */
+  memmove (payload, name, n);
   payload[n++] = 0;
   m = (uint32_t) strnlen (message, capacity - n - 1);
-  memcpy (payload + n, message, m);
+  memmove (payload + n, message, m);
   /* A message that had to be cut may have lost the end of a character. */
   while (m > 0 && !(payload[n + m] = 0, codec_is_utf8 (payload + n, m)))
     m--;

@@ -120,8 +120,18 @@ serve_failed (CellCall *call, CellStatus status)
       serve_error (call);
       reply_commit (channel, call->reply, RECORD_REPLY, call->request->id, (uint16_t) call->number, call->status, call->used, 0, call->request->trace);
     }
-  call_release_blobs (call);
+  call_clean (call);
   *call = (CellCall) { .channel = channel, .build_in_place = true };
+}
+
+void
+call_clean (CellCall *call)
+{
+  call_release_blobs (call);
+  if (call->dirty)
+    arena_release (&call->thread->arena, call->mark);
+  call->dirty = false;
+  call->error = call->message = NULL;
 }
 
 bool
@@ -132,7 +142,7 @@ channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, Cel
 
   if (channel->building)
     {
-      Kept *kept = malloc (sizeof *kept + length);
+      Kept *kept = kind != RECORD_SIGNAL || channel->n_stashed < SIGNALS_KEPT_MAX ? malloc (sizeof *kept + length) : NULL;
 
       if (kept == NULL)
         return false;
@@ -142,6 +152,7 @@ channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, Cel
         channel->stash_end = &channel->stash;
       *channel->stash_end = kept;
       channel->stash_end = &kept->next;
+      channel->n_stashed++;
       return true;
     }
   /* A signal may not use what was promised to calls. */
@@ -160,6 +171,7 @@ serve_flush_stash (Channel *channel)
 
   kept = channel->stash;
   channel->stash = NULL;
+  channel->n_stashed = 0;
   for (; kept != NULL; kept = next)
     {
       next = kept->next;
@@ -280,6 +292,16 @@ no_method (void *self, CellCall *call, const void *in, void *out)
   return CELL_ERROR_NO_METHOD;
 }
 
+static CellStatus
+denied (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) self;
+  (void) in;
+  (void) out;
+  call->message = "this connection may not call this method";
+  return CELL_ERROR_DENIED;
+}
+
 /* A call to WIRE_METHOD_SUBSCRIBE: which signals this channel gets. */
 static CellStatus
 subscribe (void *self, CellCall *call, const void *in, void *out)
@@ -288,7 +310,7 @@ subscribe (void *self, CellCall *call, const void *in, void *out)
   (void) out;
   if (call->root < sizeof (uint64_t))
     return CELL_ERROR_INVALID;
-  call->channel->subscribed = *(const volatile uint64_t *) in;  /* where it lies: without a plan nothing is copied */
+  channel_subscribe (call->channel, *(const volatile uint64_t *) in);   /* where it lies: without a plan nothing is copied */
   return CELL_OK;
 }
 
@@ -310,6 +332,13 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
   if (header.method < service->n_methods && service->methods[header.method].invoke != NULL)
     method = &service->methods[header.method];
   else
+    method = NULL;
+  if (method != NULL && method->access > channel->access)
+    {
+      none = (Method) { .invoke = denied, .max_reply = ERROR_ROOM, .name = "", .stats = method->stats };
+      method = &none;
+    }
+  else if (method == NULL)
     {
       none = (Method) { .invoke = no_method, .max_reply = ERROR_ROOM, .name = "", .stats = &no_method_stats };
       if (header.method == WIRE_METHOD_SUBSCRIBE)
@@ -413,6 +442,7 @@ channel_serve_ready (Channel *channel, ThreadContext *thread)
         {
           if (!concurrent_enter (channel, thread))
             break;
+          channel_flush_posted (channel);
           result = channel_serve (channel, thread);
           again = concurrent_leave (channel);
         }

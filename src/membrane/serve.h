@@ -20,6 +20,8 @@ ServeResult serve_slow (Channel *channel, ThreadContext *thread, Service *servic
 /* The fast path's handler failed or deferred. */
 void serve_failed (CellCall *call, CellStatus status);
 void serve_flush_stash (Channel *channel);
+/* Gives back what a fast call has taken besides its reply. */
+void call_clean (CellCall *call);
 /* Tells a caller that sleeps. */
 void serve_wake_slow (Channel *channel, Record *record, uint32_t waiting);
 void stats_sample (Method *method, uint64_t started);
@@ -120,6 +122,8 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
       record_set_head (reply, &method->head, record->id);
       ring_commit (&channel->answers, reply, size);
     }
+  if (unlikely (call->dirty))
+    call_clean (call);
   ring_release (&channel->requests);
   if (unlikely (channel->stash != NULL))
     serve_flush_stash (channel);
