@@ -172,6 +172,21 @@ assert_decodes (const Sample *sample, const uint8_t *payload, uint32_t length, c
     }
 }
 
+/* Decoded without CODEC_PRIVATE a value is no longer concerned with what becomes of the payload. */
+static void
+assert_holds_still (const Sample *sample)
+{
+  g_autofree uint8_t *payload = g_memdup2 (sample->payload, sample->used), *local = g_malloc (sample->layout.size);
+  Arena arena;
+  CodecFault fault = { 0 };
+
+  arena_init (&arena, ARENA_ROOM);
+  g_assert_true (codec_decode (sample->plan, payload, sample->used, sample->layout.size, 0, &arena, &hooks, local, &fault));
+  memset (payload, 0xff, sample->used);
+  value_assert_equal (sample->layout.rows, sample->layout.n, sample->value, local);
+  arena_clear (&arena);
+}
+
 static void
 test_round_trip (void)
 {
@@ -187,6 +202,7 @@ test_round_trip (void)
       sample_init (&sample, (guint32) g_test_rand_int (), false);
       at = pages_put (&pages, sample.payload, sample.used);
       assert_decodes (&sample, pages.readable + at, sample.used, sample.value);
+      assert_holds_still (&sample);
       n_flat += sample.plan->flat;
       n_trivial += sample.plan->trivial;
       g_assert_true (!sample.plan->trivial || sample.plan->flat);
@@ -540,6 +556,30 @@ test_not_encodable (void)
   encode_fails (&(Outer) { .numbers = (const uint32_t *) texts, .n_numbers = UINT32_MAX }, 4096, CELL_ERROR_TOO_LARGE, "numbers");
   encode_fails (&(Outer) { .data = { texts, UINT32_MAX, 0 } }, 4096, CELL_ERROR_TOO_LARGE, "data");
   encode_fails (&(Outer) { .inner.good = true }, sizeof (Outer) - 1, CELL_ERROR_TOO_LARGE, "");
+}
+
+/* A bool that is something else, as careless C++ may have it, is said as one. */
+static void
+test_careless_bools (void)
+{
+  AUTO_PLAN *plan = outer_plan ();
+  Outer outer = { .n_flags = 1 }, got;
+  Flag flag = { .n = 1 };
+  _Alignas (8) uint8_t payload[1024];
+  uint32_t used = 0;
+  CodecFault fault = { 0 };
+  Arena arena;
+
+  memset (&outer.inner.good, 7, 1);
+  memset (&outer.has_maybe, 0x80, 1);
+  memset (&flag.on, 2, 1);
+  memset (&flag.has_maybe, 0xff, 1);
+  outer.flags = &flag;
+  g_assert_true (codec_encode (plan, &outer, payload, sizeof payload, &used, NULL, &fault));
+  arena_init (&arena, 1u << 20);
+  g_assert_true (codec_decode (plan, payload, used, sizeof outer, 0, &arena, NULL, &got, &fault));
+  g_assert_true (got.inner.good && got.has_maybe && got.flags[0].on && got.flags[0].has_maybe);
+  arena_clear (&arena);
 }
 
 /* Each capacity that is too small is said to be, and nothing is written beyond it (a sanitizer looks, and so do we). */
@@ -1092,8 +1132,8 @@ nested_is_accepted (unsigned depth, uint8_t shape)
 static void
 test_too_much (void)
 {
-  CellType loop = { "L", CELL_KIND_STRUCT, 8, 2, 32, NULL }, crowd[12];
-  CellField rows[2], many[5000], crowded[12][64];
+  CellType loop = { "L", CELL_KIND_STRUCT, 8, 2, 32, NULL }, crowd[12], flat[3];
+  CellField rows[2], many[5000], crowded[12][64], flattened[3][64];
 
   for (unsigned i = 0; i < 2; i++)
     rows[i] = (CellField) { .name = "again", .type = &loop, .offset = 16 * i, .extra = 16 * i + 8, .shape = CELL_SHAPE_ARRAY, .role = CELL_ROLE_FIELD };
@@ -1117,6 +1157,17 @@ test_too_much (void)
       crowd[i] = (CellType) { "C", CELL_KIND_STRUCT, 8, 64, 1024, crowded[i] };
     }
   plan_is_refused (crowded[11], 64, 1024);
+
+  /* One step, but more members than anybody wants to look at. */
+  for (unsigned i = 0; i < 3; i++)
+    {
+      const CellType *member = i == 0 ? &u8_type : &flat[i - 1];
+
+      for (unsigned k = 0; k < 64; k++)
+        flattened[i][k] = (CellField) { .name = "f", .type = member, .offset = member->size * k, .role = CELL_ROLE_FIELD };
+      flat[i] = (CellType) { "F", CELL_KIND_STRUCT, 1, 64, member->size * 64, flattened[i] };
+    }
+  plan_is_refused (flattened[2], 64, 64 * 64 * 64);
 }
 
 /* A struct without members is no bytes, and no bytes are it; what a newer sender has in it is skipped. */
@@ -1271,6 +1322,7 @@ main (int argc, char **argv)
   g_test_add_func ("/codec/hostile/unfolding", test_unfolding);
   g_test_add_func ("/codec/hostile/overlap", test_overlap);
   g_test_add_func ("/codec/encode/refused", test_not_encodable);
+  g_test_add_func ("/codec/encode/careless-bools", test_careless_bools);
   g_test_add_func ("/codec/encode/capacity", test_capacity);
   g_test_add_func ("/codec/built/random", test_built);
   g_test_add_func ("/codec/built/exactly", test_built_exactly);
