@@ -356,9 +356,11 @@ CellBus *cell_open (const char *address);
 CellStatus cell_bus_check (CellBus *bus, CellResult *result);
 /* A client of a cell by name.  remote: the table of a generated header.  Never NULL. */
 CellClient *cell_bind_remote (CellBus *bus, const char *name, const CellRemote *remote);
-/* A descriptor that becomes readable when there is something to dispatch: completions, signals. */
+/* A descriptor that becomes readable when there is something to dispatch: completions, signals, deadlines.  For one main loop; other
+ * threads wait in cell_bus_dispatch (). */
 int cell_bus_get_fd (CellBus *bus);
-/* Runs what has arrived; waits for up to `milliseconds` (0: not at all, -1: as long as it takes).  Returns how many it ran. */
+/* Runs what has arrived for this thread: completions of calls that it started, signals that it subscribed to.  Waits for up to
+ * `milliseconds` (0: not at all, -1: as long as it takes).  Returns how many it ran. */
 int cell_bus_dispatch (CellBus *bus, int milliseconds);
 /* A writable blob, to be filled, passed in a call and given up with cell_blob_unref (); NULL when there is no memory. */
 CellBlob *cell_bus_blob (CellBus *bus, size_t size);
