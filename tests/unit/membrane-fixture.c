@@ -16,7 +16,7 @@
 
 /* ---- plans ------------------------------------------------------------------------------------- */
 
-static CodecPlan token_plan;
+static CodecPlan token_plan, *token_plan_made;
 
 static const CellType type_u64 = { .name = "u64", .kind = CELL_KIND_UINT, .align = 8, .size = 8 };
 static const CellType type_str = { .name = "str", .kind = CELL_KIND_STR, .align = 8, .size = 8 };
@@ -37,10 +37,8 @@ static const CellField token_rows[] = {
 __attribute__ ((constructor)) static void
 make_token_plan (void)
 {
-  static CodecPlan *made;
-
-  made = codec_plan_new (token_rows, G_N_ELEMENTS (token_rows), CELL_ROLE_FIELD, sizeof (Token), NULL);
-  token_plan = *made;
+  token_plan_made = codec_plan_new (token_rows, G_N_ELEMENTS (token_rows), CELL_ROLE_FIELD, sizeof (Token), NULL);
+  token_plan = *token_plan_made;
   g_assert (token_plan.trivial);
 }
 
@@ -105,7 +103,7 @@ letter_plan (void)
 const CodecPlan *
 token_codec (void)
 {
-  return &token_plan;
+  return token_plan_made;
 }
 
 /* ---- the cell ------------------------------------------------------------------------------------ */
@@ -381,6 +379,49 @@ rig_free (Rig *rig)
   pthread_mutex_destroy (&rig->endpoint.lock);
   munmap (rig->epoch, sizeof (Epoch));
   free (rig);
+}
+
+static void
+through_the_gate (Rig *rig, uint64_t *ret_last, unsigned caller, unsigned *ret_n_kept)
+{
+  ThreadContext *thread = thread_context ();
+
+  g_assert_true (gate_stop (&rig->endpoint.gate, thread, monotonic_ns () + 10000000000u));
+  *ret_last = rig->next[caller];
+  *ret_n_kept = rig->n_kept;
+  gate_leave (&rig->endpoint.gate, thread);
+}
+
+uint64_t
+rig_last (Rig *rig, unsigned caller)
+{
+  uint64_t last;
+  unsigned n_kept;
+
+  through_the_gate (rig, &last, caller, &n_kept);
+  return last;
+}
+
+unsigned
+rig_n_kept (Rig *rig)
+{
+  uint64_t last;
+  unsigned n_kept;
+
+  through_the_gate (rig, &last, 0, &n_kept);
+  return n_kept;
+}
+
+void
+rig_wait_kept (Rig *rig, unsigned n)
+{
+  uint64_t deadline = monotonic_ns () + 10000000000u;
+
+  while (rig_n_kept (rig) < n)
+    {
+      g_assert_cmpuint (monotonic_ns (), <, deadline);
+      sched_yield ();
+    }
 }
 
 Channel *

@@ -88,6 +88,11 @@ typedef struct
 Rig *rig_new (uint32_t threading);
 void rig_free (Rig *rig);
 
+/* What the cell knows, asked through its gate: the last sequence of a caller; how many calls it keeps. */
+uint64_t rig_last (Rig *rig, unsigned caller);
+unsigned rig_n_kept (Rig *rig);
+void rig_wait_kept (Rig *rig, unsigned n);
+
 /* A channel whose ends are both in this process. */
 Channel *rig_channel (Rig *rig);
 Channel *rig_channel_sized (Rig *rig, uint32_t requests, uint32_t replies);
