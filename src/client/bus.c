@@ -83,7 +83,8 @@ silence (int fd)
 static bool
 find_address (const CellBus *bus, struct sockaddr_un *ret, Fault *fault)
 {
-  const char *given = bus->address != NULL ? bus->address : secure_getenv ("CELLHOST_SOCKET"), *runtime = secure_getenv ("XDG_RUNTIME_DIR");
+  const char *given = bus->address != NULL ? bus->address : secure_getenv ("CELLHOST_SOCKET");
+  const char *runtime = secure_getenv ("XDG_RUNTIME_DIR");
   int n;
 
   *ret = (struct sockaddr_un) { .sun_family = AF_UNIX };
@@ -94,7 +95,8 @@ find_address (const CellBus *bus, struct sockaddr_un *ret, Fault *fault)
   else
     n = snprintf (ret->sun_path, sizeof ret->sun_path, "/run/user/%u/cellhost/socket", (unsigned) getuid ());
   if (n < 0 || (size_t) n >= sizeof ret->sun_path)
-    return fault_set (fault, CELL_ERROR_INVALID, "the path of the host's socket is longer than %zu bytes", sizeof ret->sun_path - 1);
+    return fault_set (fault, CELL_ERROR_INVALID, "the path of the host's socket is longer than %zu bytes",
+                      sizeof ret->sun_path - 1);
   return true;
 }
 
@@ -216,7 +218,8 @@ bus_uplink (CellBus *bus, uint64_t *ret_number, Fault *fault)
 /* ---- clients ------------------------------------------------------------------------------------------ */
 
 static bool
-bus_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+bus_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+          Fault *fault)
 {
   CellBus *bus = data;
   uint64_t number, cell = 0;

@@ -12,7 +12,7 @@
 #define CAPACITY_MAX (half_capacity_for (RECORD_MAX_PAYLOAD + 4096u) * 2)
 #define ID_SHARED ((uint64_t) 1 << 63)          /* of calls on the channel that a concurrent cell's threads share */
 #define ID_FAILED ((uint64_t) 1 << 62)          /* of calls that could not be sent */
-#define ID_CALLER_SHIFT 40                      /* each caller's ids begin elsewhere: one thread's call is never taken for another's */
+#define ID_CALLER_SHIFT 40                      /* callers' ids begin at distances: one thread's call is not taken for another's */
 #define EXPIRE_MS 64u                           /* how often overdue calls are looked for */
 #define RETRY_MS 1000u                          /* how often a subscriber tries to find a cell that went away */
 
@@ -647,7 +647,8 @@ caller_widen (Caller *caller, ThreadContext *thread, uint32_t timeout, Fault *fa
 
   old->channel->too_small = false;
   if (capacity >= CAPACITY_MAX)
-    return fault_set (fault, CELL_ERROR_TOO_LARGE, "the request is larger than %u bytes; larger data travels as a blob", RECORD_MAX_PAYLOAD);
+    return fault_set (fault, CELL_ERROR_TOO_LARGE, "the request is larger than %u bytes; larger data travels as a blob",
+                      RECORD_MAX_PAYLOAD);
   if (!channel_wait_taken (old->channel, thread, monotonic_ns () + timeout * 1000000ull))
     return fault_set (fault, CELL_ERROR_BUSY, "%s", status_text (CELL_ERROR_BUSY));
   if (old->channel->broken != CELL_OK)
@@ -758,7 +759,8 @@ client_call (CellClient *base, uint32_t method, const void *args, CellResult *re
 static unsigned
 run_failed (Client *client, Failed *failed)
 {
-  uint32_t size = failed->method < client->n_methods && client->replies[failed->method] != NULL ? client->replies[failed->method]->size : 0;
+  const CodecPlan *plan = failed->method < client->n_methods ? client->replies[failed->method] : NULL;
+  uint32_t size = plan != NULL ? plan->size : 0;
   CellResult *reply = calloc (1, sizeof *reply + size);
 
   if (reply != NULL)
@@ -825,7 +827,8 @@ start_on (Caller *caller, ThreadContext *thread, uint32_t method, const void *ar
       if (id != 0 && done != NULL && client->provider->expects != NULL)
         client->provider->expects (client->data, channel, plan->timeout);
       if (id == 0 && !channel->too_small)
-        fault_set (fault, result != NULL ? result->status : CELL_ERROR_NO_RESOURCES, "%s", result != NULL ? result->message : "no memory");
+        fault_set (fault, result != NULL ? result->status : CELL_ERROR_NO_RESOURCES, "%s",
+                   result != NULL ? result->message : status_text (CELL_ERROR_NO_RESOURCES));
       if (id == 0 && result != NULL)
         cell_reply_free (result);
       arena_release (&thread->arena, mark);
@@ -873,7 +876,7 @@ client_finish (CellPending pending, CellResult *reply)
   Line *line;
   Failed *failed;
 
-  if (caller != NULL && (pending.id & ID_SHARED) == 0 && (pending.id & ID_FAILED) != 0 && (failed = take_failed (caller, pending.id)) != NULL)
+  if (caller != NULL && (pending.id & (ID_SHARED | ID_FAILED)) == ID_FAILED && (failed = take_failed (caller, pending.id)) != NULL)
     {
       *reply = failed->result;
       if (failed->method < client->n_methods && client->replies[failed->method] != NULL)
@@ -1250,8 +1253,8 @@ client_new (const ClientProvider *provider, void *data, const char *name, const 
   if (client == NULL)
     return NULL;
   *client = (Client) {
-    .base = { &client_api }, .slot = NO_SLOT, .n_methods = remote->n_methods, .n_signals = remote->n_signals, .refs = 1, .context = context,
-    .provider = provider, .data = data, .name = strdup (name), .remote = remote,
+    .base = { &client_api }, .slot = NO_SLOT, .n_methods = remote->n_methods, .n_signals = remote->n_signals, .refs = 1,
+    .context = context, .provider = provider, .data = data, .name = strdup (name), .remote = remote,
   };
   caller_init (&client->own, client, NULL, context == CLIENT_OF_CONCURRENT ? ID_SHARED : 0);
   pthread_mutex_init (&client->lock, NULL);

@@ -33,12 +33,13 @@ typedef struct
 typedef enum
 {
   CLIENT_OF_SERIAL,             /* one channel, used by the code of a cell that runs on one thread at a time */
-  CLIENT_OF_CONCURRENT,         /* each thread that calls gets a channel; completions and signals have one more, dispatched by any */
+  CLIENT_OF_CONCURRENT,         /* each thread that calls gets a channel; completions and signals have one for all threads */
   CLIENT_OF_PROGRAM             /* each thread gets a channel, and dispatches what it started */
 } ClientContext;
 
 /* remote must outlive the client.  NULL: no memory. */
-CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote, ClientContext context);
+CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote,
+                        ClientContext context);
 /* Runs completions and signal handlers of one channel of a client's, and ends its asynchronous calls that are overdue.  In the
  * channel's context; CLIENT_OF_CONCURRENT: on any thread.  Harmless for a channel that its client has closed. */
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);

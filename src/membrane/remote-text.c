@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "remote-text.h"
 
-#include <stdarg.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,8 +196,8 @@ remote_to_lines (const CellRemote *remote)
   if (writer.to == NULL)
     return NULL;
   for (uint32_t i = 0; i < remote->n_methods; i++)
-    fprintf (writer.to, "%s %016llx\n", remote_method (remote, i)->name, (unsigned long long) remote_method (remote, i)->fingerprint);
+    fprintf (writer.to, "%s %016" PRIx64 "\n", remote_method (remote, i)->name, remote_method (remote, i)->fingerprint);
   for (uint32_t i = 0; i < remote->n_signals; i++)
-    fprintf (writer.to, "%s %016llx\n", remote_signal (remote, i)->name, (unsigned long long) remote_signal (remote, i)->fingerprint);
+    fprintf (writer.to, "%s %016" PRIx64 "\n", remote_signal (remote, i)->name, remote_signal (remote, i)->fingerprint);
   return writer_end (&writer);
 }

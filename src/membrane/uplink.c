@@ -151,8 +151,8 @@ leg_moved (Leg *leg, WireMessage *message)
     }
   leg->generation = body->generation;
   *moved = (MovedHalf) {
-    .generation = body->generation, .final_taken = body->final_taken, .final_reply = body->final_reply, .crashed = body->crashed != 0,
-    .untrusted = true, .bell = leg->uplink->host_bell,
+    .generation = body->generation, .final_taken = body->final_taken, .final_reply = body->final_reply,
+    .crashed = body->crashed != 0, .untrusted = true, .bell = leg->uplink->host_bell,
   };
   if (!body->gone && message->fds[0] >= 0)
     moved->half = map_half (message, 0, body->reply_capacity, body->reply_salt, false, NULL);
@@ -521,7 +521,8 @@ bool
 uplink_bind (Uplink *uplink, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
              Fault *fault)
 {
-  WireBind body = { .contract = remote->contract, .version = remote->version, .n_methods = remote->n_methods, .n_signals = remote->n_signals };
+  WireBind body = { .contract = remote->contract, .version = remote->version, .n_methods = remote->n_methods,
+                    .n_signals = remote->n_signals };
   uint32_t tail_size = 0, n = remote->n_methods, m = remote->n_signals;
   Question question;
   char *tail;
@@ -632,8 +633,8 @@ put_in_use (Leg *leg, Channel *channel)
 }
 
 Channel *
-uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_capacity, void (*notify) (Channel *channel), void *data,
-             Fault *fault)
+uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_capacity, void (*notify) (Channel *channel),
+             void *data, Fault *fault)
 {
   WireOpen body = { .request_capacity = request_capacity, .cell_id = cell };
   Question question;
@@ -798,7 +799,8 @@ uplink_send (Uplink *uplink, WireType type, uint64_t serial, const void *body, c
 static bool
 greet (int socket, const uint8_t *token, uint64_t deadline, int fds[2], Fault *fault)
 {
-  WireHello hello = { .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR, .pid = (uint32_t) getpid () };
+  WireHello hello = { .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR,
+                      .pid = (uint32_t) getpid () };
   WireMessage message;
   bool good;
   int got;

@@ -25,7 +25,7 @@ void uplink_close (Uplink *uplink);
 
 /* Readable when uplink_pump () has something to read. */
 int uplink_get_socket (const Uplink *uplink);
-/* The eventfd that is rung when a channel that is not waited for has something; not to be closed.  To be written by notify hooks. */
+/* The eventfd that is rung when a channel that is not waited for has something; not to be closed. */
 int uplink_get_bell (const Uplink *uplink);
 /* The eventfd that wakes the host. */
 int uplink_get_host_bell (const Uplink *uplink);
@@ -33,8 +33,8 @@ int uplink_get_host_bell (const Uplink *uplink);
 bool uplink_pump (Uplink *uplink, Fault *fault);
 
 /* The parts of a ClientProvider. */
-bool uplink_bind (Uplink *uplink, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
-                  Fault *fault);
+bool uplink_bind (Uplink *uplink, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals,
+                  uint64_t *ret_cell, Fault *fault);
 /* notify, look and context of the channel are set; data is what uplink_channel_data () gives to notify. */
 Channel *uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_capacity, void (*notify) (Channel *channel),
                       void *data, Fault *fault);
@@ -45,9 +45,9 @@ void uplink_close_channel (Channel *channel);
 BlobPort *uplink_blobs (Uplink *uplink);
 CellBlob *uplink_blob_new (Uplink *uplink, size_t size, Fault *fault);
 
-/* A runner's: what the host says next, other than answers: 1; 0: nothing before the deadline; -1: the connection has ended.  Whoever
- * gets a message clears it. */
+/* A runner's: what the host says next, other than answers: 1; 0: nothing before the deadline; -1: the connection has ended.
+ * Whoever gets a message clears it. */
 int uplink_next (Uplink *uplink, WireMessage *ret, uint64_t deadline, Fault *fault);
 /* Sends an answer. */
-bool uplink_send (Uplink *uplink, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds,
-                  unsigned n_fds, Fault *fault);
+bool uplink_send (Uplink *uplink, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
+                  const int *fds, unsigned n_fds, Fault *fault);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Clients over channels, against services in this process: what a generated header's functions do, and what becomes of them when the
- * cell goes away, does not fit or is not there yet.
+ * Clients over channels, against services in this process: what a generated header's functions do, and what becomes of them when
+ * the cell goes away, does not fit or is not there yet.
  */
 #include <glib.h>
 #include <pthread.h>
@@ -54,7 +54,8 @@ CELL_STRUCT (EchoStopped, field (u32, n))
 CELL_SIGNAL_STUBS (echo, stopped, EchoStopped, 1)
 
 CELL_REMOTE_METHODS (Echo, CELL_REMOTE_METHOD ("add", EchoAdd, 1, 0, 0), CELL_REMOTE_METHOD ("text", EchoText, 2, 0, 0),
-                     CELL_REMOTE_METHOD ("later", EchoLater, 3, 200, 0), CELL_REMOTE_METHOD ("post", EchoPost, 4, 0, CELL_FLAG_ONEWAY),
+                     CELL_REMOTE_METHOD ("later", EchoLater, 3, 200, 0),
+                     CELL_REMOTE_METHOD ("post", EchoPost, 4, 0, CELL_FLAG_ONEWAY),
                      CELL_REMOTE_METHOD ("missing", EchoMissing, 5, 0, 0))
 CELL_REMOTE_SIGNALS (Echo, CELL_REMOTE_SIGNAL ("ticked", EchoTicked, 1), CELL_REMOTE_SIGNAL ("stopped", EchoStopped, 2))
 CELL_REMOTE (Echo, "org.example.Echo", 1, 77)
@@ -157,10 +158,10 @@ echo_new (Town *town, const char *name)
 {
   static const CellInvoke invokes[N_METHODS] = { do_add, do_text, do_later, do_post };
   /* As a cell's compiler lays its outputs out, not as the caller's reply struct does. */
-  const CodecPlan *in[N_METHODS] = { plan_of (&cell_args_EchoAdd, 16), plan_of (&cell_args_EchoText, 24), plan_of (&cell_args_EchoLater, 4),
-                                     plan_of (&cell_args_EchoPost, 4) };
-  const CodecPlan *out[N_METHODS] = { plan_of (&cell_reply_EchoAdd, 8), plan_of (&cell_reply_EchoText, 32), plan_of (&cell_reply_EchoLater, 4),
-                                      NULL };
+  const CodecPlan *in[N_METHODS] = { plan_of (&cell_args_EchoAdd, 16), plan_of (&cell_args_EchoText, 24),
+                                     plan_of (&cell_args_EchoLater, 4), plan_of (&cell_args_EchoPost, 4) };
+  const CodecPlan *out[N_METHODS] = { plan_of (&cell_reply_EchoAdd, 8), plan_of (&cell_reply_EchoText, 32),
+                                      plan_of (&cell_reply_EchoLater, 4), NULL };
   Echo *echo = aligned_alloc (64, (sizeof *echo + 63) & ~(size_t) 63);
   Fault fault = { 0 };
 
@@ -172,7 +173,8 @@ echo_new (Town *town, const char *name)
   echo->endpoint = endpoint_new (echo->epoch.page, CELL_SERIAL, NULL);
   for (unsigned i = 0; i < N_METHODS; i++)
     {
-      echo->methods[i] = (Method) { .invoke = invokes[i], .in = in[i], .out = out[i], .max_reply = 4096, .stats = &echo->stats[i], .name = "" };
+      echo->methods[i] = (Method) { .invoke = invokes[i], .in = in[i], .out = out[i], .max_reply = 4096, .name = "",
+                                    .stats = &echo->stats[i] };
       method_finish (&echo->methods[i], i);
     }
   echo->service = (Service) { .self = echo, .n_methods = N_METHODS, .methods = echo->methods, .endpoint = echo->endpoint,
@@ -274,7 +276,8 @@ town_find (Town *town, const char *name, Fault *fault)
 }
 
 static bool
-town_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+town_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+           Fault *fault)
 {
   Town *town = data;
   Echo *echo;
@@ -484,8 +487,8 @@ test_unsound (void)
   };
   static const CellType type = { "Wrong", CELL_KIND_STRUCT, 8, 2, 16, rows };
   static const CellRemoteMethod method = { "wrong", 1, &type, NULL, 0, 0 };
-  static const CellRemote remote = { sizeof remote, 1, "org.example.Wrong", 1, 1, 0, sizeof (CellRemoteMethod), sizeof (CellRemoteSignal),
-                                     &method, NULL };
+  static const CellRemote remote = { sizeof remote, 1, "org.example.Wrong", 1, 1, 0, sizeof (CellRemoteMethod),
+                                     sizeof (CellRemoteSignal), &method, NULL };
   Town *town = town_new ();
   CellClient *client = client_new (&town_provider, town, "echo", &remote, CLIENT_OF_SERIAL);
   CellResult result;
