@@ -179,7 +179,7 @@ unpack (WireMessage *message, const uint8_t *bytes, size_t size, unsigned n_fds)
   if (n_fds < shape.fds_min || n_fds > shape.fds_max)
     return "a message has the wrong number of descriptors";
   size -= sizeof message->header;
-  if (size < shape.body || (size > shape.body && !shape.tail))
+  if (size < shape.body || size - shape.body > (shape.tail ? WIRE_TAIL_MAX : 0))
     return "a message has the wrong size";
   memcpy (&message->body, bytes + sizeof message->header, shape.body);
   size -= shape.body;
