@@ -1,16 +1,63 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Runs a fuzzer without libFuzzer: the files that are named, those in folders that are named, and then -runs=N mutations of them, the
- * same ones for the same -seed=S.  The options are libFuzzer's.
+ * Runs a fuzzer without libFuzzer: the files that are named, those in folders that are named, and then -runs=N mutations of them,
+ * the same ones for the same -seed=S.  The options are libFuzzer's.  An input that ends the program is printed in hexadecimal:
+ * `xxd -r -p` makes a file of it again.
  */
 #include <glib.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LENGTH_MAX 4096
+#define SECONDS_MAX 60                  /* for one input */
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
+
+/* The input that is being tried. */
+static const uint8_t *current;
+static gsize current_size;
+
+/* Nothing but system calls: whatever it was may have torn the heap. */
+static void
+on_signal (int number)
+{
+  static const char digits[] = "0123456789abcdef";
+  char line[65];
+  unsigned n = 0;
+
+  for (gsize i = 0; i < current_size; i++)
+    {
+      line[n++] = digits[current[i] >> 4];
+      line[n++] = digits[current[i] & 15];
+      if (n == 64 || i + 1 == current_size)
+        {
+          line[n++] = '\n';
+          if (write (STDERR_FILENO, line, n) < 0)
+            break;
+          n = 0;
+        }
+    }
+  raise (number);               /* once more, with what happens by default */
+}
+
+/* A sanitizer has its own way with some of them, and aborts in the end. */
+static void
+catch_signals (void)
+{
+  static const int numbers[] = { SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGSEGV };
+
+  for (unsigned i = 0; i < G_N_ELEMENTS (numbers); i++)
+    {
+      struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND }, before;
+
+      sigaction (numbers[i], NULL, &before);
+      if ((before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_DFL)
+        sigaction (numbers[i], &action, NULL);
+    }
+}
 
 static void
 run (const uint8_t *data, gsize size)
@@ -19,7 +66,12 @@ run (const uint8_t *data, gsize size)
 
   g_assert_nonnull (exact);
   memcpy (exact, data, size);
+  current = data;
+  current_size = size;
+  alarm (SECONDS_MAX);
   LLVMFuzzerTestOneInput (exact, size);
+  alarm (0);
+  current_size = 0;
   free (exact);
 }
 
@@ -132,6 +184,7 @@ main (int argc, char **argv)
   guint64 runs = 0;
   guint32 seed = 1;
 
+  catch_signals ();
   for (int i = 1; i < argc; i++)
     if (g_str_has_prefix (argv[i], "-runs="))
       runs = g_ascii_strtoull (argv[i] + strlen ("-runs="), NULL, 10);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as messages on a connection, with descriptors, over a real socket: each is taken if it is what it should be and refused if
- * not, and what was taken is the same again when it is sent on.  No descriptor is lost, whatever becomes of the message.
+ * Any bytes as messages on a connection, with descriptors, over a real socket: each is taken if it is what it should be and refused
+ * if not, and what was taken is the same again when it is sent on.  No descriptor is lost, whatever becomes of the message.
  *
- * A message in the input: u16 length, u8 descriptors, u8 how, then as many bytes.  How: bits that mend what would be refused at the first
- * look, and in the upper half how long a tail is made.
+ * A message in the input: u16 length, u8 descriptors, u8 how, then as many bytes.  How: bits that mend what would be refused at the
+ * first look, and in the upper half how long a tail is made.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -154,8 +154,10 @@ is_acceptable (const Sent *sent)
   size -= (guint) sizeof header;
   while (i < G_N_ELEMENTS (shapes) && shapes[i].type != header.type)
     i++;
-  if (i == G_N_ELEMENTS (shapes) || header.size != sent->bytes->len || header.n_fds != sent->n_fds || sent->n_fds < shapes[i].fds_min
-      || sent->n_fds > shapes[i].fds_max || size < shapes[i].body || size > shapes[i].body + (shapes[i].tail ? WIRE_TAIL_MAX : 0))
+  if (i == G_N_ELEMENTS (shapes) || header.size != sent->bytes->len || header.n_fds != sent->n_fds)
+    return false;
+  if (sent->n_fds < shapes[i].fds_min || sent->n_fds > shapes[i].fds_max || size < shapes[i].body
+      || size > shapes[i].body + (shapes[i].tail ? WIRE_TAIL_MAX : 0))
     return false;
   for (unsigned k = 0; k < 2; body += shapes[i].names[k++])
     if (shapes[i].names[k] > 0 && memchr (body, 0, shapes[i].names[k]) == NULL)
@@ -196,11 +198,12 @@ check_received (const WireMessage *message, const Sent *sent)
 static void
 send_on (int from, int to, const WireMessage *message, const Sent *sent)
 {
+  const WireHeader *header = &message->header;
   WireMessage again;
   Fault fault = { 0 };
 
-  g_assert_true (wire_send (from, (WireType) message->header.type, message->header.serial, &message->body, message->tail, message->tail_size,
-                            message->fds, message->header.n_fds, 0, &fault));
+  g_assert_true (wire_send (from, (WireType) header->type, header->serial, &message->body, message->tail, message->tail_size,
+                            message->fds, header->n_fds, 0, &fault));
   g_assert_cmpint (wire_receive (to, &again, 0, &fault), ==, 1);
   check_received (&again, sent);
   if (again.header.n_fds > 0)
@@ -226,7 +229,7 @@ mend (Sent *sent, unsigned how)
   if (how & MEND_FDS)
     header.n_fds = (uint16_t) sent->n_fds;
   if (how & MEND_TYPE)
-    header.type = (uint16_t) (header.type % 2 == 0 ? WIRE_HELLO + header.type / 2 % WIRE_ERROR : WIRE_LOAD + header.type / 2 % (WIRE_QUIT - WIRE_LOAD + 1));
+    header.type = (uint16_t) shapes[header.type % G_N_ELEMENTS (shapes)].type;
   memcpy (sent->bytes->data, &header, sizeof header);
 }
 
