@@ -19,7 +19,8 @@
 
 enum
 {
-  STEP_COPY,                    /* scalars, without gaps */
+  STEP_WORD,                    /* scalars of eight bytes */
+  STEP_COPY,                    /* more or less of them, without gaps */
   STEP_ZERO,                    /* a gap */
   STEP_MASK,                    /* 1, 2, 4 or 8 bytes of which some are gaps or bools */
   STEP_OPTIONAL,                /* a value of `size` bytes, of which the next `skip` steps are made, and its presence */
@@ -50,6 +51,18 @@ typedef struct
 {
   uint32_t count, stride;
 } Extent;
+
+/* Two words in one store: whoever reads eight bytes would wait until two stores have reached the cache. */
+static inline void
+store_pair (uint8_t *to, uint32_t first, uint32_t second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint64_t both = first | (uint64_t) second << 32;
+#else
+  uint64_t both = second | (uint64_t) first << 32;
+#endif
+  memcpy (to, &both, 8);
+}
 
 /* ---- compiling tables ---------------------------------------------------------------------------- */
 
@@ -115,12 +128,14 @@ add_run (Builder *b, uint8_t op, uint32_t offset, uint32_t size)
   CodecPlan *plan = b->plan;
   CodecStep *step = plan->n_steps > 0 ? &plan->steps[plan->n_steps - 1] : NULL;
 
-  if (step == NULL || step->op != op || step->offset + step->size != offset)
+  if (step == NULL || (step->op == STEP_WORD ? STEP_COPY : step->op) != op || step->offset + step->size != offset)
     step = add_step (b, op, offset);
   if (step == NULL)
     return false;
   step->size += size;
-  if (op != STEP_COPY)
+  if (op == STEP_COPY)
+    step->op = step->size == 8 ? STEP_WORD : STEP_COPY;
+  else
     plan->trivial = false;
   return true;
 }
@@ -589,6 +604,13 @@ store_masked (const CodecStep *step, uint8_t *to, uint64_t word)
     memcpy (to, &word, 1);
 }
 
+static inline void
+copy_run (const CodecStep *step, uint8_t *to, const uint8_t *from)
+{
+  if (to != from)
+    copy_words (to + step->offset, from + step->offset, step->size);
+}
+
 /* ---- encoding ------------------------------------------------------------------------------------------ */
 
 typedef struct
@@ -625,7 +647,8 @@ append (Encoder *e, uint64_t n, uint32_t align, uint32_t *ret_offset)
 
   if (offset > e->capacity || n > e->capacity - offset)
     return false;
-  memset (e->base + e->used, 0, (size_t) (offset - e->used));
+  if (offset > e->used)
+    memset (e->base + e->used, 0, (size_t) (offset - e->used));
   e->used = (uint32_t) (offset + n);
   *ret_offset = (uint32_t) offset;
   return true;
@@ -665,9 +688,9 @@ too_large (Encoder *e, const CodecPlan *plan, const CodecStep *step)
 static bool
 encode_str (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
-  Reference r = { 0, 0 };
   const char *s;
   size_t n;
+  uint32_t offset = 0;
 
   memcpy (&s, from + step->offset, 8);
   n = s != NULL ? strlen (s) : 0;
@@ -675,34 +698,32 @@ encode_str (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *t
     {
       if (n >= e->capacity)
         return too_large (e, plan, step);
-      r.length = (uint32_t) n;
-      if (!codec_is_utf8 ((const uint8_t *) s, r.length))
+      if (!codec_is_utf8 ((const uint8_t *) s, (uint32_t) n))
         return encode_fault (e, CELL_ERROR_INVALID, "it is not UTF-8", plan, step);
-      if (!place (e, s, r.length + 1, 1, &r.offset))
+      if (!place (e, s, (uint32_t) n + 1, 1, &offset))
         return too_large (e, plan, step);
     }
-  memcpy (to + step->offset, &r, 8);
+  store_pair (to + step->offset, offset, (uint32_t) n);
   return true;
 }
 
 static bool
 encode_bytes (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
-  CellBytes bytes;
-  Reference r = { 0, 0 };
-  uint32_t tail[2] = { 0, 0 };
+  const void *data;
+  uint32_t size, offset = 0;
 
-  memcpy (&bytes, from + step->offset, sizeof bytes);
-  if (bytes.size > 0)
+  memcpy (&data, from + step->offset, 8);
+  memcpy (&size, from + step->offset + offsetof (CellBytes, size), 4);
+  if (size > 0)
     {
-      if (bytes.data == NULL)
+      if (data == NULL)
         return encode_fault (e, CELL_ERROR_INVALID, "it has a size and no data", plan, step);
-      r.length = tail[0] = bytes.size;
-      if (!place (e, bytes.data, bytes.size, 8, &r.offset))
+      if (!place (e, data, size, 8, &offset))
         return too_large (e, plan, step);
     }
-  memcpy (to + step->offset, &r, 8);
-  memcpy (to + step->offset + 8, tail, 8);
+  store_pair (to + step->offset, offset, size);
+  store_pair (to + step->offset + 8, size, 0);
   return true;
 }
 
@@ -757,26 +778,23 @@ static bool
 encode_array (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
   const uint8_t *data;
-  Extent extent;
-  Reference r = { 0, 0 };
+  uint32_t count, offset = 0;
+  uint64_t n;
 
   memcpy (&data, from + step->offset, 8);
-  memcpy (&extent, from + step->extra, 8);
-  extent.stride = step->element->size;
-  if (extent.count > 0)
+  memcpy (&count, from + step->extra, 4);
+  n = (uint64_t) count * step->element->size;
+  if (count > 0)
     {
-      uint64_t n = (uint64_t) extent.count * extent.stride;
-
       if (data == NULL)
         return encode_fault (e, CELL_ERROR_INVALID, "it has a count and no elements", plan, step);
       if (n > e->capacity)
         return too_large (e, plan, step);
-      r.length = (uint32_t) n;
-      if (!encode_elements (e, plan, step, data, r.length, &r.offset))
+      if (!encode_elements (e, plan, step, data, (uint32_t) n, &offset))
         return false;
     }
-  memcpy (to + step->offset, &r, 8);
-  memcpy (to + step->extra, &extent, 8);
+  store_pair (to + step->offset, offset, (uint32_t) n);
+  store_pair (to + step->extra, count, step->element->size);
   return true;
 }
 
@@ -800,16 +818,17 @@ encode_blob (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *
   return true;
 }
 
-/* The presence of an optional, and its value when there is none; the rest are its steps. */
-static bool
+/* The presence of an optional, and its value when there is none.  Returns how many steps are to be skipped: those of an absent value. */
+static uint32_t
 encode_optional (const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
   bool present = from[step->extra] != 0;
 
   to[step->extra] = present;
-  if (!present)
-    memset (to + step->offset, 0, step->size);
-  return present;
+  if (present)
+    return 0;
+  memset (to + step->offset, 0, step->size);
+  return step->skip;
 }
 
 static uint64_t
@@ -826,47 +845,42 @@ make_bools (const CodecStep *step, uint64_t word)
   return word;
 }
 
-/* `to` may be the same memory as `from`. */
+static inline void
+encode_mask (const CodecStep *step, uint8_t *to, const uint8_t *from)
+{
+  uint64_t word = load_masked (step, from);
+
+  if (unlikely ((word & step->clear) != 0))
+    word = make_bools (step, word);
+  store_masked (step, to, word);
+}
+
+/* `to` may be the same memory as `from`.  No switch: what is frequent comes first, and a jump through a table is guessed worse. */
 static bool
 encode_steps (Encoder *e, const CodecPlan *plan, uint8_t *to, const uint8_t *from)
 {
   for (const CodecStep *step = plan->steps, *end = step + plan->n_steps; step < end; step++)
     {
       bool good = true;
-      uint64_t word;
 
-      switch (step->op)
-        {
-        case STEP_COPY:
-          if (to != from)
-            copy_words (to + step->offset, from + step->offset, step->size);
-          break;
-        case STEP_ZERO:
-          memset (to + step->offset, 0, step->size);
-          break;
-        case STEP_MASK:
-          word = load_masked (step, from);
-          if (unlikely ((word & step->clear) != 0))
-            word = make_bools (step, word);
-          store_masked (step, to, word);
-          break;
-        case STEP_OPTIONAL:
-          if (!encode_optional (step, to, from))
-            step += step->skip;
-          break;
-        case STEP_STR:
-          good = encode_str (e, plan, step, to, from);
-          break;
-        case STEP_BYTES:
-          good = encode_bytes (e, plan, step, to, from);
-          break;
-        case STEP_BLOB:
-          good = encode_blob (e, plan, step, to, from);
-          break;
-        case STEP_ARRAY:
-          good = encode_array (e, plan, step, to, from);
-          break;
-        }
+      if (step->op == STEP_WORD)
+        memcpy (to + step->offset, from + step->offset, 8);
+      else if (step->op == STEP_STR)
+        good = encode_str (e, plan, step, to, from);
+      else if (step->op == STEP_MASK)
+        encode_mask (step, to, from);
+      else if (step->op == STEP_COPY)
+        copy_run (step, to, from);
+      else if (step->op == STEP_ARRAY)
+        good = encode_array (e, plan, step, to, from);
+      else if (step->op == STEP_ZERO)
+        memset (to + step->offset, 0, step->size);
+      else if (step->op == STEP_BYTES)
+        good = encode_bytes (e, plan, step, to, from);
+      else if (step->op == STEP_BLOB)
+        good = encode_blob (e, plan, step, to, from);
+      else
+        step += encode_optional (step, to, from);
       if (unlikely (!good))
         return false;
     }
@@ -878,7 +892,7 @@ codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32
               CodecFault *fault)
 {
   uint32_t from = codec_built_from (plan->size), built = *ret_used > from ? *ret_used : plan->size;
-  Encoder e;
+  Encoder e;                            /* not zeroed: the list in it is long */
 
   if (unlikely (built > capacity))
     return set_fault (fault, CELL_ERROR_TOO_LARGE, "it does not fit into a message", plan, UINT32_MAX);
@@ -893,7 +907,12 @@ codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32
   e.fault = fault;
   if (e.spare > 0)
     memset (payload + plan->size, 0, from - plan->size);
-  if (unlikely (plan->n_steps > 0 && !encode_steps (&e, plan, payload, local)))
+  if (plan->trivial)
+    {
+      if (payload != local)
+        copy_words (payload, local, plan->size);
+    }
+  else if (unlikely (!encode_steps (&e, plan, payload, local)))
     return false;
   *ret_used = e.used;
   return true;
@@ -994,17 +1013,17 @@ static bool
 decode_bytes (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
   Reference r;
-  CellBytes bytes = { NULL, 0, 0 };
+  const void *data = NULL;
 
   memcpy (&r, from + step->offset, 8);
   if (r.length > 0)
     {
-      bytes.data = referred_stable (d, plan, step, r.offset, r.length);
-      bytes.size = r.length;
-      if (bytes.data == NULL)
+      data = referred_stable (d, plan, step, r.offset, r.length);
+      if (data == NULL)
         return false;
     }
-  memcpy (to + step->offset, &bytes, sizeof bytes);
+  memcpy (to + step->offset, &data, 8);
+  store_pair (to + step->offset + offsetof (CellBytes, size), r.length, 0);
   return true;
 }
 
@@ -1119,9 +1138,8 @@ decode_array (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t 
       if (data == NULL || (data = decode_elements (d, plan, step, data, extent)) == NULL)
         return false;
     }
-  extent.stride = 0;
   memcpy (to + step->offset, &data, 8);
-  memcpy (to + step->extra, &extent, 8);
+  store_pair (to + step->extra, extent.count, 0);
   return true;
 }
 
@@ -1143,6 +1161,31 @@ decode_blob (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t *
   return true;
 }
 
+static inline bool
+decode_mask (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from)
+{
+  uint64_t word = load_masked (step, from);
+
+  store_masked (step, to, word);
+  return likely ((word & step->clear) == 0) || bool_fault (d, plan, step, word);
+}
+
+static bool
+decode_optional (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t *to, const uint8_t *from, uint32_t *ret_skip)
+{
+  uint8_t presence = from[step->extra];
+
+  if (!optional_is_sound (d, plan, step, from, presence))
+    return false;
+  to[step->extra] = presence;
+  if (presence == 0)
+    {
+      memset (to + step->offset, 0, step->size);
+      *ret_skip = step->skip;
+    }
+  return true;
+}
+
 /* `to` is memory of ours, and may be the same as `from`. */
 static bool
 decode_steps (Decoder *d, const CodecPlan *plan, uint8_t *to, const uint8_t *from)
@@ -1150,48 +1193,29 @@ decode_steps (Decoder *d, const CodecPlan *plan, uint8_t *to, const uint8_t *fro
   for (const CodecStep *step = plan->steps, *end = step + plan->n_steps; step < end; step++)
     {
       bool good = true;
-      uint8_t presence;
-      uint64_t word;
+      uint32_t skip = 0;
 
-      switch (step->op)
-        {
-        case STEP_COPY:
-          if (to != from)
-            copy_words (to + step->offset, from + step->offset, step->size);
-          break;
-        case STEP_ZERO:
-          memset (to + step->offset, 0, step->size);
-          break;
-        case STEP_MASK:
-          word = load_masked (step, from);
-          good = likely ((word & step->clear) == 0) || bool_fault (d, plan, step, word);
-          store_masked (step, to, word);
-          break;
-        case STEP_OPTIONAL:
-          presence = from[step->extra];
-          good = optional_is_sound (d, plan, step, from, presence);
-          to[step->extra] = presence;
-          if (presence == 0)
-            {
-              memset (to + step->offset, 0, step->size);
-              step += step->skip;
-            }
-          break;
-        case STEP_STR:
-          good = decode_str (d, plan, step, to, from);
-          break;
-        case STEP_BYTES:
-          good = decode_bytes (d, plan, step, to, from);
-          break;
-        case STEP_BLOB:
-          good = decode_blob (d, plan, step, to, from);
-          break;
-        case STEP_ARRAY:
-          good = decode_array (d, plan, step, to, from);
-          break;
-        }
+      if (step->op == STEP_WORD)
+        memcpy (to + step->offset, from + step->offset, 8);
+      else if (step->op == STEP_STR)
+        good = decode_str (d, plan, step, to, from);
+      else if (step->op == STEP_MASK)
+        good = decode_mask (d, plan, step, to, from);
+      else if (step->op == STEP_COPY)
+        copy_run (step, to, from);
+      else if (step->op == STEP_ARRAY)
+        good = decode_array (d, plan, step, to, from);
+      else if (step->op == STEP_ZERO)
+        memset (to + step->offset, 0, step->size);
+      else if (step->op == STEP_BYTES)
+        good = decode_bytes (d, plan, step, to, from);
+      else if (step->op == STEP_BLOB)
+        good = decode_blob (d, plan, step, to, from);
+      else
+        good = decode_optional (d, plan, step, to, from, &skip);
       if (unlikely (!good))
         return false;
+      step += skip;
     }
   return true;
 }
@@ -1205,20 +1229,23 @@ codec_decode (const CodecPlan *plan, const uint8_t *payload, uint32_t length, ui
 
   if (unlikely (root > length))
     return set_fault (fault, CELL_ERROR_CORRUPT, "record-root", plan, UINT32_MAX);
+  d.shared = (flags & (CODEC_PRIVATE | CODEC_TRUSTED)) == 0;
+  if (plan->trivial || d.shared || root < plan->size)
+    {
+      uint32_t n = root < plan->size ? root : plan->size;
+
+      copy_words (local, payload, n);
+      if (unlikely (n < plan->size))
+        memset ((uint8_t *) local + n, 0, plan->size - n);
+      if (plan->trivial)
+        return true;
+      atomic_signal_fence (memory_order_seq_cst);       /* as in copy_shared () */
+    }
   d.base = payload;
   d.length = d.budget = length;
-  d.shared = (flags & (CODEC_PRIVATE | CODEC_TRUSTED)) == 0;
   d.trusted = (flags & CODEC_TRUSTED) != 0;
   d.arena = arena;
   d.blobs = blobs;
   d.fault = fault;
-  if (unlikely (d.shared || root < plan->size))
-    {
-      uint32_t n = root < plan->size ? root : plan->size;
-
-      copy_shared (local, payload, n);
-      memset ((uint8_t *) local + n, 0, plan->size - n);
-      payload = local;
-    }
-  return plan->n_steps == 0 || decode_steps (&d, plan, local, payload);
+  return decode_steps (&d, plan, local, d.shared || root < plan->size ? local : payload);
 }
