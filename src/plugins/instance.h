@@ -55,7 +55,7 @@ typedef struct CellInstance CellInstance;
 /* Makes a cell that does not serve yet.  The environment is copied; name and config (char * → char *, may be NULL) are referred to as long
  * as it lives.  Fails with what the cell's init or constructor returned. */
 CellInstance *cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *name, GHashTable *config, GError **error);
-/* Ends it: clients, fini, destruct; calls that it has kept are answered CELL_ERROR_GONE.  The endpoint is held and has been detached. */
+/* Ends it: fini, destruct, its clients; calls that it has kept are answered CELL_ERROR_GONE.  It has been detached, with the endpoint held. */
 void cell_instance_free (CellInstance *instance);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (CellInstance, cell_instance_free)
 

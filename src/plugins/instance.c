@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "instance-private.h"
+
+#include <stdlib.h>
+
+#include "membrane/result.h"
+
+#include "host-api.h"
+#include "state.h"
+
+void
+cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer data)
+{
+  if (instance->loop != NULL)
+    loop_run (instance->loop, run, data);
+  else
+    run (data);
+}
+
+/* ---- clients ----------------------------------------------------------------------------------------- */
+
+static bool
+provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+{
+  CellInstance *instance = data;
+
+  if (instance->env.clients == NULL)
+    return fault_set (fault, CELL_ERROR_UNSUPPORTED, "this host lets no cell call another");
+  return instance->env.clients->bind (instance->env.clients_data, name, remote, methods, signals, ret_cell, fault);
+}
+
+static Channel *
+provider_open (void *data, const char *name, uint64_t cell, uint32_t request_capacity, Fault *fault)
+{
+  CellInstance *instance = data;
+
+  return instance->env.clients->open (instance->env.clients_data, name, cell, request_capacity, fault);
+}
+
+static void
+provider_close (void *data, Channel *channel)
+{
+  CellInstance *instance = data;
+
+  instance->env.clients->close (instance->env.clients_data, channel);
+}
+
+static void
+provider_expects (void *data, Channel *channel, uint32_t milliseconds)
+{
+  CellInstance *instance = data;
+
+  instance->env.clients->expects (instance->env.clients_data, channel, milliseconds);
+}
+
+static void
+provider_failed (void *data, CellClient *client)
+{
+  CellInstance *instance = data;
+
+  instance->env.clients->failed (instance->env.clients_data, client);
+}
+
+/* The cell has closed a client: it is not to be freed once more. */
+static void
+provider_closed (void *data, CellClient *client)
+{
+  CellInstance *instance = data;
+
+  g_mutex_lock (&instance->lock);
+  g_ptr_array_remove_fast (instance->clients, client);
+  g_mutex_unlock (&instance->lock);
+  if (instance->env.clients != NULL && instance->env.clients->closed != NULL)
+    instance->env.clients->closed (instance->env.clients_data, client);
+}
+
+/* The environment's provider, with a look at who closes what. */
+static void
+provider_init (CellInstance *instance)
+{
+  const ClientProvider *clients = instance->env.clients;
+
+  instance->provider = (ClientProvider) {
+    .bind = provider_bind, .open = provider_open, .close = provider_close, .closed = provider_closed,
+    .expects = clients != NULL && clients->expects != NULL ? provider_expects : NULL,
+    .failed = clients != NULL && clients->failed != NULL ? provider_failed : NULL,
+  };
+}
+
+CellClient *
+instance_use (CellInstance *instance, const char *name, const CellRemote *remote)
+{
+  ClientContext context = instance->module->options->threading == CELL_CONCURRENT ? CLIENT_OF_CONCURRENT : CLIENT_OF_SERIAL;
+  CellClient *client = client_new (&instance->provider, instance, name, remote, context);
+
+  if (client == NULL)
+    g_error ("no memory for a client of %s", name);
+  g_mutex_lock (&instance->lock);
+  g_ptr_array_add (instance->clients, client);
+  g_mutex_unlock (&instance->lock);
+  return client;
+}
+
+static void
+free_clients (CellInstance *instance)
+{
+  for (guint i = 0; i < instance->clients->len; i++)
+    client_free (g_ptr_array_index (instance->clients, i));
+  g_ptr_array_unref (instance->clients);
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------ */
+
+static gboolean
+number_of (CellInstance *instance, uint32_t (*number) (void *data, const char *name), const char *name, guint place, uint32_t *ret_number,
+           GError **error)
+{
+  *ret_number = number != NULL ? number (instance->env.data, name) : place;
+  return *ret_number < INSTANCE_NUMBERS_MAX
+         || cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: all %u numbers are in use", name, INSTANCE_NUMBERS_MAX);
+}
+
+static void
+fill_method (CellInstance *instance, Method *method, guint i, uint32_t number)
+{
+  const ContractCallable *callable = &instance->module->contract->callables[i];
+  uint32_t max_reply = callable->max_reply != 0 ? callable->max_reply : REPLY_MAX_DEFAULT;
+
+  *method = (Method) {
+    .invoke = callable->name[0] == '=' ? callable->item->set : callable->item->invoke,
+    .in = instance->module->in[i], .out = instance->module->out[i],
+    .max_reply = (MIN (max_reply, RECORD_MAX_PAYLOAD) + 7) & ~7u,
+    .flags = callable->flags, .access = callable->access, .name = callable->name,
+    .stats = instance->env.method_stats != NULL ? instance->env.method_stats (instance->env.data, number) : &instance->stats[i],
+  };
+  method_finish (method, number);
+}
+
+static gboolean
+make_methods (CellInstance *instance, GError **error)
+{
+  const Contract *contract = instance->module->contract;
+  g_autofree uint32_t *numbers = g_new (uint32_t, contract->n_callables + 1);
+  uint32_t n = 0;
+
+  for (guint i = 0; i < contract->n_callables; i++)
+    {
+      if (!number_of (instance, instance->env.method_number, contract->callables[i].name, i, &numbers[i], error))
+        return FALSE;
+      n = MAX (n, numbers[i] + 1);
+    }
+  if (instance->env.method_stats == NULL)
+    instance->stats = g_new0 (MethodStats, contract->n_callables + 1);
+  instance->service.methods = aligned_alloc (_Alignof (Method), (n + 1) * sizeof (Method));
+  if (instance->service.methods == NULL)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for a table of %u methods", n);
+  instance->service.n_methods = n;
+  for (uint32_t i = 0; i < n; i++)
+    instance->service.methods[i] = (Method) { .name = "" };
+  for (guint i = 0; i < contract->n_callables; i++)
+    fill_method (instance, &instance->service.methods[numbers[i]], i, numbers[i]);
+  return TRUE;
+}
+
+static gboolean
+make_signals (CellInstance *instance, GError **error)
+{
+  const CellEntry *entry = instance->module->entry;
+  const Contract *contract = instance->module->contract;
+
+  instance->signals = g_new0 (InstanceSignal, contract->n_signals + 1);
+  for (const CellItem *const *item = entry->items; item < entry->items_end; item++)
+    {
+      const ContractSignal *found = *item != NULL && (*item)->kind == CELL_ITEM_SIGNAL ? contract_find_signal_of (contract, *item) : NULL;
+      guint place = found != NULL ? (guint) (found - contract->signals) : 0;
+      uint32_t number;
+
+      if (found == NULL || instance->n_signals == contract->n_signals)
+        continue;
+      if (!number_of (instance, instance->env.signal_number, found->name, place, &number, error))
+        return FALSE;
+      instance->signals[instance->n_signals++] = (InstanceSignal) { *item, instance->module->args[place], (uint16_t) number };
+    }
+  return TRUE;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+
+static gboolean
+check_status (CellStatus status, CellInstance *instance, const char *what, GError **error)
+{
+  if (status == CELL_OK)
+    return TRUE;
+  if (!status_is_known (status))
+    return cell_set_error (error, CELL_ERROR_INTERNAL, "%s: its %s returned %d, which is no status", instance->name, what, status);
+  return cell_set_error (error, status, "%s: its %s failed: %s", instance->name, what, cell_error_text (status));
+}
+
+typedef struct
+{
+  CellInstance *instance;
+  GError **error;
+  gboolean good;
+} Step;
+
+/* What runs before the first call, where the cell's code runs. */
+static void
+begin (gpointer data)
+{
+  Step *step = data;
+  CellInstance *instance = step->instance;
+  const CellEntry *entry = instance->module->entry;
+  const CellOptions *options = instance->module->options;
+
+  if (entry->construct != NULL && !check_status (entry->construct (instance->self), instance, "constructor", step->error))
+    return;
+  instance->constructed = TRUE;
+  if (options->init != NULL && !check_status (options->init (instance->self), instance, "init", step->error))
+    return;
+  instance->initialized = TRUE;
+  step->good = TRUE;
+}
+
+static void
+end (gpointer data)
+{
+  CellInstance *instance = data;
+  const CellEntry *entry = instance->module->entry;
+
+  if (instance->initialized && instance->module->options->fini != NULL)
+    instance->module->options->fini (instance->self);
+  if (instance->constructed && entry->destruct != NULL)
+    entry->destruct (instance->self);
+  free_clients (instance);
+  if (instance->service.endpoint != NULL)
+    deferred_end_all (&instance->service, CELL_ERROR_GONE, "the cell was stopped before it answered");
+}
+
+static gboolean
+make_self (CellInstance *instance, GError **error)
+{
+  SelfHeader *header = calloc (1, sizeof *header + instance->module->entry->self_size);
+
+  if (header == NULL)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no memory for an instance of %u bytes", instance->name,
+                           instance->module->entry->self_size);
+  header->instance = instance;
+  instance->self = header + 1;
+  return TRUE;
+}
+
+CellInstance *
+cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *name, GHashTable *config, GError **error)
+{
+  g_autoptr (CellInstance) instance = g_new0 (CellInstance, 1);
+  Step step = { instance, error, FALSE };
+
+  instance->module = cell_module_ref (module);
+  instance->env = *env;
+  instance->name = g_strdup (name);
+  instance->config = config != NULL ? g_hash_table_ref (config) : NULL;
+  g_mutex_init (&instance->lock);
+  instance->clients = g_ptr_array_new ();
+  provider_init (instance);
+  pthread_mutex_init (&instance->service.lock, NULL);
+  if (!make_self (instance, error) || !make_methods (instance, error) || !make_signals (instance, error))
+    return NULL;
+  instance->service.self = instance->self;
+  instance->service.endpoint = env->endpoint;
+  instance->service.interface = module->contract->interface;
+  instance->service.data = instance;
+  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, error)) == NULL)
+    return NULL;
+  host_api_init ();
+  g_atomic_pointer_set (module->entry->host, &host_api);
+  cell_instance_run (instance, begin, &step);
+  return step.good ? g_steal_pointer (&instance) : NULL;
+}
+
+void
+cell_instance_free (CellInstance *instance)
+{
+  if (instance == NULL)
+    return;
+  cell_instance_run (instance, end, instance);
+  loop_free (instance->loop);
+  if (instance->self != NULL)
+    free ((SelfHeader *) instance->self - 1);
+  free (instance->service.methods);
+  pthread_mutex_destroy (&instance->service.lock);
+  g_free (instance->stats);
+  g_free (instance->signals);
+  g_clear_pointer (&instance->config, g_hash_table_unref);
+  g_free (instance->name);
+  g_mutex_clear (&instance->lock);
+  cell_module_unref (instance->module);
+  g_free (instance);
+}
+
+void
+cell_instance_attach (CellInstance *instance)
+{
+  Endpoint *endpoint = instance->env.endpoint;
+
+  endpoint->service = &instance->service;
+  if (instance->loop != NULL)
+    loop_own (instance->loop, &endpoint->gate);
+  instance->attached = TRUE;
+}
+
+void
+cell_instance_detach (CellInstance *instance)
+{
+  Endpoint *endpoint = instance->env.endpoint;
+
+  if (endpoint->service == &instance->service)
+    endpoint->service = NULL;
+  if (instance->loop != NULL)
+    loop_disown (instance->loop);
+  instance->attached = FALSE;
+}
+
+/* ---- state ---------------------------------------------------------------------------------------------- */
+
+gboolean
+cell_instance_can_move (CellInstance *instance, GError **error)
+{
+  const CellOptions *options = instance->module->options;
+
+  if (options->save != NULL && options->restore == NULL)
+    return cell_set_error (error, CELL_ERROR_STATE, "%s: it saves its state, and has no restore to read it", instance->name);
+  if (options->save == NULL && (options->restore != NULL || options->state_version != 0))
+    return cell_set_error (error, CELL_ERROR_STATE, "%s: it has state, and no save to take it along", instance->name);
+  return TRUE;
+}
+
+typedef struct
+{
+  CellInstance *instance;
+  CellState state;
+  uint32_t version;
+  CellStatus status;
+} StateStep;
+
+static void
+save (gpointer data)
+{
+  StateStep *step = data;
+
+  step->status = step->instance->module->options->save (step->instance->self, &step->state);
+}
+
+static void
+restore (gpointer data)
+{
+  StateStep *step = data;
+
+  step->status = step->instance->module->options->restore (step->instance->self, step->version, &step->state);
+}
+
+/* CELL_ERROR_STATE whatever the cell said, and why. */
+static gboolean
+state_failed (StateStep *step, const char *what, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  check_status (step->status, step->instance, what, &local);
+  return cell_set_error (error, CELL_ERROR_STATE, "%s%s%s", local->message, step->state.why != NULL ? "; " : "",
+                         step->state.why != NULL ? step->state.why : "");
+}
+
+GBytes *
+cell_instance_save (CellInstance *instance, uint32_t *ret_version, GError **error)
+{
+  StateStep step = { .instance = instance };
+  GBytes *bytes = NULL;
+
+  if (!cell_instance_can_move (instance, error))
+    return NULL;
+  state_init_writer (&step.state, instance->module);
+  if (instance->module->options->save != NULL)
+    cell_instance_run (instance, save, &step);
+  if (step.status != CELL_OK)
+    state_failed (&step, "save", error);
+  else
+    {
+      bytes = state_take_bytes (&step.state);
+      *ret_version = instance->module->options->state_version;
+    }
+  state_clear (&step.state);
+  return bytes;
+}
+
+gboolean
+cell_instance_restore (CellInstance *instance, uint32_t version, GBytes *bytes, GError **error)
+{
+  StateStep step = { .instance = instance, .version = version };
+  gboolean good;
+
+  if (instance->module->options->restore == NULL)
+    return g_bytes_get_size (bytes) == 0
+           || cell_set_error (error, CELL_ERROR_STATE, "%s: there are %zu bytes of state, and it has no restore", instance->name,
+                              g_bytes_get_size (bytes));
+  state_init_reader (&step.state, instance->module, bytes);
+  cell_instance_run (instance, restore, &step);
+  good = step.status == CELL_OK || state_failed (&step, "restore", error);
+  state_clear (&step.state);
+  return good;
+}
+
+/* ---- what it is ------------------------------------------------------------------------------------------ */
+
+CellModule *
+cell_instance_get_module (CellInstance *instance)
+{
+  return instance->module;
+}
+
+const char *
+cell_instance_get_name (CellInstance *instance)
+{
+  return instance->name;
+}
+
+Service *
+cell_instance_get_service (CellInstance *instance)
+{
+  return &instance->service;
+}
+
+void *
+cell_instance_get_self (CellInstance *instance)
+{
+  return instance->self;
+}
+
+guint
+cell_instance_count_kept (CellInstance *instance)
+{
+  return deferred_count (&instance->service);
+}

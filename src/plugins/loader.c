@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "loader.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "elf-look.h"
+
+#ifndef __has_feature
+# define __has_feature(x) 0
+#endif
+#if defined (__SANITIZE_ADDRESS__) || __has_feature (address_sanitizer)
+# define HOST_ADDRESS CELL_BUILD_ADDRESS_SANITIZER
+#else
+# define HOST_ADDRESS 0
+#endif
+#if defined (__SANITIZE_THREAD__) || __has_feature (thread_sanitizer)
+# define HOST_THREAD CELL_BUILD_THREAD_SANITIZER
+#else
+# define HOST_THREAD 0
+#endif
+#define HOST_BUILD (CELL_BUILD_POINTER_64 | HOST_ADDRESS | HOST_THREAD)
+#define BUILD_KNOWN (CELL_BUILD_POINTER_64 | CELL_BUILD_ADDRESS_SANITIZER | CELL_BUILD_THREAD_SANITIZER | CELL_BUILD_CXX)
+
+/* The bytes that guard the rest, as the file has them. */
+typedef struct
+{
+  uint32_t magic, size;
+  uint16_t abi_major, abi_minor;
+  uint32_t build;
+} EntryHead;
+
+G_STATIC_ASSERT (sizeof (EntryHead) == 16);
+G_STATIC_ASSERT (offsetof (CellEntry, build) == offsetof (EntryHead, build));
+
+typedef struct
+{
+  CellModule public;
+  gatomicrefcount refs;
+  gboolean is_file;
+  char *path;
+  char sha256[65];
+  CellOptions options;
+  Contract *contract;
+  CodecPlan **in, **out, **args;
+  GMutex lock;                  /* of plans */
+  GHashTable *plans;            /* CellType → CodecPlan */
+} Module;
+
+static _Atomic guint n_loaded, n_used;
+
+/* ---- the entry ------------------------------------------------------------------------------------ */
+
+static gboolean
+differs (GError **error, const char *field, guint host, guint plugin)
+{
+  return cell_set_error (error, CELL_ERROR_REFUSED, "%s.%s: this host has %u, the plugin has %u", CELL_ENTRY_SYMBOL, field, host, plugin);
+}
+
+static gboolean
+check_build (uint32_t build, GError **error)
+{
+  static const struct
+  {
+    uint32_t flag;
+    const char *name;
+  } flags[] = {
+    { CELL_BUILD_POINTER_64, "64-bit pointers" },
+    { CELL_BUILD_ADDRESS_SANITIZER, "AddressSanitizer" },
+    { CELL_BUILD_THREAD_SANITIZER, "ThreadSanitizer" },
+  };
+
+  if ((build & ~BUILD_KNOWN) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.build: this host knows 0x%x, the plugin has 0x%x", CELL_ENTRY_SYMBOL, BUILD_KNOWN, build);
+  for (size_t i = 0; i < G_N_ELEMENTS (flags); i++)
+    if ((build & flags[i].flag) != (HOST_BUILD & flags[i].flag))
+      return cell_set_error (error, CELL_ERROR_REFUSED, "%s.build: this host was built %s %s, the plugin %s", CELL_ENTRY_SYMBOL,
+                             HOST_BUILD & flags[i].flag ? "with" : "without", flags[i].name, build & flags[i].flag ? "with" : "without");
+  return TRUE;
+}
+
+/* Nothing else of the entry may be touched before this. */
+static gboolean
+check_head (const EntryHead *head, GError **error)
+{
+  if (head->magic != CELL_ABI_MAGIC)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.magic: this host has 0x%08x, the plugin has 0x%08x", CELL_ENTRY_SYMBOL, CELL_ABI_MAGIC,
+                           head->magic);
+  if (head->abi_major != CELL_ABI_MAJOR)
+    return differs (error, "abi_major", CELL_ABI_MAJOR, head->abi_major);
+  /* Until it is frozen, each version stands alone. */
+  if (head->abi_minor != CELL_ABI_MINOR)
+    return differs (error, "abi_minor", CELL_ABI_MINOR, head->abi_minor);
+  if (head->size < sizeof (CellEntry) || head->size > 4096)
+    return differs (error, "size", sizeof (CellEntry), head->size);
+  return check_build (head->build, error);
+}
+
+/* What the plugin has beyond what this host knows may be there as long as it says nothing. */
+static gboolean
+check_tail (const char *field, const void *data, gsize size, gsize known, GError **error)
+{
+  const uint8_t *bytes = data;
+
+  for (gsize i = known; i < size; i++)
+    if (bytes[i] != 0)
+      return differs (error, field, (guint) known, (guint) size);
+  return TRUE;
+}
+
+static gboolean
+check_entry (const CellEntry *entry, GError **error)
+{
+  EntryHead head;
+
+  memcpy (&head, entry, sizeof head);
+  if (!check_head (&head, error) || !check_tail ("size", entry, entry->size, sizeof *entry, error))
+    return FALSE;
+  if (entry->type_size != sizeof (CellType))
+    return differs (error, "type_size", sizeof (CellType), entry->type_size);
+  if (entry->field_size != sizeof (CellField))
+    return differs (error, "field_size", sizeof (CellField), entry->field_size);
+  if (entry->options == NULL || entry->options_size < offsetof (CellOptions, init))
+    return differs (error, "options_size", sizeof (CellOptions), entry->options != NULL ? entry->options_size : 0);
+  if (!check_tail ("options_size", entry->options, entry->options_size, sizeof (CellOptions), error))
+    return FALSE;
+  if (entry->reserved_ != 0)
+    return differs (error, "reserved_", 0, entry->reserved_);
+  if (entry->self_size > MODULE_MAX_SELF)
+    return differs (error, "self_size", MODULE_MAX_SELF, entry->self_size);
+  if (entry->host == NULL)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.host: there is no place for the host's functions", CELL_ENTRY_SYMBOL);
+  if (entry->items == NULL || entry->items_end < entry->items || entry->items_end - entry->items > CONTRACT_MAX_ITEMS)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.items: this host takes 0 to %d, the plugin has %zd", CELL_ENTRY_SYMBOL,
+                           CONTRACT_MAX_ITEMS, entry->items != NULL ? entry->items_end - entry->items : 0);
+  return TRUE;
+}
+
+static gboolean
+take_options (Module *module, const CellEntry *entry, GError **error)
+{
+  memcpy (&module->options, entry->options, MIN (entry->options_size, sizeof module->options));
+  if (module->options.threading > CELL_LOOP)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "options.threading: this host knows 0 to %d, the plugin has %u", CELL_LOOP,
+                           module->options.threading);
+  module->public.options = &module->options;
+  return TRUE;
+}
+
+/* ---- plans ------------------------------------------------------------------------------------------ */
+
+static gboolean
+make_plan (CodecPlan **ret_plan, const CellField *rows, guint n_rows, int role, uint32_t size, const char *name, GError **error)
+{
+  const char *why = "no memory";
+
+  if (n_rows == 0)
+    return TRUE;
+  *ret_plan = codec_plan_new (rows, n_rows, role, size, &why);
+  return *ret_plan != NULL || cell_set_error (error, CELL_ERROR_REFUSED, "%s: %s", name, why);
+}
+
+static gboolean
+make_plans (Module *module, GError **error)
+{
+  const Contract *contract = module->contract;
+
+  module->in = g_new0 (CodecPlan *, contract->n_callables + 1);
+  module->out = g_new0 (CodecPlan *, contract->n_callables + 1);
+  module->args = g_new0 (CodecPlan *, contract->n_signals + 1);
+  for (guint i = 0; i < contract->n_callables; i++)
+    {
+      const ContractCallable *c = &contract->callables[i];
+
+      if (!make_plan (&module->in[i], c->in, c->n_in, CELL_ROLE_IN, c->in_size, c->name, error)
+          || !make_plan (&module->out[i], c->out, c->n_out, CELL_ROLE_OUT, c->out_size, c->name, error))
+        return FALSE;
+    }
+  for (guint i = 0; i < contract->n_signals; i++)
+    {
+      const ContractSignal *s = &contract->signals[i];
+
+      if (!make_plan (&module->args[i], s->args, s->n_args, CELL_ROLE_FIELD, s->size, s->name, error))
+        return FALSE;
+    }
+  module->public.in = module->in;
+  module->public.out = module->out;
+  module->public.args = module->args;
+  return TRUE;
+}
+
+const CodecPlan *
+cell_module_plan_of (CellModule *public, const CellType *type, GError **error)
+{
+  Module *module = (Module *) public;
+  const char *why = "no memory";
+  CodecPlan *plan;
+
+  if (type->kind != CELL_KIND_STRUCT)
+    {
+      cell_set_error (error, CELL_ERROR_INVALID, "%s is not a struct", type->name);
+      return NULL;
+    }
+  g_mutex_lock (&module->lock);
+  plan = g_hash_table_lookup (module->plans, type);
+  if (plan == NULL)
+    plan = codec_plan_new (type->fields, type->n_fields, CELL_ROLE_FIELD, type->size, &why);
+  if (plan == NULL)
+    cell_set_error (error, CELL_ERROR_INVALID, "struct %s: %s", type->name, why);
+  else
+    g_hash_table_insert (module->plans, (gpointer) type, plan);
+  g_mutex_unlock (&module->lock);
+  return plan;
+}
+
+/* ---- modules ------------------------------------------------------------------------------------------ */
+
+static void
+plans_free (CodecPlan **plans, guint n)
+{
+  for (guint i = 0; plans != NULL && i < n; i++)
+    codec_plan_free (plans[i]);
+  g_free (plans);
+}
+
+CellModule *
+cell_module_ref (CellModule *public)
+{
+  g_atomic_ref_count_inc (&((Module *) public)->refs);
+  return public;
+}
+
+void
+cell_module_unref (CellModule *public)
+{
+  Module *module = (Module *) public;
+  GHashTableIter iter;
+  gpointer plan;
+
+  if (module == NULL || !g_atomic_ref_count_dec (&module->refs))
+    return;
+  if (module->is_file)
+    n_used--;
+  g_hash_table_iter_init (&iter, module->plans);
+  while (g_hash_table_iter_next (&iter, NULL, &plan))
+    codec_plan_free (plan);
+  g_hash_table_unref (module->plans);
+  if (module->contract != NULL)
+    {
+      plans_free (module->in, module->contract->n_callables);
+      plans_free (module->out, module->contract->n_callables);
+      plans_free (module->args, module->contract->n_signals);
+      contract_unref (module->contract);
+    }
+  g_mutex_clear (&module->lock);
+  g_free (module->path);
+  g_free (module);
+}
+
+/* Takes no descriptor and no handle: what has been loaded stays. */
+static CellModule *
+module_new (const CellEntry *entry, const char *path, const char *sha256, GError **error)
+{
+  Module *module = g_new0 (Module, 1);
+  g_autoptr (CellModule) public = &module->public;
+
+  g_atomic_ref_count_init (&module->refs);
+  g_mutex_init (&module->lock);
+  module->plans = g_hash_table_new (NULL, NULL);
+  module->path = g_strdup (path);
+  g_strlcpy (module->sha256, sha256, sizeof module->sha256);
+  module->public = (CellModule) { .path = module->path, .sha256 = module->sha256, .entry = entry };
+  if (!check_entry (entry, error) || !take_options (module, entry, error))
+    return NULL;
+  module->contract = contract_new_from_entry (entry, error);
+  if (module->contract == NULL || !make_plans (module, error))
+    return NULL;
+  module->public.contract = module->contract;
+  return g_steal_pointer (&public);
+}
+
+CellModule *
+cell_module_new_from_entry (const CellEntry *entry, const char *name, GError **error)
+{
+  CellModule *module = module_new (entry, name, "", error);
+
+  if (module == NULL)
+    g_prefix_error (error, "%s: ", name);
+  return module;
+}
+
+guint
+cell_modules_count (guint *ret_retired)
+{
+  guint used = n_used, loaded = n_loaded;
+
+  if (ret_retired != NULL)
+    *ret_retired = loaded - MIN (used, loaded);
+  return loaded;
+}
+
+/* ---- files ---------------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  int fd;
+  char *path, *dir;             /* dir: made for it, or NULL */
+  void *bytes;
+  gsize size = 0;
+  char sha256[65];
+} Copy;
+
+static void
+copy_clear (Copy *copy)
+{
+  if (copy->bytes != NULL)
+    munmap (copy->bytes, copy->size);
+  if (copy->fd >= 0)
+    close (copy->fd);
+  if (copy->path != NULL)
+    g_unlink (copy->path);
+  if (copy->dir != NULL)
+    g_rmdir (copy->dir);
+  g_free (copy->path);
+  g_free (copy->dir);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Copy, copy_clear)
+
+static gboolean
+fail_with_errno (GError **error, CellStatus status, const char *what)
+{
+  return cell_set_error (error, status, "%s: %s", what, g_strerror (errno));
+}
+
+/* Whoever could have written the file could have written what it does. */
+static gboolean
+check_file (int fd, gsize *ret_size, GError **error)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be looked at");
+  if (!S_ISREG (st.st_mode))
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
+  if (st.st_uid != geteuid () && st.st_uid != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root", st.st_uid, geteuid ());
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
+  if (st.st_size > (off_t) MODULE_MAX_SIZE)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size, MODULE_MAX_SIZE);
+  *ret_size = (gsize) st.st_size;
+  return TRUE;
+}
+
+static gboolean
+write_all (int fd, const guint8 *bytes, gsize n, GError **error)
+{
+  while (n > 0)
+    {
+      ssize_t written = write (fd, bytes, n);
+
+      if (written < 0 && errno == EINTR)
+        continue;
+      if (written <= 0)
+        return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be written");
+      bytes += written;
+      n -= (gsize) written;
+    }
+  return TRUE;
+}
+
+/* Whatever the file becomes meanwhile, what is copied is what is hashed, looked at and loaded. */
+static gboolean
+copy_bytes (int from, Copy *copy, gsize size, GError **error)
+{
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  g_autofree guint8 *buffer = g_malloc (65536);
+  gsize done = 0;
+
+  while (done < size)
+    {
+      ssize_t n = pread (from, buffer, MIN (size - done, 65536), (off_t) done);
+
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n < 0)
+        return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be read");
+      if (n == 0)
+        return cell_set_error (error, CELL_ERROR_REFUSED, "it became shorter while it was read");
+      if (!write_all (copy->fd, buffer, (gsize) n, error))
+        return FALSE;
+      g_checksum_update (checksum, buffer, n);
+      done += (gsize) n;
+    }
+  copy->size = size;
+  g_strlcpy (copy->sha256, g_checksum_get_string (checksum), sizeof copy->sha256);
+  return TRUE;
+}
+
+/* A name that no other library of this process has ever had: the dynamic linker takes equal names for equal libraries. */
+static gboolean
+copy_open (Copy *copy, const char *dir, const char *name, GError **error)
+{
+  static _Atomic guint n_copies;
+  g_autofree char *base = g_path_get_basename (name), *unique = NULL;
+  struct stat st;
+
+  if (dir == NULL)
+    {
+      copy->dir = g_dir_make_tmp ("cellhost-XXXXXX", error);
+      if (copy->dir == NULL)
+        return FALSE;
+      dir = copy->dir;
+    }
+  if (stat (dir, &st) < 0)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "the folder %s for private copies: %s", dir, g_strerror (errno));
+  if (st.st_uid != geteuid () || (st.st_mode & 077) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s for private copies is open to others", dir);
+  unique = g_strdup_printf ("%u.%u.%s", (guint) getpid (), n_copies++, base);
+  copy->path = g_build_filename (dir, unique, NULL);
+  copy->fd = open (copy->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (copy->fd >= 0)
+    return TRUE;
+  fail_with_errno (error, CELL_ERROR_NO_RESOURCES, copy->path);
+  g_clear_pointer (&copy->path, g_free);
+  return FALSE;
+}
+
+static gboolean
+copy_look (Copy *copy, GError **error)
+{
+  const void *bytes;
+  EntryHead head;
+
+  copy->bytes = copy->size > 0 ? mmap (NULL, copy->size, PROT_READ, MAP_PRIVATE, copy->fd, 0) : NULL;
+  if (copy->bytes == MAP_FAILED)
+    {
+      copy->bytes = NULL;
+      return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be mapped");
+    }
+  bytes = elf_look_at (copy->bytes, copy->size, CELL_ENTRY_SYMBOL, sizeof head, error);
+  if (bytes == NULL)
+    return FALSE;
+  memcpy (&head, bytes, sizeof head);
+  return check_head (&head, error);
+}
+
+static const CellEntry *
+copy_load (Copy *copy, GError **error)
+{
+  void *handle = dlopen (copy->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  const CellEntry *entry = handle != NULL ? dlsym (handle, CELL_ENTRY_SYMBOL) : NULL;
+  const char *why = entry == NULL ? dlerror () : NULL;
+
+  if (handle != NULL)
+    n_loaded++;
+  if (entry == NULL)
+    cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", why != NULL ? why : "nothing");
+  return entry;
+}
+
+static CellModule *
+load (int fd, const char *name, const char *dir, GError **error)
+{
+  g_auto (Copy) copy = { .fd = -1 };
+  const CellEntry *entry;
+  CellModule *module;
+  gsize size = 0;
+
+  if (!check_file (fd, &size, error) || !copy_open (&copy, dir, name, error) || !copy_bytes (fd, &copy, size, error)
+      || !copy_look (&copy, error))
+    return NULL;
+  entry = copy_load (&copy, error);
+  module = entry != NULL ? module_new (entry, name, copy.sha256, error) : NULL;
+  if (module != NULL)
+    {
+      ((Module *) module)->is_file = TRUE;
+      n_used++;
+    }
+  return module;
+}
+
+CellModule *
+cell_module_load_fd (int fd, const char *name, const char *dir, GError **error)
+{
+  CellModule *module = load (fd, name, dir, error);
+
+  if (module == NULL)
+    g_prefix_error (error, "%s: ", name);
+  return module;
+}
+
+CellModule *
+cell_module_load (const char *path, const char *dir, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  CellModule *module;
+
+  if (fd < 0)
+    {
+      cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path, g_strerror (errno));
+      return NULL;
+    }
+  module = cell_module_load_fd (fd, path, dir, error);
+  close (fd);
+  return module;
+}

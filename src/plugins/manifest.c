@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manifest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+
+#define NAME_MAX_LENGTH 63
+
+static const char *const restart_words[] = { "permanent", "transient", "temporary" };
+
+void
+manifest_free (Manifest *manifest)
+{
+  if (manifest == NULL)
+    return;
+  g_free (manifest->name);
+  g_free (manifest->module);
+  g_free (manifest->interface);
+  g_strfreev (manifest->calls);
+  g_hash_table_unref (manifest->config);
+  g_free (manifest);
+}
+
+gboolean
+manifest_check_name (const char *name, GError **error)
+{
+  gsize length = strlen (name);
+  g_autofree char *shown = g_strescape (name, NULL);
+
+  if (length == 0 || length > NAME_MAX_LENGTH)
+    return cell_set_error (error, CELL_ERROR_INVALID, "a cell's name has 1 to %d characters: “%.80s”", NAME_MAX_LENGTH, shown);
+  for (gsize i = 0; i < length; i++)
+    if (!g_ascii_isalpha (name[i]) && (i == 0 || (!g_ascii_isdigit (name[i]) && strchr ("-_.", name[i]) == NULL)))
+      return cell_set_error (error, CELL_ERROR_INVALID,
+                             "a cell cannot be called “%s”: a letter, then letters, digits, '-', '_' and '.'", shown);
+  return TRUE;
+}
+
+/* ---- what it says ----------------------------------------------------------------------------------- */
+
+/* A whole word of a group or key that nobody knows is a mistake that would otherwise go unseen. */
+static gboolean
+check_keys (GKeyFile *file, GError **error)
+{
+  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "Calls", NULL };
+  g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
+
+  for (guint i = 0; groups[i] != NULL; i++)
+    if (!g_str_equal (groups[i], "Cell") && !g_str_equal (groups[i], "Config"))
+      return cell_set_error (error, CELL_ERROR_INVALID, "there is a group [%s]; [Cell] and [Config] are known", groups[i]);
+  keys = g_key_file_get_keys (file, "Cell", NULL, NULL);
+  for (guint i = 0; keys != NULL && keys[i] != NULL; i++)
+    if (!g_strv_contains (known, keys[i]))
+      return cell_set_error (error, CELL_ERROR_INVALID, "[Cell] has a key %s, which is not known", keys[i]);
+  return TRUE;
+}
+
+static gboolean
+read_restart (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  g_autofree char *word = g_key_file_get_string (file, "Cell", "Restart", NULL);
+
+  for (guint i = 0; word != NULL && i < G_N_ELEMENTS (restart_words); i++)
+    if (g_str_equal (word, restart_words[i]))
+      {
+        manifest->restart = i;
+        return TRUE;
+      }
+  return word == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Restart is permanent, transient or temporary, not “%s”", word);
+}
+
+static gboolean
+read_autostart (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+
+  if (!g_key_file_has_key (file, "Cell", "Autostart", NULL))
+    return TRUE;
+  manifest->autostart = g_key_file_get_boolean (file, "Cell", "Autostart", &local);
+  return local == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Autostart is true or false");
+}
+
+static gboolean
+read_calls (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  manifest->calls = g_key_file_get_string_list (file, "Cell", "Calls", NULL, NULL);
+  for (guint i = 0; manifest->calls != NULL && manifest->calls[i] != NULL; i++)
+    if (!manifest_check_name (g_strstrip (manifest->calls[i]), error))
+      return g_prefix_error (error, "Calls: "), FALSE;
+  return TRUE;
+}
+
+static gboolean
+read_config (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  g_auto (GStrv) keys = g_key_file_get_keys (file, "Config", NULL, NULL);
+
+  for (guint i = 0; keys != NULL && keys[i] != NULL; i++)
+    {
+      g_autoptr (GError) local = NULL;
+      char *value = g_key_file_get_string (file, "Config", keys[i], &local);
+
+      if (value == NULL)
+        return cell_set_error (error, CELL_ERROR_INVALID, "[Config] %s: %s", keys[i], local->message);
+      g_hash_table_insert (manifest->config, g_strdup (keys[i]), value);
+    }
+  return TRUE;
+}
+
+/* "dir/ledger.cell" → "ledger" */
+static char *
+stem_of (const char *path)
+{
+  char *base = g_path_get_basename (path);
+
+  if (g_str_has_suffix (base, MANIFEST_SUFFIX))
+    base[strlen (base) - strlen (MANIFEST_SUFFIX)] = '\0';
+  return base;
+}
+
+static void
+read_places (GKeyFile *file, const char *path, Manifest *manifest)
+{
+  g_autofree char *absolute = g_canonicalize_filename (path, NULL), *dir = g_path_get_dirname (absolute), *stem = stem_of (path);
+  g_autofree char *module = g_key_file_get_string (file, "Cell", "Module", NULL);
+
+  manifest->name = g_key_file_get_string (file, "Cell", "Name", NULL);
+  if (manifest->name == NULL)
+    manifest->name = g_strdup (stem);
+  if (module == NULL)
+    module = g_strconcat (stem, MODULE_SUFFIX, NULL);
+  manifest->module = g_canonicalize_filename (module, dir);
+  manifest->interface = g_key_file_get_string (file, "Cell", "Interface", NULL);
+}
+
+static Manifest *
+parse (const char *path, const char *text, gsize length, GError **error)
+{
+  g_autoptr (GKeyFile) file = g_key_file_new ();
+  g_autoptr (Manifest) manifest = g_new0 (Manifest, 1);
+  g_autoptr (GError) local = NULL;
+
+  manifest->config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  if (length > MANIFEST_MAX_SIZE)
+    return cell_set_error (error, CELL_ERROR_INVALID, "it has %zu bytes; %u are the most", (size_t) length, MANIFEST_MAX_SIZE), NULL;
+  if (length > 0 && !g_key_file_load_from_data (file, text, length, G_KEY_FILE_NONE, &local))
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s", local->message), NULL;
+  if (!check_keys (file, error))
+    return NULL;
+  read_places (file, path, manifest);
+  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_autostart (file, manifest, error)
+      || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
+    return NULL;
+  return g_steal_pointer (&manifest);
+}
+
+Manifest *
+manifest_parse (const char *path, const char *text, gsize length, GError **error)
+{
+  Manifest *manifest = parse (path, text, length, error);
+
+  if (manifest == NULL)
+    g_prefix_error (error, "%s: ", path);
+  return manifest;
+}
+
+/* ---- where it is -------------------------------------------------------------------------------------- */
+
+/* NULL without an error: there is no such file.  Never more than the limit and a byte. */
+static char *
+read_bounded (const char *path, gsize *ret_length, GError **error)
+{
+  g_autofree char *text = NULL;
+  FILE *file = fopen (path, "re");
+  gboolean failed;
+
+  *ret_length = 0;
+  if (file == NULL && errno == ENOENT)
+    return NULL;
+  if (file == NULL)
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s: %s", path, g_strerror (errno)), NULL;
+  text = g_malloc (MANIFEST_MAX_SIZE + 1);
+  *ret_length = fread (text, 1, MANIFEST_MAX_SIZE + 1, file);
+  failed = ferror (file) != 0;
+  fclose (file);
+  if (failed)
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s cannot be read", path), NULL;
+  return g_steal_pointer (&text);
+}
+
+Manifest *
+manifest_load (const char *path, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  g_autofree char *text = NULL;
+  gsize length;
+
+  text = read_bounded (path, &length, &local);
+  if (local != NULL)
+    return g_propagate_error (error, g_steal_pointer (&local)), NULL;
+  return manifest_parse (path, text != NULL ? text : "", length, error);
+}
+
+/* The manifest of a name in one folder; NULL without an error: it has neither a manifest nor a module of that name. */
+static Manifest *
+find_in (const char *dir, const char *name, GError **error)
+{
+  g_autofree char *manifest = g_strconcat (dir, G_DIR_SEPARATOR_S, name, MANIFEST_SUFFIX, NULL);
+  g_autofree char *module = g_strconcat (dir, G_DIR_SEPARATOR_S, name, MODULE_SUFFIX, NULL);
+
+  if (!g_file_test (manifest, G_FILE_TEST_EXISTS) && !g_file_test (module, G_FILE_TEST_EXISTS))
+    return NULL;
+  return manifest_load (manifest, error);
+}
+
+static Manifest *
+find_by_name (const char *name, GError **error)
+{
+  const char *path = g_getenv ("CELL_PATH");
+  g_auto (GStrv) dirs = g_strsplit (path != NULL ? path : "", G_SEARCHPATH_SEPARATOR_S, -1);
+  g_autoptr (GError) local = NULL;
+  Manifest *manifest;
+
+  if (!manifest_check_name (name, error))
+    return NULL;
+  for (guint i = 0; dirs[i] != NULL; i++)
+    {
+      manifest = *dirs[i] != '\0' ? find_in (dirs[i], name, &local) : NULL;
+      if (manifest == NULL && local != NULL)
+        return g_propagate_error (error, g_steal_pointer (&local)), NULL;
+      if (manifest != NULL)
+        return manifest;
+    }
+  manifest = find_in (CELLDIR, name, &local);
+  if (local != NULL)
+    g_propagate_error (error, g_steal_pointer (&local));
+  else if (manifest == NULL)
+    cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s%s%s", name, MODULE_SUFFIX, name, MANIFEST_SUFFIX,
+                    path != NULL ? path : "", path != NULL && *path != '\0' ? G_SEARCHPATH_SEPARATOR_S : "", CELLDIR);
+  return manifest;
+}
+
+Manifest *
+manifest_find (const char *what, GError **error)
+{
+  g_autofree char *path = NULL;
+  Manifest *manifest;
+
+  if (strchr (what, G_DIR_SEPARATOR) == NULL && !g_str_has_suffix (what, MODULE_SUFFIX) && !g_str_has_suffix (what, MANIFEST_SUFFIX))
+    return find_by_name (what, error);
+  if (!g_file_test (what, G_FILE_TEST_EXISTS))
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no file %s", what), NULL;
+  if (!g_str_has_suffix (what, MODULE_SUFFIX))
+    return manifest_load (what, error);
+  path = g_strdup_printf ("%.*s%s", (int) (strlen (what) - strlen (MODULE_SUFFIX)), what, MANIFEST_SUFFIX);
+  manifest = manifest_load (path, error);
+  /* The file that was asked for, whatever the one beside it says. */
+  if (manifest != NULL)
+    {
+      g_free (manifest->module);
+      manifest->module = g_canonicalize_filename (what, NULL);
+    }
+  return manifest;
+}
