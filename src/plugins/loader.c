@@ -313,7 +313,7 @@ typedef struct
   int fd;
   char *path, *dir;             /* dir: made for it, or NULL */
   void *bytes;
-  gsize size = 0;
+  gsize size;
   char sha256[65];
 } Copy;
 
