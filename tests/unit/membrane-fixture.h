@@ -41,7 +41,7 @@ typedef struct
 
 enum /* methods of the test cell */
 {
-  ECHO,         /* Token → the same; checks the caller's sequence */
+  ECHO,         /* Token → the same; checks the caller's sequence; takes argument[4] pauses of the processor */
   LETTER,       /* Letter → the same */
   FAIL,         /* Token → an error whose message names its sequence */
   LATER,        /* Token, kept; answered with the same */
