@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A plan is a list of steps that cover each byte of a struct once, those of structs within it included; arrays have a plan for their
- * elements.  Scalars, gaps and bools are handled in runs and in words with masks, not member by member.
+ * A plan is a list of steps that cover each byte of a struct once, those of structs within it included; arrays have a plan for
+ * their elements.  Scalars, gaps and bools are handled in runs and in words with masks, not member by member.
  */
 #include "codec.h"
 
@@ -176,7 +176,8 @@ flush (Builder *b)
         size /= 2;
       for (uint32_t i = 0; i < size; i++)
         same &= b->bytes[(offset + i) % 8] == first;
-      good = same && first != BYTE_BOOL ? add_run (b, first == BYTE_DATA ? STEP_COPY : STEP_ZERO, offset, size) : add_mask (b, offset, size);
+      good = !same || first == BYTE_BOOL ? add_mask (b, offset, size)
+                                         : add_run (b, first == BYTE_DATA ? STEP_COPY : STEP_ZERO, offset, size);
       if (!good)
         return false;
       b->start += size;
@@ -234,7 +235,8 @@ type_is_sound (const CellType *type)
     case CELL_KIND_INT:
       return type->size <= 8 && type->align == type->size;
     case CELL_KIND_STRUCT:
-      return type->size > 0 && type->size <= SIZE_MAX_STRUCT && type->size % type->align == 0 && (type->fields != NULL || type->n_fields == 0);
+      return type->size > 0 && type->size <= SIZE_MAX_STRUCT && type->size % type->align == 0
+             && (type->fields != NULL || type->n_fields == 0);
     case CELL_KIND_BYTES:
       return type->size == 16 && type->align == 8;
     case CELL_KIND_BOOL:
@@ -495,7 +497,7 @@ not_ascii (uint64_t word)
   return (word | (word - ONES)) & HIGHS;
 }
 
-/* Length of the well-formed sequence at s (Unicode 15, table 3-7), or 0.  What s belongs to ends in a NUL, which no sequence contains. */
+/* Length of the well-formed sequence at s (Unicode 15, table 3-7), or 0.  The text ends in a NUL, which no sequence contains. */
 static inline uint32_t
 sequence_length (const uint8_t *s)
 {
@@ -618,7 +620,7 @@ typedef struct
   uint8_t *base;
   uint32_t used, capacity;
   uint32_t built_from, built_to;        /* what lies in the payload already */
-  uint32_t spare;                       /* bytes of it that may still be referred to: each once on the average, or a decoder refuses it */
+  uint32_t spare;                       /* bytes of it that may yet be referred to: once on the average, or a decoder refuses it */
   uint32_t n_relocated;
   struct
   {
@@ -818,7 +820,7 @@ encode_blob (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *
   return true;
 }
 
-/* The presence of an optional, and its value when there is none.  Returns how many steps are to be skipped: those of an absent value. */
+/* The presence of an optional, and its value when there is none.  Returns how many steps to skip: those of an absent value. */
 static uint32_t
 encode_optional (const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
@@ -888,8 +890,8 @@ encode_steps (Encoder *e, const CodecPlan *plan, uint8_t *to, const uint8_t *fro
 }
 
 bool
-codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32_t capacity, uint32_t *ret_used, const CodecBlobs *blobs,
-              CodecFault *fault)
+codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32_t capacity, uint32_t *ret_used,
+              const CodecBlobs *blobs, CodecFault *fault)
 {
   uint32_t from = codec_built_from (plan->size), built = *ret_used > from ? *ret_used : plan->size;
   Encoder e;                            /* not zeroed: the list in it is long */

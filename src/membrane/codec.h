@@ -39,8 +39,8 @@ struct CodecPlan
 /* What was wrong.  Strings are static or the tables'. */
 typedef struct
 {
-  CellStatus status;            /* encoding: CELL_ERROR_INVALID, _TOO_LARGE, _NO_RESOURCES; decoding: CELL_ERROR_CORRUPT, _NO_RESOURCES */
-  const char *rule;             /* encoding: what is wrong with the field, for a person; decoding: the rule's name, "array-stride" */
+  CellStatus status;            /* encoding: CELL_ERROR_INVALID, _TOO_LARGE, _NO_RESOURCES; decoding: _CORRUPT, _NO_RESOURCES */
+  const char *rule;             /* encoding: what is wrong with the field, for a person; decoding: the rule's name */
   const char *field;            /* the member concerned, or "" */
   uint32_t offset;              /* in the struct that holds the member */
 } CodecFault;
@@ -55,8 +55,8 @@ typedef struct
 
 enum
 {
-  CODEC_PRIVATE = 1 << 0,       /* decode: nobody else can write the payload while the value is in use: what can be used where it lies is */
-  CODEC_TRUSTED = 1 << 1,       /* decode: the same, and the writer is this process's own encoder: UTF-8 need not be looked at again */
+  CODEC_PRIVATE = 1 << 0,       /* decode: nobody else can write the payload while the value is in use */
+  CODEC_TRUSTED = 1 << 1,       /* decode: the same, and this process's own encoder wrote it: UTF-8 need not be looked at again */
 };
 
 /* Compiles the rows of one role.  size: of the C struct.  Refuses tables that do not describe that struct (overlaps, outside,
@@ -71,18 +71,18 @@ codec_built_from (uint32_t root)
   return (root + 15) & ~15u;
 }
 
-/* Writes local, which may be the payload itself, and all it refers to into the payload; *ret_used is the payload's length.  Pieces that
- * lie in the payload already, from codec_built_from (plan->size) up to *ret_used as given (a reply that was built in place: `alloc`),
- * are not copied again; structs among them are turned into what the wire has, so that no two arrays may share them.  Nothing but the
- * values is ever written, not even for a moment: no padding, no pointer.  Strings are checked to be UTF-8.  NULL strings are "".  The
- * payload is 8-byte aligned.  False: fault. */
+/* Writes local, which may be the payload itself, and all it refers to into the payload; *ret_used is the payload's length.  Pieces
+ * that lie in the payload already, from codec_built_from (plan->size) up to *ret_used as given (a reply that was built in place:
+ * `alloc`), are not copied again; structs among them are turned into what the wire has, so that no two arrays may share them.
+ * Nothing but the values is ever written, not even for a moment: no padding, no pointer.  Strings are checked to be UTF-8.  NULL
+ * strings are "".  The payload is 8-byte aligned.  False: fault. */
 bool codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32_t capacity, uint32_t *ret_used,
                    const CodecBlobs *blobs, CodecFault *fault);
 
-/* Checks a payload and fills local (plan->size bytes).  root: bytes of the sender's root struct.  The payload is only read.  What refers
- * to something goes to the arena, since references may overlap; what refers to nothing is pointed at where it lies, unless neither
- * CODEC_PRIVATE nor CODEC_TRUSTED is given: then somebody may write the payload at any time, and everything goes to the arena before it
- * is looked at.  The sum of all referenced lengths may not exceed `length`.  False: fault; local is then undefined. */
+/* Checks a payload and fills local (plan->size bytes).  root: bytes of the sender's root struct.  The payload is only read.  What
+ * refers to something goes to the arena, since references may overlap; what refers to nothing is pointed at where it lies, unless
+ * neither CODEC_PRIVATE nor CODEC_TRUSTED is given: then somebody may write the payload at any time, and everything goes to the
+ * arena before it is looked at.  The sum of all referenced lengths may not exceed `length`.  False: fault; local is undefined. */
 bool codec_decode (const CodecPlan *plan, const uint8_t *payload, uint32_t length, uint32_t root, unsigned flags, Arena *arena,
                    const CodecBlobs *blobs, void *local, CodecFault *fault);
 

@@ -23,7 +23,8 @@ CELL_STRUCT (Tagged, field (u8, level), field (optional (Point), at), field (arr
 CELL_STRUCT (Tree3, field (array (Entry), entries), field (blob, file))
 CELL_STRUCT (Tree2, field (array (Tree3), children), field (u16, n))
 CELL_STRUCT (Tree, field (array (Tree2), children), field (str, name))
-CELL_STRUCT (Flags, field (bool, a), field (u8, b), field (bool, c), field (u16, d), field (bool, e), field (optional (bool), f), field (f64, g))
+CELL_STRUCT (Flags, field (bool, a), field (u8, b), field (bool, c), field (u16, d), field (bool, e), field (optional (bool), f),
+             field (f64, g))
 CELL_STRUCT (All, field (Entry, entry), field (array (Flags), flags), field (array (Point), points), field (array (u8), small),
              field (optional (Entry), maybe), field (array (Tagged), tagged), field (Flags, flag))
 
@@ -32,7 +33,7 @@ static const CellType *const types[] = { &cell_desc_Point, &cell_desc_Entry, &ce
 
 static const CodecBlobs hooks = { test_blob_export, test_blob_import, NULL };
 
-/* What was decoded is written, and reads as the same.  Elements that were another version's may have become larger than the room. */
+/* What was decoded is written, and reads as the same.  Elements of another version may have become larger than the room. */
 static void
 there_and_back (const CodecPlan *plan, const CellType *type, const void *value)
 {
@@ -71,13 +72,15 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   local = g_malloc (type->size);
   plan = codec_plan_new (type->fields, type->n_fields, CELL_ROLE_FIELD, type->size, NULL);
   arena_init (&arena, 1u << 20);
-  if (codec_decode (plan, length > 0 ? payload : data, length, root, data[1] % 2 == 0 ? 0 : CODEC_PRIVATE, &arena, &hooks, local, &fault))
+  if (codec_decode (plan, length > 0 ? payload : data, length, root, data[1] % 2 == 0 ? 0 : CODEC_PRIVATE, &arena, &hooks, local,
+                    &fault))
     {
       value_assert_sound (type->fields, type->n_fields, local);
       there_and_back (plan, type, local);
     }
   else
-    g_assert_true ((fault.status == CELL_ERROR_CORRUPT || fault.status == CELL_ERROR_NO_RESOURCES) && fault.rule != NULL && fault.field != NULL);
+    g_assert_true ((fault.status == CELL_ERROR_CORRUPT || fault.status == CELL_ERROR_NO_RESOURCES) && fault.rule != NULL
+                   && fault.field != NULL);
   arena_clear (&arena);
   codec_plan_free (plan);
   return 0;

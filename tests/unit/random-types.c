@@ -50,7 +50,7 @@ static const CellType scalars[] = {
   { "bool", CELL_KIND_BOOL, 1, 0, 1, NULL }, { "u8", CELL_KIND_UINT, 1, 0, 1, NULL },   { "i8", CELL_KIND_INT, 1, 0, 1, NULL },
   { "u16", CELL_KIND_UINT, 2, 0, 2, NULL },  { "i16", CELL_KIND_INT, 2, 0, 2, NULL },   { "u32", CELL_KIND_UINT, 4, 0, 4, NULL },
   { "i32", CELL_KIND_INT, 4, 0, 4, NULL },   { "u64", CELL_KIND_UINT, 8, 0, 8, NULL },  { "i64", CELL_KIND_INT, 8, 0, 8, NULL },
-  { "f64", CELL_KIND_FLOAT, 8, 0, 8, NULL }, { "str", CELL_KIND_STR, 8, 0, 8, NULL },   { "bytes", CELL_KIND_BYTES, 8, 0, 16, NULL },
+  { "f64", CELL_KIND_FLOAT, 8, 0, 8, NULL }, { "str", CELL_KIND_STR, 8, 0, 8, NULL }, { "bytes", CELL_KIND_BYTES, 8, 0, 16, NULL },
   { "str", CELL_KIND_STR, 8, 0, 8, NULL },   { "blob", CELL_KIND_BLOB, 8, 0, 8, NULL },
 };
 
@@ -129,8 +129,8 @@ layout_to_type (Maker *maker, const Layout *layout)
 static const char *
 random_text (Maker *maker)
 {
-  static const char *const parts[] = { "a", "plain text ", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbd",
-                                       "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "longer than a word of eight " };
+  static const char *const parts[] = { "a", "plain text ", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
+                                       "\xef\xbf\xbd", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "longer than a word of eight " };
   char text[256] = "";
   char *copy;
   guint32 kind = below (maker, 8);

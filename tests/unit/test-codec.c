@@ -70,7 +70,7 @@ pages_clear (Pages *pages)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Pages, pages_clear)
 
-/* Where the last `length` bytes begin; payloads are aligned, so that up to seven behind them can be read, unless there is a sanitizer. */
+/* Where the last `length` bytes begin.  Payloads are aligned: up to seven behind them can be read, unless there is a sanitizer. */
 static uint32_t
 pages_put (Pages *pages, const uint8_t *payload, uint32_t length)
 {
@@ -280,12 +280,14 @@ test_one_byte (void)
       for (uint32_t k = 0; k < MIN (sample.used, 600); k++)
         {
           uint8_t was = sample.payload[k];
-          const uint8_t tries[] = { 0, 1, 2, 7, 8, 0x7f, 0x80, 0xff, was ^ 1, was ^ 0x80, was + 1, was - 1, (uint8_t) g_test_rand_int () };
+          const uint8_t tries[] = { 0, 1, 2, 7, 8, 0x7f, 0x80, 0xff, was ^ 1, was ^ 0x80, was + 1, was - 1,
+                                    (uint8_t) g_test_rand_int () };
 
           for (unsigned t = 0; t < G_N_ELEMENTS (tries); t++)
             {
               pages.writable[at + k] = tries[t];
-              n_refused += !decode_sound (&sample, pages.readable + at, sample.used, sample.layout.size, t % 2 == 0 ? 0 : CODEC_PRIVATE);
+              n_refused += !decode_sound (&sample, pages.readable + at, sample.used, sample.layout.size,
+                                          t % 2 == 0 ? 0 : CODEC_PRIVATE);
             }
           pages.writable[at + k] = was;
         }
@@ -301,7 +303,9 @@ hostile_word (const Sample *sample)
 
   if (pick < G_N_ELEMENTS (words))
     return words[pick];
-  return pick == 10 ? sample->used : pick == 11 ? sample->used - 1 : (uint32_t) g_test_rand_int_range (0, (gint32) sample->used + 16) & (pick == 12 ? ~0u : ~7u);
+  if (pick == 10 || pick == 11)
+    return sample->used - (pick - 10);
+  return (uint32_t) g_test_rand_int_range (0, (gint32) sample->used + 16) & (pick == 12 ? ~0u : ~7u);
 }
 
 static void
@@ -325,7 +329,8 @@ test_words (void)
 
               memcpy (pages.writable + at + ((uint32_t) g_test_rand_int_range (0, (gint32) sample.used - 3) & ~3u), &word, 4);
             }
-          decode_sound (&sample, pages.readable + at, sample.used, (uint32_t) g_test_rand_int_range (0, (gint32) sample.used + 1), k % 2 == 0 ? 0 : CODEC_PRIVATE);
+          decode_sound (&sample, pages.readable + at, sample.used, (uint32_t) g_test_rand_int_range (0, (gint32) sample.used + 1),
+                        k % 2 == 0 ? 0 : CODEC_PRIVATE);
         }
     }
 }
@@ -390,9 +395,9 @@ test_scribbled (void)
 CELL_STRUCT (Named, field (u64, id), field (str, name))
 CELL_STRUCT (Flag, field (u32, n), field (bool, on), field (optional (u16), maybe))
 CELL_STRUCT (Inner, field (bool, good), field (str, text))
-CELL_STRUCT (Outer, field (Inner, inner), field (array (Named), rows), field (array (Flag), flags), field (bytes, data), field (blob, file),
-             field (array (str), texts), field (optional (Inner), maybe), field (array (u32), numbers), field (array (u32), more),
-             field (array (Named), others))
+CELL_STRUCT (Outer, field (Inner, inner), field (array (Named), rows), field (array (Flag), flags), field (bytes, data),
+             field (blob, file), field (array (str), texts), field (optional (Inner), maybe), field (array (u32), numbers),
+             field (array (u32), more), field (array (Named), others))
 
 static CodecPlan *
 outer_plan (void)
@@ -439,6 +444,7 @@ test_faults (void)
 {
   _Alignas (8) uint8_t payload[4096];
   uint32_t length = sizeof payload;
+  const WireArray one_flag = { 1024, sizeof (Flag), 1, sizeof (Flag) };
 
 #define FAILS(status, rule, field, ...) \
   memset (payload, 0, sizeof payload); __VA_ARGS__; decode_fails (payload, length, CELL_ERROR_##status, rule, field)
@@ -460,14 +466,15 @@ test_faults (void)
   FAILS (CORRUPT, "array-stride", "numbers", WIRE (numbers) = ((WireArray) { 1024, 8, 1, 4 }));
   FAILS (CORRUPT, "array-stride", "numbers", WIRE (numbers) = ((WireArray) { 1028, 4, 1, 4 }));
   FAILS (CORRUPT, "array-stride", "numbers", WIRE (numbers) = ((WireArray) { 1024, 0, 0x80000000u, 2 }));
-  FAILS (CORRUPT, "bool", "on", WIRE (flags) = ((WireArray) { 1024, sizeof (Flag), 1, sizeof (Flag) }); payload[1024 + offsetof (Flag, on)] = 3);
-  FAILS (CORRUPT, "bool", "maybe", WIRE (flags) = ((WireArray) { 1024, sizeof (Flag), 1, sizeof (Flag) }); payload[1024 + offsetof (Flag, has_maybe)] = 3);
-  FAILS (CORRUPT, "optional", "maybe", WIRE (flags) = ((WireArray) { 1024, sizeof (Flag), 1, sizeof (Flag) }); payload[1024 + offsetof (Flag, maybe)] = 3);
+  FAILS (CORRUPT, "bool", "on", WIRE (flags) = one_flag; payload[1024 + offsetof (Flag, on)] = 3);
+  FAILS (CORRUPT, "bool", "maybe", WIRE (flags) = one_flag; payload[1024 + offsetof (Flag, has_maybe)] = 3);
+  FAILS (CORRUPT, "optional", "maybe", WIRE (flags) = one_flag; payload[1024 + offsetof (Flag, maybe)] = 3);
   FAILS (CORRUPT, "string-utf8", "texts",
          WIRE (texts) = ((WireArray) { 1024, 8, 1, 8 }); *(uint32_t *) (payload + 1024) = 2000; *(uint32_t *) (payload + 1028) = 2);
 
   /* Bombs: references may overlap, but not say more than there is. */
-  FAILS (CORRUPT, "reference-budget", "more", WIRE (numbers) = ((WireArray) { 0, 4096, 1024, 4 }); WIRE (more) = ((WireArray) { 0, 4, 1, 4 }));
+  FAILS (CORRUPT, "reference-budget", "more",
+         WIRE (numbers) = ((WireArray) { 0, 4096, 1024, 4 }); WIRE (more) = ((WireArray) { 0, 4, 1, 4 }));
   FAILS (CORRUPT, "reference-budget", "texts",
          WIRE (texts) = ((WireArray) { 2048, 512, 64, 8 });
          for (unsigned i = 0; i < 64; i++)
@@ -899,7 +906,8 @@ CELL_STRUCT (New, field (u64, id), field (u8, level), field (u32, colour), field
 static void
 test_missing (void)
 {
-  CellField old_row = { .name = "all", .type = &cell_desc_Old, .extra = 8, .shape = CELL_SHAPE_ARRAY, .role = CELL_ROLE_FIELD }, new_row = old_row;
+  CellField old_row = { .name = "all", .type = &cell_desc_Old, .extra = 8, .shape = CELL_SHAPE_ARRAY, .role = CELL_ROLE_FIELD };
+  CellField new_row = old_row;
   struct { const Old *data; uint32_t n, stride; } array = { 0 };
   struct { const New *data; uint32_t n, stride; } got;
   AUTO_PLAN *write = codec_plan_new (&old_row, 1, CELL_ROLE_FIELD, 16, NULL), *read = NULL;
@@ -988,7 +996,8 @@ test_utf8_sequences (void)
 static void
 test_utf8_random (void)
 {
-  static const char *const parts[] = { "a", "bc", "defghijk", "\xc2\x80", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xef\xbf\xbf" };
+  static const char *const parts[] = { "a", "bc", "defghijk", "\xc2\x80", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf",
+                                       "\xef\xbf\xbf" };
 
   for (unsigned i = 0; i < 300000; i++)
     {
@@ -1136,7 +1145,8 @@ test_too_much (void)
   CellField rows[2], many[5000], crowded[12][64], flattened[3][64];
 
   for (unsigned i = 0; i < 2; i++)
-    rows[i] = (CellField) { .name = "again", .type = &loop, .offset = 16 * i, .extra = 16 * i + 8, .shape = CELL_SHAPE_ARRAY, .role = CELL_ROLE_FIELD };
+    rows[i] = (CellField) { .name = "again", .type = &loop, .offset = 16 * i, .extra = 16 * i + 8, .shape = CELL_SHAPE_ARRAY,
+                            .role = CELL_ROLE_FIELD };
   loop.fields = rows;
   plan_is_refused (rows, 2, 32);
   g_assert_true (nested_is_accepted (16, CELL_SHAPE_PLAIN));
@@ -1208,7 +1218,7 @@ test_roles (void)
   codec_plan_free (none);
 }
 
-/* ---- the arena ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the arena ------------------------------------------------------------------------------------------ */
 
 static void
 test_arena (void)
