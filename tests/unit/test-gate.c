@@ -312,14 +312,11 @@ pusher_main (void *data)
   return NULL;
 }
 
-static Crowd *
-crowd_start (unsigned n_each, pthread_t *ret_worker)
+static void
+crowd_init (Crowd *crowd, unsigned n_each)
 {
-  Crowd *crowd = g_aligned_alloc0 (1, sizeof *crowd, 64);
-
   gate_init (&crowd->gate, crowd_kick);
   crowd->n_each = n_each;
-  pthread_barrier_init (&crowd->start, NULL, PUSHERS);
   for (unsigned i = 0; i < PUSHERS; i++)
     {
       Pusher *pusher = &crowd->pushers[i];
@@ -328,8 +325,17 @@ crowd_start (unsigned n_each, pthread_t *ret_worker)
       pusher->node.drop = pusher_drop;
       pusher->node.release = pusher_release;
       pusher->crowd = crowd;
-      pusher->seed = g_random_int ();
+      pusher->seed = g_test_rand_int ();
     }
+}
+
+static Crowd *
+crowd_start (unsigned n_each, pthread_t *ret_worker)
+{
+  Crowd *crowd = g_aligned_alloc0 (1, sizeof *crowd, 64);
+
+  crowd_init (crowd, n_each);
+  pthread_barrier_init (&crowd->start, NULL, PUSHERS);
   g_assert_cmpint (pthread_create (ret_worker, NULL, crowd_worker, crowd), ==, 0);
   for (unsigned i = 0; i < PUSHERS; i++)
     g_assert_cmpint (pthread_create (&crowd->pushers[i].thread, NULL, pusher_main, &crowd->pushers[i]), ==, 0);
@@ -400,6 +406,81 @@ test_stop_in_a_crowd (void)
   g_test_message ("stopped %u times, closed %u times; %u nodes dropped, %u pushes refused", n_stops, n_closes, crowd->n_dropped,
                   crowd->n_closed);
   crowd_finish (crowd, worker);
+}
+
+/* A gate that its owner holds for good: the owner alone serves, when it is kicked, and waits while somebody has stopped the gate. */
+static void *
+owner_main (void *data)
+{
+  Crowd *crowd = data;
+  ThreadContext *thread = thread_context ();
+  uint32_t seen = 0;
+
+  atomic_store (&crowd->gate.owner, thread);
+  crowd->gate.owner_runs = true;
+  g_assert_true (gate_enter (&crowd->gate, thread));
+  pthread_barrier_wait (&crowd->start);
+  while (!atomic_load (&crowd->stopping))
+    {
+      uint32_t kicks = atomic_load (&crowd->kicks);
+
+      switch (gate_owner_serve (&crowd->gate, thread))
+        {
+        case OWNER_MORE:
+          break;
+        case OWNER_DONE:
+        case OWNER_WAITS:
+          if (kicks == seen)
+            futex_wait_until (&crowd->kicks, kicks, monotonic_ns () + 1000000000u);
+        }
+      seen = kicks;
+    }
+  return NULL;
+}
+
+static void
+test_owner (void)
+{
+  Crowd *crowd = g_aligned_alloc0 (1, sizeof *crowd, 64);
+  ThreadContext *thread = thread_context ();
+  pthread_t owner;
+  unsigned n_stops = 0;
+  bool busy = true;
+
+  crowd_init (crowd, scaled (300000));
+  pthread_barrier_init (&crowd->start, NULL, 2);
+  g_assert_cmpint (pthread_create (&owner, NULL, owner_main, crowd), ==, 0);
+  pthread_barrier_wait (&crowd->start);
+  pthread_barrier_destroy (&crowd->start);
+  pthread_barrier_init (&crowd->start, NULL, PUSHERS);
+  for (unsigned i = 0; i < PUSHERS; i++)
+    g_assert_cmpint (pthread_create (&crowd->pushers[i].thread, NULL, pusher_main, &crowd->pushers[i]), ==, 0);
+  for (; busy; n_stops++)
+    {
+      busy = false;
+      for (unsigned i = 0; i < PUSHERS; i++)
+        busy |= atomic_load (&crowd->pushers[i].done) < crowd->n_each;
+      g_assert_true (gate_stop (&crowd->gate, thread, monotonic_ns () + 10000000000u));
+      g_assert_false (gate_owner_holds (&crowd->gate, crowd->gate.owner));
+      g_assert_cmpint (crowd->inside, ==, 0);
+      crowd->stopped = true;
+      sched_yield ();
+      crowd->stopped = false;
+      gate_leave_slow (&crowd->gate, thread);
+      sched_yield ();
+    }
+  for (unsigned i = 0; i < PUSHERS; i++)
+    pthread_join (crowd->pushers[i].thread, NULL);
+  atomic_store (&crowd->stopping, 1);
+  crowd_kick (&crowd->gate);
+  pthread_join (owner, NULL);
+  g_test_message ("stopped %u times", n_stops);
+  g_assert_cmpuint (crowd->overlaps, ==, 0);
+  g_assert_cmpuint (crowd->n_in_list, ==, 0);
+  g_assert_cmpuint (crowd->runs, ==, PUSHERS * crowd->n_each);
+  g_assert_true (crowd->gate.holder == crowd->gate.owner);
+  pthread_barrier_destroy (&crowd->start);
+  g_aligned_free (crowd);
 }
 
 /* ---- stopping ------------------------------------------------------------------------------------------- */
@@ -551,6 +632,7 @@ main (int argc, char **argv)
   g_test_add_func ("/gate/close-drops", test_close_drops);
   g_test_add_func ("/gate/crowd", test_crowd);
   g_test_add_func ("/gate/stop-in-a-crowd", test_stop_in_a_crowd);
+  g_test_add_func ("/gate/owner", test_owner);
   g_test_add_func ("/gate/stop-is-granted", test_stop_is_granted);
   g_test_add_func ("/gate/stop-gives-up", test_stop_gives_up);
   g_test_add_func ("/gate/chains", test_chains);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Blobs: filled once, sealed for good, and on their way from one side to the other once.
+ */
+#define _GNU_SOURCE
+#include "membrane-fixture.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "membrane/blob.h"
+
+static void
+test_sealed (void)
+{
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new (10000, &fault), *copy;
+  uint8_t *bytes = blob_data (blob);
+
+  g_assert (bytes != NULL);
+  for (unsigned i = 0; i < 10000; i++)
+    g_assert_cmpuint (bytes[i], ==, 0);
+  memset (bytes, 0x5a, 10000);
+  g_assert_true (blob_seal (blob, &fault));
+  g_assert_true (blob_seal (blob, &fault));
+  g_assert_cmpint (pwrite (blob_fd (blob), "x", 1, 0), <, 0);
+  g_assert_cmpint (ftruncate (blob_fd (blob), 1), <, 0);
+  g_assert_true (mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, blob_fd (blob), 0) == MAP_FAILED);
+  copy = blob_from_fd (dup (blob_fd (blob)), 10000, &fault);
+  g_assert_nonnull (copy);
+  blob_unref (blob);
+  g_assert_cmpuint (blob_size (copy), ==, 10000);
+  bytes = blob_data (copy);
+  for (unsigned i = 0; i < 10000; i++)
+    g_assert_cmpuint (bytes[i], ==, 0x5a);
+  blob_unref (copy);
+
+  blob = blob_new (0, &fault);
+  g_assert_nonnull (blob);
+  g_assert_null (blob_data (blob));
+  g_assert_true (blob_seal (blob, &fault));
+  blob_unref (blob);
+  g_assert_null (blob_new (BLOB_MAX_SIZE + 1, &fault));
+  g_assert_cmpint (fault.status, ==, CELL_ERROR_TOO_LARGE);
+}
+
+/* What somebody else hands us is looked at before it is mapped. */
+static void
+test_refused (void)
+{
+  Fault fault = { 0 };
+  int fd = memfd_create ("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  g_assert_cmpint (ftruncate (fd, 4096), ==, 0);
+  g_assert_null (blob_from_fd (dup (fd), 4096, &fault));
+  g_assert_cmpint (fault.status, ==, CELL_ERROR_CORRUPT);
+  g_assert_null (blob_from_fresh_fd (dup (fd), 4096, &fault));
+  g_assert_cmpint (fcntl (fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK), ==, 0);
+  g_assert_null (blob_from_fd (dup (fd), 4096, &fault));        /* its maker could still write to it */
+  g_assert_cmpint (fcntl (fd, F_ADD_SEALS, F_SEAL_WRITE), ==, 0);
+  g_assert_null (blob_from_fd (dup (fd), 4095, &fault));
+  g_assert_null (blob_from_fd (dup (fd), 8192, &fault));
+  blob_unref (blob_from_fd (fd, 4096, &fault));
+}
+
+/* Somebody else's writable mapping keeps a blob from being sealed, and so from being read in place. */
+static void
+test_held_open (void)
+{
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new (4096, &fault);
+  void *other = mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, blob_fd (blob), 0);
+
+  g_assert_true (other != MAP_FAILED);
+  g_assert_false (blob_seal (blob, &fault));
+  g_assert_cmpint (fault.status, ==, CELL_ERROR_CORRUPT);
+  g_assert_cmpuint (blob_transit ()->export_blob (blob_transit (), blob), ==, 0);
+  munmap (other, 4096);
+  g_assert_true (blob_seal (blob, &fault));
+  blob_unref (blob);
+}
+
+static void
+test_transit (void)
+{
+  BlobPort *port = blob_transit ();
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new (5000, &fault), *arrived;
+  uint64_t ids[100];
+
+  memset (blob_data (blob), 1, 5000);
+  for (unsigned i = 0; i < 100; i++)
+    {
+      ids[i] = port->export_blob (port, blob);
+      g_assert_cmpuint (ids[i], !=, 0);
+    }
+  g_assert_cmpuint (blob_transit_bytes (), ==, 500000);
+  g_assert_null (port->import_blob (port, 0));
+  g_assert_null (port->import_blob (port, ids[0] ^ 1));
+  for (unsigned i = 100; i > 0; i--)
+    {
+      arrived = port->import_blob (port, ids[i - 1]);
+      g_assert_nonnull (arrived);
+      g_assert_cmpuint (((uint8_t *) blob_data (arrived))[4999], ==, 1);
+      blob_unref (arrived);
+      g_assert_null (port->import_blob (port, ids[i - 1]));     /* once */
+    }
+  g_assert_cmpuint (blob_transit_bytes (), ==, 0);
+  blob_unref (blob);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/blob/sealed", test_sealed);
+  g_test_add_func ("/blob/refused", test_refused);
+  g_test_add_func ("/blob/held-open", test_held_open);
+  g_test_add_func ("/blob/transit", test_transit);
+  return g_test_run ();
+}
