@@ -448,13 +448,11 @@ test_owner (void)
   bool busy = true;
 
   crowd_init (crowd, scaled (300000));
-  pthread_barrier_init (&crowd->start, NULL, 2);
+  pthread_barrier_init (&crowd->start, NULL, PUSHERS + 2);       /* with the owner and ourselves */
   g_assert_cmpint (pthread_create (&owner, NULL, owner_main, crowd), ==, 0);
-  pthread_barrier_wait (&crowd->start);
-  pthread_barrier_destroy (&crowd->start);
-  pthread_barrier_init (&crowd->start, NULL, PUSHERS);
   for (unsigned i = 0; i < PUSHERS; i++)
     g_assert_cmpint (pthread_create (&crowd->pushers[i].thread, NULL, pusher_main, &crowd->pushers[i]), ==, 0);
+  pthread_barrier_wait (&crowd->start);
   for (; busy; n_stops++)
     {
       busy = false;
