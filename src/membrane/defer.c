@@ -251,6 +251,63 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   unlink_deferred (call->deferred);
 }
 
+/* What the handler was given, as another build's struct. */
+static bool
+convert_request (Deferred *deferred, const CodecPlan *plan)
+{
+  const CodecPlan *old = deferred->call.method->in;
+  Arena *arena = &deferred->memory.arena;
+  KeptBlobs kept = { &deferred->call, 0 };
+  uint8_t *encoded, *payload;
+  CodecFault fault;
+  uint32_t length;
+  void *local;
+
+  if (plan == NULL || old == NULL)
+    {
+      deferred->call.in = plan == NULL ? NULL : arena_get (arena, plan->size);
+      if (deferred->call.in != NULL)
+        memset ((void *) deferred->call.in, 0, plan->size);
+      return plan == NULL || deferred->call.in != NULL;
+    }
+  encoded = encode_again (old, deferred->call.in, old->size, &length);
+  payload = encoded != NULL ? arena_get (arena, length) : NULL;
+  local = payload != NULL ? arena_get (arena, plan->size) : NULL;
+  if (local != NULL)
+    memcpy (payload, encoded, length);
+  free (encoded);
+  deferred->call.in = local;
+  return local != NULL
+         && codec_decode (plan, payload, length, old->size, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault);
+}
+
+void
+deferred_move (Service *from, Service *to)
+{
+  Deferred *next;
+
+  for (Deferred *deferred = from->deferred; deferred != NULL; deferred = next)
+    {
+      CellCall *call = &deferred->call;
+      const Method *method = call->number < to->n_methods && to->methods[call->number].invoke != NULL ? &to->methods[call->number] : NULL;
+
+      next = deferred->next;
+      call->error = call->message = NULL;
+      if (method == NULL || !convert_request (deferred, method->in))
+        {
+          call_answer (call, method == NULL ? CELL_ERROR_NO_METHOD : CELL_ERROR_NO_RESOURCES, NULL);
+          continue;
+        }
+      from->deferred = next;            /* those before it are gone */
+      from->n_deferred--;
+      call->method = method;
+      call->service = to;
+      deferred->next = to->deferred;
+      to->deferred = deferred;
+      to->n_deferred++;
+    }
+}
+
 unsigned
 deferred_count (Service *service)
 {

@@ -320,6 +320,12 @@ cell_instance_detach (CellInstance *instance)
   instance->attached = FALSE;
 }
 
+void
+cell_instance_move_kept (CellInstance *from, CellInstance *to)
+{
+  deferred_move (&from->service, &to->service);
+}
+
 /* ---- state ---------------------------------------------------------------------------------------------- */
 
 gboolean

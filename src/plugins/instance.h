@@ -55,13 +55,17 @@ typedef struct CellInstance CellInstance;
 /* Makes a cell that does not serve yet.  The environment is copied; name and config (char * → char *, may be NULL) are referred to as long
  * as it lives.  Fails with what the cell's init or constructor returned. */
 CellInstance *cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *name, GHashTable *config, GError **error);
-/* Ends it: fini, destruct, its clients; calls that it has kept are answered CELL_ERROR_GONE.  It has been detached, with the endpoint held. */
+/* Ends it: fini, destruct, its clients; calls that it has kept are answered CELL_ERROR_GONE.  It has been detached; the endpoint is held unless
+ * it has kept none. */
 void cell_instance_free (CellInstance *instance);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (CellInstance, cell_instance_free)
 
 /* Makes it the one that its endpoint serves, or nobody. */
 void cell_instance_attach (CellInstance *instance);
 void cell_instance_detach (CellInstance *instance);
+
+/* Hands the calls that it has kept to another build in this process, whose restore has learnt their ids.  The endpoint is held. */
+void cell_instance_move_kept (CellInstance *from, CellInstance *to);
 
 /* FALSE, and why: it says that it has state (a state_version, or restore) and no way to save it. */
 gboolean cell_instance_can_move (CellInstance *instance, GError **error);
