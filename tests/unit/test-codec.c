@@ -10,6 +10,7 @@
 
 #include <cell/cell.h>
 
+#include "membrane/blob.h"
 #include "membrane/codec.h"
 #include "random-types.h"
 
@@ -497,6 +498,36 @@ test_unfolding (void)
   decode_fails (payload, length, CELL_ERROR_NO_RESOURCES, "arena", "rows");
 }
 
+CELL_STRUCT (Leaf, field (array (u8), bytes))
+CELL_STRUCT (Twig, field (array (Leaf), leaves))
+CELL_STRUCT (Branch, field (array (Twig), twigs))
+CELL_STRUCT (Crown, field (array (Branch), branches))
+
+/* Each of 64 refers to the same 64, four times over: 16 million in 4 KiB. */
+static void
+test_bomb (void)
+{
+  _Alignas (8) uint8_t payload[16 + 4 * 1024] = { 0 };
+  AUTO_PLAN *plan = codec_plan_new (cell_fields_Crown, 1, CELL_ROLE_FIELD, sizeof (Crown), NULL);
+  const WireArray first = { 16, 1024, 64, 16 };
+  CodecFault fault = { 0 };
+  Crown crown;
+  Arena arena;
+
+  memcpy (payload, &first, sizeof first);
+  for (uint32_t at = 16; at < sizeof payload; at += 16)
+    {
+      const WireArray next = { 16 + ((at - 16) / 1024 + 1) % 4 * 1024, 1024, 64, 16 };
+
+      memcpy (payload + at, &next, sizeof next);
+    }
+  arena_init (&arena, 1u << 20);
+  g_assert_false (codec_decode (plan, payload, sizeof payload, sizeof crown, CODEC_PRIVATE, &arena, NULL, &crown, &fault));
+  g_assert_cmpstr (fault.rule, ==, "reference-budget");
+  g_assert_cmpuint (arena.taken, <, 1u << 18);
+  arena_clear (&arena);
+}
+
 /* One array's pointers must not be made where another's lengths, or a string's end, lie. */
 static void
 test_overlap (void)
@@ -811,6 +842,143 @@ test_built_many (void)
       g_assert_cmpstr (got.groups[i].rows[1].name, ==, "name 1");
     }
   arena_clear (&arena);
+}
+
+CELL_STRUCT (Label, field (str, text))
+CELL_STRUCT (Labels, field (str, first), field (str, second), field (array (Named), rows), field (array (Label), labels))
+
+/* A string that is used again leaves too little for an array: all that is referred to is still no more than the record. */
+static void
+test_built_spent (void)
+{
+  _Alignas (8) uint8_t payload[8192];
+  AUTO_PLAN *plan = codec_plan_new (cell_fields_Labels, cell_desc_Labels.n_fields, CELL_ROLE_FIELD, sizeof (Labels), NULL);
+  uint32_t used = codec_built_from (sizeof (Labels));
+  char *text = (char *) payload + used;
+  Labels labels = { .first = text, .second = text, .n_labels = 50 }, got;
+  Label label[50];
+  CodecFault fault = { 0 };
+  Arena arena;
+
+  strcpy (text, "twenty letters are it");
+  used += 24;
+  labels.rows = build_rows (payload, &used, labels.n_rows = 2);
+  used -= 32;                   /* their names are not said to be there */
+  for (unsigned i = 0; i < 50; i++)
+    label[i].text = text;
+  labels.labels = label;
+  g_assert_true (codec_encode (plan, &labels, payload, sizeof payload, &used, NULL, &fault));
+  arena_init (&arena, 1u << 20);
+  if (!codec_decode (plan, payload, used, sizeof labels, CODEC_PRIVATE, &arena, NULL, &got, &fault))
+    g_error ("%s: %s", fault.field, fault.rule);
+  g_assert_cmpstr (got.second, ==, "twenty letters are it");
+  g_assert_cmpuint (got.rows[1].id, ==, 1);
+  g_assert_cmpstr (got.labels[49].text, ==, "twenty letters are it");
+  arena_clear (&arena);
+}
+
+/* Between the root and the first piece there may be a gap. */
+static void
+test_built_gap (void)
+{
+  static const uint8_t zeroes[8];
+  _Alignas (8) uint8_t payload[64];
+  AUTO_PLAN *plan = codec_plan_new (cell_fields_Label, 1, CELL_ROLE_FIELD, sizeof (Label), NULL);
+  uint32_t from = codec_built_from (sizeof (Label)), used = from + 8;
+  Label label = { (char *) payload + from };
+  CodecFault fault = { 0 };
+
+  memset (payload, 0xee, sizeof payload);
+  memcpy (payload + from, "built\0\0", 8);
+  g_assert_true (codec_encode (plan, &label, payload, sizeof payload, &used, NULL, &fault));
+  g_assert_cmpuint (used, ==, from + 8);
+  g_assert_cmpmem (payload + sizeof label, from - sizeof label, zeroes, from - sizeof label);
+}
+
+/* Children that were made before their parents, and are taken in another order. */
+static void
+test_built_upwards (void)
+{
+  _Alignas (8) uint8_t payload[8192];
+  AUTO_PLAN *plan = codec_plan_new (cell_fields_Groups, 1, CELL_ROLE_FIELD, sizeof (Groups), NULL);
+  Groups groups = { NULL, 40, 0 }, got;
+  uint32_t used = codec_built_from (sizeof groups);
+  Group *group;
+  Named *rows = build_rows (payload, &used, 40);
+  CodecFault fault = { 0 };
+  Arena arena;
+
+  group = (Group *) (payload + used);
+  used += 40 * (uint32_t) sizeof *group;
+  groups.groups = group;
+  for (unsigned i = 0; i < 40; i++)
+    group[i] = (Group) { rows + i * 27 % 40, 1, 0 };
+  g_assert_true (codec_encode (plan, &groups, payload, sizeof payload, &used, NULL, &fault));
+  arena_init (&arena, 1u << 20);
+  g_assert_true (codec_decode (plan, payload, used, sizeof groups, CODEC_PRIVATE, &arena, NULL, &got, &fault));
+  for (unsigned i = 0; i < 40; i++)
+    {
+      g_autofree char *name = g_strdup_printf ("name %u", i * 27 % 40);
+
+      g_assert_cmpstr (got.groups[i].rows[0].name, ==, name);
+    }
+  arena_clear (&arena);
+}
+
+/* ---- blobs ------------------------------------------------------------------------------------------------ */
+
+static uint64_t
+export_to_transit (void *data, CellBlob *blob)
+{
+  (void) data;
+  return blob_transit ()->export_blob (blob_transit (), blob);
+}
+
+static CellBlob *
+import_from_transit (void *data, uint64_t id)
+{
+  CellBlob *blob = blob_transit ()->import_blob (blob_transit (), id);
+
+  if (blob != NULL)
+    g_ptr_array_add (data, blob);
+  return blob;
+}
+
+CELL_STRUCT (Picture, field (u64, id), field (blob, pixels))
+CELL_STRUCT (Album, field (array (Picture), pictures), field (optional (Picture), cover))
+
+/* Through the host's table: what comes out is what went in, can be written by nobody, and is taken once. */
+static void
+test_blobs_in_transit (void)
+{
+  _Alignas (8) uint8_t payload[1024];
+  AUTO_PLAN *plan = codec_plan_new (cell_fields_Album, cell_desc_Album.n_fields, CELL_ROLE_FIELD, sizeof (Album), NULL);
+  g_autoptr (GPtrArray) taken = g_ptr_array_new_with_free_func ((GDestroyNotify) blob_unref);
+  const CodecBlobs ways = { export_to_transit, import_from_transit, taken };
+  CellBlob *blob = blob_new (100, NULL), *none = blob_new (0, NULL);
+  Picture pictures[3] = { { 1, blob }, { 2, NULL }, { 3, none } };
+  Album album = { .pictures = pictures, .n_pictures = 3, .cover = { 4, blob }, .has_cover = true }, got;
+  size_t before = blob_transit_bytes ();
+  uint32_t used = 0;
+  CodecFault fault = { 0 };
+  Arena arena;
+
+  memset (blob_data (blob), 'p', 100);
+  g_assert_true (codec_encode (plan, &album, payload, sizeof payload, &used, &ways, &fault));
+  g_assert_cmpuint (blob_transit_bytes (), ==, before + 200);
+  arena_init (&arena, 1u << 16);
+  g_assert_true (codec_decode (plan, payload, used, sizeof album, 0, &arena, &ways, &got, &fault));
+  g_assert_cmpuint (blob_transit_bytes (), ==, before);
+  g_assert_true (got.pictures[0].pixels == blob && got.pictures[1].pixels == NULL && got.pictures[2].pixels == none);
+  g_assert_true (got.cover.pixels == blob);
+  g_assert_cmpint (((const char *) blob_data (got.cover.pixels))[99], ==, 'p');
+  g_assert_cmpint (write (blob_fd (blob), "x", 1), ==, -1);
+  g_assert_false (codec_decode (plan, payload, used, sizeof album, 0, &arena, &ways, &got, &fault));
+  g_assert_cmpstr (fault.rule, ==, "blob-id");
+  g_assert_cmpstr (fault.field, ==, "pixels");
+  arena_clear (&arena);
+  blob_unref (blob);
+  blob_unref (none);
 }
 
 /* ---- another version's structs ------------------------------------------------------------------------------------ */
@@ -1330,6 +1498,7 @@ main (int argc, char **argv)
   g_test_add_func ("/codec/hostile/scribbled", test_scribbled);
   g_test_add_func ("/codec/hostile/faults", test_faults);
   g_test_add_func ("/codec/hostile/unfolding", test_unfolding);
+  g_test_add_func ("/codec/hostile/bomb", test_bomb);
   g_test_add_func ("/codec/hostile/overlap", test_overlap);
   g_test_add_func ("/codec/encode/refused", test_not_encodable);
   g_test_add_func ("/codec/encode/careless-bools", test_careless_bools);
@@ -1339,6 +1508,10 @@ main (int argc, char **argv)
   g_test_add_func ("/codec/built/shared", test_built_shared);
   g_test_add_func ("/codec/built/aliased", test_built_aliased);
   g_test_add_func ("/codec/built/many", test_built_many);
+  g_test_add_func ("/codec/built/spent", test_built_spent);
+  g_test_add_func ("/codec/built/gap", test_built_gap);
+  g_test_add_func ("/codec/built/upwards", test_built_upwards);
+  g_test_add_func ("/codec/blobs", test_blobs_in_transit);
   g_test_add_func ("/codec/evolution/random", test_evolution);
   g_test_add_func ("/codec/evolution/missing", test_missing);
   g_test_add_func ("/codec/utf-8/sequences", test_utf8_sequences);
