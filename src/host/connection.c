@@ -171,6 +171,8 @@ do_open (Connection *connection, WireMessage *message)
   g_mutex_unlock (&connection->lock);
   if (full)
     cell_set_error (&error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
+  else if (cell != NULL && message->body.open.cell_id != 0 && message->body.open.cell_id != cell->id)
+    cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", cell->name);
   else if (cell != NULL)
     link = link_new (cell, connection, message->body.open.request_capacity, &error);
   if (link == NULL)

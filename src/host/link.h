@@ -18,6 +18,7 @@ typedef struct
   Channel *channel;             /* of a caller in this process: both ends; else the callee's end, whether it is used or not */
   gboolean local;               /* the caller is in this process … */
   HostCell *caller;             /* … and this cell (borrowed: it owns the client that owns the channel) */
+  struct Dispatch *dispatch;    /* brings it what has come */
   Connection *connection;       /* of a caller outside */
   Bell *bell;                   /* its bell on our lanes */
   int caller_bell;              /* eventfd that wakes it, or -1 */

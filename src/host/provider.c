@@ -2,7 +2,7 @@
 #include "provider.h"
 
 #include "binding.h"
-#include "plugins/context.h"
+#include "plugins/dispatch.h"
 
 static bool
 take_error (Fault *fault, GError *error)
@@ -25,13 +25,10 @@ provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t 
   return true;
 }
 
-/* Something has come for a cell in this process: its own code takes it up, in its own time. */
 static void
 channel_notify (Channel *channel)
 {
-  Link *link = channel->owner;
-
-  context_dispatch (link->caller->endpoint, link->caller->host->lanes, channel);
+  dispatch_queue (((Link *) channel->owner)->dispatch);
 }
 
 static Channel *
@@ -50,7 +47,8 @@ provider_open (void *data, const char *name, uint64_t id, uint32_t request_capac
       take_error (fault, error);
       return NULL;
     }
-  link->caller = caller;
+  link->caller = caller;               /* which owns the client that owns the channel */
+  link->dispatch = dispatch_new (caller->endpoint, caller->host->lanes, link->channel);
   link->channel->notify = channel_notify;
   return link->channel;
 }
@@ -58,16 +56,48 @@ provider_open (void *data, const char *name, uint64_t id, uint32_t request_capac
 static void
 provider_close (void *data, Channel *channel)
 {
+  Link *link = channel->owner;
+
   (void) data;
-  link_close (channel->owner);
+  g_mutex_lock (&link->caller->lock);
+  dispatch_free (g_steal_pointer (&link->dispatch));
+  channel->notify = NULL;
+  channel->owner = NULL;
+  g_mutex_unlock (&link->caller->lock);
+  link_close (link);
+}
+
+typedef struct
+{
+  HostCell *caller;             /* a reference */
+  Channel *channel;             /* likewise */
+} Due;
+
+static gboolean
+due_cb (gpointer data)
+{
+  Due *due = data;
+  Link *link;
+
+  /* A channel that was closed meanwhile has no link any more. */
+  g_mutex_lock (&due->caller->lock);
+  link = due->channel->owner;
+  if (link != NULL && link->dispatch != NULL)
+    dispatch_queue (link->dispatch);
+  g_mutex_unlock (&due->caller->lock);
+  channel_unref (due->channel);
+  host_cell_unref (due->caller);
+  g_free (due);
+  return G_SOURCE_REMOVE;
 }
 
 static void
 provider_expects (void *data, Channel *channel, uint32_t milliseconds)
 {
-  HostCell *caller = data;
+  Due *due = g_new (Due, 1);
 
-  context_dispatch_later (caller->endpoint, caller->host->lanes, channel, milliseconds);
+  *due = (Due) { host_cell_ref (data), channel_ref (channel) };
+  g_timeout_add (milliseconds + 1, due_cb, due);
 }
 
 const ClientProvider host_provider = {

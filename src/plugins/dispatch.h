@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What has come for a cell that made calls, replies and signals, is taken up by the cell's own code in its own time: under its gate,
+ * and on a lane for a concurrent cell.
+ */
+#pragma once
+#include "membrane/client.h"
+#include "membrane/endpoint.h"
+#include "membrane/lanes.h"
+
+typedef struct Dispatch Dispatch;
+
+/* For one channel of a cell's: endpoint is the calling cell's own. */
+Dispatch *dispatch_new (Endpoint *endpoint, Lanes *lanes, Channel *channel);
+/* From any thread, also from one that holds a gate; never waits. */
+void dispatch_queue (Dispatch *dispatch);
+/* Nothing is dispatched any more; the caller holds the cell, or is the cell. */
+void dispatch_free (Dispatch *dispatch);
