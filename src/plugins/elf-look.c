@@ -69,6 +69,22 @@ check_header (File *file, GError **error)
   return TRUE;
 }
 
+/* A file that was cut would be mapped all the same, and kill whoever touches what is missing. */
+static gboolean
+check_segments (const File *file, GError **error)
+{
+  for (uint32_t i = 0; i < file->header.e_phnum; i++)
+    {
+      Elf64_Phdr segment;
+
+      if (!piece (file, file->header.e_phoff + (uint64_t) i * sizeof segment, &segment, sizeof segment))
+        return refuse (error, "it ends within its table of segments");
+      if (segment.p_offset > file->size || segment.p_filesz > file->size - segment.p_offset)
+        return refuse (error, "it ends within a segment");
+    }
+  return TRUE;
+}
+
 static gboolean
 section_at (const File *file, uint32_t i, Elf64_Shdr *ret_section)
 {
@@ -131,10 +147,7 @@ loaded_from (const File *file, uint64_t address, gsize size)
       if (segment.p_type != PT_LOAD || address < segment.p_vaddr || address - segment.p_vaddr > segment.p_filesz
           || size > segment.p_filesz - (address - segment.p_vaddr))
         continue;
-      address -= segment.p_vaddr;
-      if (segment.p_offset > file->size || address > file->size - segment.p_offset || size > file->size - segment.p_offset - address)
-        return NULL;
-      return file->bytes + segment.p_offset + address;
+      return file->bytes + segment.p_offset + (address - segment.p_vaddr);      /* within the file: check_segments () */
     }
   return NULL;
 }
@@ -146,7 +159,7 @@ elf_look_at (const void *bytes, gsize file_size, const char *symbol, gsize size,
   Elf64_Sym found;
   const void *value;
 
-  if (!check_header (&file, error))
+  if (!check_header (&file, error) || !check_segments (&file, error))
     return NULL;
   if (!find_symbol (&file, symbol, &found))
     {
