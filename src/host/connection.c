@@ -544,17 +544,14 @@ connection_close (Connection *connection)
   if (connection->on_closed != NULL)
     connection->on_closed (connection);
   host_submit (host, close_job, connection_ref (connection));
+  connection_ref (connection);
   g_mutex_lock (&host->lock);
-  if (g_ptr_array_remove_fast (host->connections, connection))
-    {
-      g_mutex_unlock (&host->lock);
-      if (connection->source != NULL)
-        g_source_destroy (connection->source);
-      g_clear_pointer (&connection->source, g_source_unref);
-      connection_unref (connection);
-      return;
-    }
+  g_ptr_array_remove_fast (host->connections, connection);
   g_mutex_unlock (&host->lock);
+  if (connection->source != NULL)
+    g_source_destroy (connection->source);
+  g_clear_pointer (&connection->source, g_source_unref);
+  connection_unref (connection);
 }
 
 /* ---- listening ----------------------------------------------------------------------------------------------- */

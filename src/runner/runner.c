@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * cell-runner: the process of an ejected cell.  The host speaks to it over the socket that it was given as descriptor 3; callers reach
+ * it through memory that the host hands over.
+ */
+#define _GNU_SOURCE
+#define G_LOG_DOMAIN "cell-runner"
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "membrane/endpoint.h"
+#include "membrane/lanes.h"
+#include "membrane/uplink.h"
+#include "plugins/dispatch.h"
+#include "plugins/instance.h"
+
+#define HOST_SOCKET 3
+#define HELLO_NS (5u * 1000000000ull)
+#define STOP_NS (2u * 1000000000ull)
+#define STATE_MAX ((gsize) 1 << 30)
+
+typedef struct
+{
+  Uplink *uplink;
+  Lanes *lanes;
+  Bell *bell, *timer_bell;
+  int timer;                    /* goes off while asynchronous calls are open, so that overdue ones end */
+  char name[WIRE_NAME_MAX];
+  GHashTable *config;
+  CellModule *module;
+  CellInstance *instance;
+  Endpoint *endpoint;
+  Epoch epoch;                  /* of our own: nobody sleeps on it here */
+  GHashTable *channels;         /* serial → Channel: callers */
+  gboolean serving;
+  GMutex lock;                  /* of outgoing */
+  GPtrArray *outgoing;          /* Channels that the cell calls through */
+} Runner;
+
+/* ---- what the cell asks of its process ------------------------------------------------------------------ */
+
+static void
+runner_log (void *data, int32_t level, const char *text)
+{
+  static const char *const words[] = { "debug", "info", "warning", "error" };
+
+  g_printerr ("%s: %s: %s\n", ((Runner *) data)->name, words[CLAMP (level, 0, 3)], text);
+}
+
+static CellBlob *
+runner_blob_new (void *data, size_t size, Fault *fault)
+{
+  return uplink_blob_new (((Runner *) data)->uplink, size, fault);
+}
+
+typedef struct
+{
+  Runner *runner;
+  Dispatch *dispatch;
+} Outgoing;
+
+static void
+channel_notify (Channel *channel)
+{
+  Outgoing *outgoing = uplink_channel_data (channel);
+
+  if (outgoing->dispatch != NULL)
+    dispatch_queue (outgoing->dispatch);
+}
+
+static bool
+provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+{
+  return uplink_bind (((Runner *) data)->uplink, name, remote, methods, signals, ret_cell, fault);
+}
+
+static Channel *
+provider_open (void *data, const char *name, uint64_t cell, uint32_t request_capacity, Fault *fault)
+{
+  Runner *runner = data;
+  Outgoing *outgoing = g_new0 (Outgoing, 1);
+  Channel *channel = uplink_open (runner->uplink, name, cell, request_capacity, channel_notify, outgoing, fault);
+
+  if (channel == NULL)
+    {
+      g_free (outgoing);
+      return NULL;
+    }
+  outgoing->runner = runner;
+  outgoing->dispatch = dispatch_new (runner->endpoint, runner->lanes, channel);
+  g_mutex_lock (&runner->lock);
+  g_ptr_array_add (runner->outgoing, channel_ref (channel));
+  g_mutex_unlock (&runner->lock);
+  return channel;
+}
+
+static void
+provider_close (void *data, Channel *channel)
+{
+  Runner *runner = data;
+  Outgoing *outgoing = uplink_channel_data (channel);
+
+  g_mutex_lock (&runner->lock);
+  dispatch_free (g_steal_pointer (&outgoing->dispatch));
+  g_ptr_array_remove_fast (runner->outgoing, channel);
+  g_mutex_unlock (&runner->lock);
+  uplink_close_channel (channel);
+}
+
+static void
+provider_expects (void *data, Channel *channel, uint32_t milliseconds)
+{
+  struct itimerspec in = { .it_value = { milliseconds / 1000, (milliseconds % 1000) * 1000000 + 1000000 } };
+
+  (void) channel;
+  if (in.it_value.tv_nsec >= 1000000000)
+    in.it_value.tv_nsec = 999999999;
+  timerfd_settime (((Runner *) data)->timer, 0, &in, NULL);
+}
+
+static const ClientProvider provider = {
+  .bind = provider_bind, .open = provider_open, .close = provider_close, .expects = provider_expects,
+};
+
+/* The bell rang, or the timer: replies to asynchronous calls, signals, overdue calls. */
+static void
+bell_rang (void *data)
+{
+  Runner *runner = data;
+
+  g_mutex_lock (&runner->lock);
+  for (guint i = 0; i < runner->outgoing->len; i++)
+    channel_notify (g_ptr_array_index (runner->outgoing, i));
+  g_mutex_unlock (&runner->lock);
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------------- */
+
+static void
+say (Runner *runner, WireType type, uint64_t serial, const void *body, const char *tail, const int *fd)
+{
+  Fault fault = { 0 };
+
+  if (!uplink_send (runner->uplink, type, serial, body, tail, tail != NULL ? (uint32_t) strlen (tail) : 0, fd, fd != NULL ? 1 : 0, &fault))
+    g_printerr ("%s: the host cannot be told: %s\n", runner->name, fault.message);
+}
+
+static void
+done (Runner *runner, const WireMessage *message)
+{
+  say (runner, WIRE_DONE, message->header.serial, NULL, NULL, NULL);
+}
+
+static void
+refuse (Runner *runner, const WireMessage *message, CellStatus status, const char *text)
+{
+  WireError body = { .status = status };
+
+  say (runner, WIRE_ERROR, message->header.serial, &body, text, NULL);
+}
+
+/* ---- what the host says -------------------------------------------------------------------------------------- */
+
+static void
+read_config (Runner *runner, const char *text)
+{
+  g_auto(GStrv) lines = g_strsplit (text != NULL ? text : "", "\n", -1);
+
+  runner->config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (guint i = 0; lines[i] != NULL; i++)
+    {
+      char *equals = strchr (lines[i], '=');
+
+      if (equals != NULL)
+        g_hash_table_insert (runner->config, g_strndup (lines[i], (gsize) (equals - lines[i])), g_strdup (equals + 1));
+    }
+}
+
+static void
+do_load (Runner *runner, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autofree char *text = NULL;
+
+  if (runner->module != NULL)
+    {
+      refuse (runner, message, CELL_ERROR_EXISTS, "a cell has been loaded already");
+      return;
+    }
+  g_strlcpy (runner->name, message->body.load.cell, sizeof runner->name);
+  read_config (runner, message->tail);
+  runner->module = cell_module_load_fd (message->fds[0], runner->name, NULL, &error);
+  if (runner->module != NULL)
+    {
+      runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);
+      CellInstanceEnv env = {
+        .endpoint = runner->endpoint, .log = runner_log, .blob_new = runner_blob_new, .data = runner, .clients = &provider,
+        .clients_data = runner,
+      };
+      runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
+    }
+  if (runner->instance == NULL)
+    {
+      refuse (runner, message, cell_status_from_error (error), error->message);
+      return;
+    }
+  text = contract_to_text (runner->module->contract, FALSE);
+  say (runner, WIRE_READY, message->header.serial, NULL, text, NULL);
+}
+
+static void
+channel_broke (Channel *channel)
+{
+  g_printerr ("a caller broke the rule '%s'; its channel ends\n", channel->broken_rule != NULL ? channel->broken_rule : "?");
+}
+
+static void
+free_channel (gpointer data)
+{
+  Channel *channel = data;
+
+  if (channel->caller_bell >= 0)
+    close (channel->caller_bell);
+  channel->caller_bell = -1;
+  channel_unref (channel);
+}
+
+static void
+do_attach (Runner *runner, WireMessage *message)
+{
+  const WireAttach *attach = &message->body.attach;
+  Fault fault = { CELL_ERROR_STATE, "no cell has been loaded" };
+  Half *requests = NULL, *replies = NULL;
+  Channel *channel;
+
+  if (runner->endpoint != NULL)
+    requests = half_map (wire_message_take_fd (message, 0), attach->request_capacity, attach->request_salt, false, &fault);
+  if (requests != NULL)
+    replies = half_map (wire_message_take_fd (message, 1), attach->reply_capacity, attach->reply_salt, true, &fault);
+  if (replies == NULL)
+    {
+      half_unref (requests);
+      refuse (runner, message, fault.status, fault.message);
+      return;
+    }
+  channel = channel_new (runner->endpoint);
+  if (channel == NULL)
+    g_error ("no memory");
+  channel->serial = attach->channel;
+  channel->untrusted = true;
+  channel->access = attach->access;
+  channel->subscribed = attach->subscribed;
+  channel->blobs = uplink_blobs (runner->uplink);
+  channel->caller_bell = wire_message_take_fd (message, 2);
+  channel->on_broken = channel_broke;
+  channel_set_callee (channel, requests, replies, attach->taken, attach->answered);
+  endpoint_add (runner->endpoint, channel);
+  g_hash_table_insert (runner->channels, &channel->serial, channel);
+  if (runner->serving)
+    lanes_add (runner->lanes, runner->bell, channel);
+  done (runner, message);
+}
+
+static void
+do_detach (Runner *runner, WireMessage *message)
+{
+  Channel *channel = g_hash_table_lookup (runner->channels, &message->body.ref.channel);
+
+  if (channel != NULL)
+    {
+      lanes_remove (runner->lanes, channel);
+      endpoint_remove (runner->endpoint, channel);
+      g_hash_table_remove (runner->channels, &message->body.ref.channel);
+    }
+  done (runner, message);
+}
+
+static void
+do_restore (Runner *runner, WireMessage *message)
+{
+  const WireState *state = &message->body.state;
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GBytes) bytes = NULL;
+  guint8 *data;
+  gsize at = 0;
+
+  if (runner->instance == NULL || state->size > STATE_MAX)
+    {
+      refuse (runner, message, CELL_ERROR_STATE, "there is nothing to restore that to");
+      return;
+    }
+  data = g_malloc (state->size + 1);
+  while (at < state->size)
+    {
+      ssize_t n = pread (message->fds[0], data + at, state->size - at, (off_t) at);
+
+      if (n <= 0)
+        break;
+      at += (gsize) n;
+    }
+  bytes = g_bytes_new_take (data, at);
+  if (at == state->size && cell_instance_restore (runner->instance, state->version, bytes, &error))
+    done (runner, message);
+  else
+    refuse (runner, message, CELL_ERROR_STATE, error != NULL ? error->message : "the state is shorter than it should be");
+}
+
+static void
+for_each_channel (Runner *runner, void (*run) (Runner *runner, Channel *channel))
+{
+  GHashTableIter iter;
+  gpointer channel;
+
+  g_hash_table_iter_init (&iter, runner->channels);
+  while (g_hash_table_iter_next (&iter, NULL, &channel))
+    run (runner, channel);
+}
+
+static void
+poll_it (Runner *runner, Channel *channel)
+{
+  lanes_add (runner->lanes, runner->bell, channel);
+}
+
+static void
+leave_it (Runner *runner, Channel *channel)
+{
+  lanes_remove (runner->lanes, channel);
+}
+
+static void
+do_start (Runner *runner, WireMessage *message)
+{
+  if (runner->instance == NULL || runner->serving)
+    {
+      refuse (runner, message, CELL_ERROR_STATE, "there is nothing to start");
+      return;
+    }
+  runner->serving = TRUE;
+  cell_instance_attach (runner->instance);
+  endpoint_resume (runner->endpoint, thread_context ());
+  for_each_channel (runner, poll_it);
+  done (runner, message);
+}
+
+static void
+do_stop (Runner *runner, WireMessage *message)
+{
+  guint kept;
+  char text[128];
+
+  if (!runner->serving)
+    {
+      refuse (runner, message, CELL_ERROR_STATE, "it is stopped already");
+      return;
+    }
+  if (!endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + STOP_NS))
+    {
+      refuse (runner, message, CELL_ERROR_BUSY, "it is in a call that does not end; it stays where it is");
+      return;
+    }
+  kept = cell_instance_count_kept (runner->instance);
+  if (kept > 0)
+    {
+      endpoint_resume (runner->endpoint, thread_context ());
+      g_snprintf (text, sizeof text, "it has %u calls that it keeps to answer later; try again", kept);
+      refuse (runner, message, CELL_ERROR_BUSY, text);
+      return;
+    }
+  runner->serving = FALSE;
+  cell_instance_detach (runner->instance);
+  endpoint_close (runner->endpoint);
+  for_each_channel (runner, leave_it);
+  done (runner, message);
+}
+
+static void
+do_save (Runner *runner, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GBytes) bytes = NULL;
+  WireState body = { 0 };
+  const char *data;
+  gsize size = 0, at = 0;
+  int fd;
+
+  if (runner->instance == NULL || runner->serving)
+    {
+      refuse (runner, message, CELL_ERROR_STATE, "a cell that serves cannot be saved");
+      return;
+    }
+  bytes = cell_instance_save (runner->instance, &body.version, &error);
+  if (bytes == NULL)
+    {
+      refuse (runner, message, cell_status_from_error (error), error->message);
+      return;
+    }
+  data = g_bytes_get_data (bytes, &size);
+  body.size = size;
+  fd = memfd_create ("cell-state", MFD_CLOEXEC);
+  while (fd >= 0 && at < size)
+    {
+      ssize_t n = write (fd, data + at, size - at);
+
+      if (n <= 0)
+        break;
+      at += (gsize) n;
+    }
+  if (fd < 0 || at < size)
+    refuse (runner, message, CELL_ERROR_NO_RESOURCES, "no memory for the state");
+  else
+    say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
+  if (fd >= 0)
+    close (fd);
+}
+
+/* FALSE: the end. */
+static gboolean
+handle (Runner *runner, WireMessage *message)
+{
+  switch (message->header.type)
+    {
+    case WIRE_LOAD: do_load (runner, message); return TRUE;
+    case WIRE_ATTACH: do_attach (runner, message); return TRUE;
+    case WIRE_DETACH: do_detach (runner, message); return TRUE;
+    case WIRE_RESTORE: do_restore (runner, message); return TRUE;
+    case WIRE_START: do_start (runner, message); return TRUE;
+    case WIRE_STOP: do_stop (runner, message); return TRUE;
+    case WIRE_SAVE: do_save (runner, message); return TRUE;
+    case WIRE_QUIT: return FALSE;
+    default:
+      g_printerr ("%s: the host says something that is of no use here (%u)\n", runner->name, message->header.type);
+      return FALSE;
+    }
+}
+
+static void
+end_cell (Runner *runner)
+{
+  if (runner->serving && endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + STOP_NS))
+    {
+      cell_instance_detach (runner->instance);
+      endpoint_close (runner->endpoint);
+      runner->serving = FALSE;
+    }
+  for_each_channel (runner, leave_it);
+  if (runner->instance != NULL && !runner->serving)
+    cell_instance_free (g_steal_pointer (&runner->instance));
+}
+
+int
+main (void)
+{
+  Runner runner = { .name = "cell-runner" };
+  Fault fault = { 0 };
+  WireMessage message;
+  gboolean asked_to_quit = FALSE;
+  int got;
+
+  signal (SIGPIPE, SIG_IGN);
+  signal (SIGTERM, _exit);              /* pid 1 of its namespace has no default action */
+  fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
+  g_mutex_init (&runner.lock);
+  runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
+  runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, free_channel);
+  runner.timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  runner.uplink = uplink_new (HOST_SOCKET, NULL, UPLINK_BLOBS_OF_HOST, monotonic_ns () + HELLO_NS, &fault);
+  if (runner.uplink != NULL)
+    runner.lanes = lanes_start (&fault);
+  if (runner.lanes == NULL)
+    {
+      g_printerr ("cell-runner: %s\n", fault.message);
+      return 1;
+    }
+  runner.bell = lanes_add_bell (runner.lanes, uplink_get_bell (runner.uplink), bell_rang, &runner);
+  runner.timer_bell = lanes_add_bell (runner.lanes, runner.timer, bell_rang, &runner);
+  while ((got = uplink_next (runner.uplink, &message, UINT64_MAX, &fault)) >= 0 && !asked_to_quit)
+    if (got > 0)
+      {
+        asked_to_quit = !handle (&runner, &message);
+        wire_message_clear (&message);
+        if (asked_to_quit)
+          break;
+      }
+  if (!asked_to_quit)
+    _exit (0);                          /* the host is gone: nobody is left to say goodbye to */
+  end_cell (&runner);
+  lanes_stop (runner.lanes);
+  return 0;
+}
