@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,7 +126,8 @@ copy_module (HostCell *cell, GError **error)
         break;
       at += n > 0 ? (gsize) n : 0;
     }
-  if (cell->module_fd < 0 || at < cell->module_size
+  /* The child's loader is as suspicious as ours: a module that others could write to is refused. */
+  if (cell->module_fd < 0 || at < cell->module_size || fchmod (cell->module_fd, 0500) < 0
       || fcntl (cell->module_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for a copy of %s: %s", cell->path, g_strerror (errno));
   return TRUE;

@@ -17,6 +17,8 @@
 #include "membrane/wait.h"
 #include "relocate.h"
 
+#define GREETING_US (10 * G_USEC_PER_SEC)
+
 struct Child
 {
   gatomicrefcount refs;
@@ -27,7 +29,7 @@ struct Child
   GCond answered;
   uint64_t last_serial;
   uint64_t waiting_for;         /* serial of the question that is open; one at a time */
-  gboolean got, closed;
+  gboolean greeted, got, closed;
   WireMessage answer;
   GMutex asking;
 };
@@ -139,6 +141,35 @@ on_answer (Connection *connection, WireMessage *message)
     }
   g_mutex_unlock (&child->lock);
   return wanted;                        /* an answer that came too late is nobody's */
+}
+
+static void
+on_greeted (Connection *connection)
+{
+  Child *child = connection->data;
+
+  g_mutex_lock (&child->lock);
+  child->greeted = TRUE;
+  g_cond_signal (&child->answered);
+  g_mutex_unlock (&child->lock);
+}
+
+/* Nothing may be said to it before it has greeted. */
+static gboolean
+wait_for_greeting (Child *child, GError **error)
+{
+  gint64 until = g_get_monotonic_time () + GREETING_US;
+  gboolean greeted;
+
+  g_mutex_lock (&child->lock);
+  while (!child->greeted && !child->closed && g_cond_wait_until (&child->answered, &child->lock, until))
+    continue;
+  greeted = child->greeted;
+  g_mutex_unlock (&child->lock);
+  if (greeted)
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; `bwrap --unshare-all --unshare-user --ro-bind / / true` "
+                                                        "may say why");
 }
 
 static void
@@ -257,10 +288,15 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   child->connection->cell = cell;
   child->connection->data = child;
   child->connection->on_answer = on_answer;
+  child->connection->on_greeted = on_greeted;
   child->connection->on_closed = on_closed;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);
   g_main_context_invoke (NULL, start_reading, child->connection);
-  return child;
+  if (wait_for_greeting (child, error))
+    return child;
+  child_kill (child);
+  child_unref (child);
+  return NULL;
 }
 
 void

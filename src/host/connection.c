@@ -362,6 +362,8 @@ greet (Connection *connection, const WireMessage *message)
     }
   connection->greeted = TRUE;
   connection_send (connection, WIRE_WELCOME, message->header.serial, &welcome, NULL, 0, bells, 2);
+  if (connection->on_greeted != NULL)
+    connection->on_greeted (connection);
   return NULL;
 }
 

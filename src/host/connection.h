@@ -27,6 +27,7 @@ struct Connection
   struct Child *child;
   /* A runner's answers; TRUE: taken. */
   gboolean (*on_answer) (Connection *connection, WireMessage *message);
+  void (*on_greeted) (Connection *connection);
   void (*on_closed) (Connection *connection);
   gpointer data;
 };
