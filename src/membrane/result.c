@@ -98,18 +98,22 @@ result_from_error (CellResult *result, int32_t status, const uint8_t *payload, u
   };
 }
 
+/* Either may have been made in this very payload; when both were, the name before the message. */
 uint32_t
 error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char *message)
 {
   uint32_t n = (uint32_t) strnlen (name, 255), m;
+  bool name_first = (const uint8_t *) name >= payload && (const uint8_t *) name < payload + capacity;
 
   if (capacity < n + 2)
     n = 0;
-  /* Both may have been made in this very payload, the name before the message. */
-  memmove (payload, name, n);
+  m = (uint32_t) strnlen (message, capacity - n - 2);
+  if (name_first)
+    memmove (payload, name, n);
+  memmove (payload + n + 1, message, m);
+  if (!name_first)
+    memcpy (payload, name, n);
   payload[n++] = 0;
-  m = (uint32_t) strnlen (message, capacity - n - 1);
-  memmove (payload + n, message, m);
   /* A message that had to be cut may have lost the end of a character. */
   while (m > 0 && !(payload[n + m] = 0, codec_is_utf8 (payload + n, m)))
     m--;
