@@ -142,7 +142,7 @@ do_echo (void *self, CellCall *call, const void *in, void *out)
   (void) call;
   enter (self);
   look_at_sequence (self, in);
-  for (uint64_t n = ((const Token *) in)->argument[4]; n > 0; n--)
+  for (uint64_t n = MIN (((const Token *) in)->argument[4], PAUSES_MAX); n > 0; n--)
     cpu_relax ();
   *(Token *) out = *(const Token *) in;
   leave (self);

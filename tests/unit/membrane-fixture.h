@@ -41,7 +41,7 @@ typedef struct
 
 enum /* methods of the test cell */
 {
-  ECHO,         /* Token → the same; checks the caller's sequence; takes argument[4] pauses of the processor */
+  ECHO,         /* Token → the same; checks the caller's sequence; takes argument[4] pauses of the processor, up to PAUSES_MAX */
   LETTER,       /* Letter → the same */
   FAIL,         /* Token → an error whose message names its sequence */
   LATER,        /* Token, kept; answered with the same */
@@ -54,6 +54,7 @@ enum /* methods of the test cell */
   N_METHODS
 };
 
+#define PAUSES_MAX 1000u
 #define CALLERS 64              /* whose sequence is looked at */
 
 /* A cell that is served in this process. */
