@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "host-cell.h"
+
+#include <cell/cell.h>
+
+#include "host/cell.h"
+#include "host/child.h"
+#include "host/relocate.h"
+
+CELL_STRUCT (CellInfo,
+             field (str, name), field (str, interface), field (str, location, "in process, sandbox or dead"),
+             field (u32, pid, "of its own process; 0: the host's"), field (u32, moves, "how often it changed places"),
+             field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"), field (u64, calls), field (u64, errors),
+             field (u32, channels, "callers"))
+CELL_STRUCT (Setting, field (str, key), field (str, value))
+CELL_STRUCT (MethodInfo,
+             field (str, method), field (u64, calls), field (u64, errors), field (u64, samples, "every 64th call is timed"),
+             field (u64, p50, "ns in the handler"), field (u64, p99), field (u64, p999))
+
+typedef struct
+{
+  Host *host;
+  void (*shut_down) (void);
+} HostSelf;
+
+static HostSelf the_host;
+
+void
+host_cell_set_host (Host *host, void (*shut_down) (void))
+{
+  the_host = (HostSelf) { host, shut_down };
+}
+
+static CellStatus
+fail (CellCall *call, GError *error)
+{
+  CellStatus status = cell_fail_status (call, cell_status_from_error (error), "%s", error->message);
+
+  g_error_free (error);
+  return status;
+}
+
+static void
+count (const HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors)
+{
+  *ret_calls = *ret_errors = 0;
+  for (guint i = 0; i < cell->contract->n_callables; i++)
+    {
+      *ret_calls += load_relaxed (&cell->stats[i].calls);
+      *ret_errors += load_relaxed (&cell->stats[i].errors);
+    }
+}
+
+CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (CellInfo), cells), access (view), max_reply (262144), idempotent)
+{
+  g_autoptr(GPtrArray) cells = host_list (the_host.host);
+  CellInfo *info = cell_array (call, out, cells, cells->len);
+
+  for (guint i = 0; info != NULL && i < cells->len; i++, info++)
+    {
+      HostCell *cell = g_ptr_array_index (cells, i);
+
+      g_mutex_lock (&cell->lock);
+      info->name = cell_print (call, "%s", cell->name);
+      info->interface = cell_print (call, "%s", cell->contract->interface);
+      info->location = host_cell_location_name (cell);
+      info->pid = cell->child != NULL ? (uint32_t) child_get_pid (cell->child) : 0;
+      info->moves = cell->moves;
+      info->generation = cell->generation;
+      info->since = cell->since;
+      info->channels = cell->links->len;
+      count (cell, &info->calls, &info->errors);
+      g_mutex_unlock (&cell->lock);
+    }
+  return CELL_OK;
+}
+
+CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process."),
+             in (str, path, "of the .so, or a name on the search path"), in (optional (str), name, "what to call it; the file's name unless said"),
+             in (array (Setting), config), out (str, name), access (admin), timeout (30000))
+{
+  g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr(HostCell) cell = NULL;
+  GError *error = NULL;
+
+  for (uint32_t i = 0; i < in->n_config; i++)
+    g_hash_table_insert (config, (char *) in->config[i].key, (char *) in->config[i].value);
+  cell = host_load (the_host.host, in->path, in->has_name ? in->name : NULL, config, &error);
+  if (cell == NULL)
+    return fail (call, error);
+  out->name = cell_print (call, "%s", cell->name);
+  return CELL_OK;
+}
+
+CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered."), in (str, name), access (admin), timeout (30000))
+{
+  GError *error = NULL;
+
+  return host_unload (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
+}
+
+CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while its callers keep calling."), in (str, name), access (admin),
+             timeout (30000))
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+
+  return cell != NULL && relocate_eject (cell, &error) ? CELL_OK : fail (call, error);
+}
+
+CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process."), in (str, name), access (admin), timeout (30000))
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+
+  return cell != NULL && relocate_absorb (cell, &error) ? CELL_OK : fail (call, error);
+}
+
+CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract), access (view),
+             max_reply (300000), idempotent)
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+  g_autofree char *text = NULL;
+
+  if (cell == NULL)
+    return fail (call, error);
+  text = contract_to_text (cell->contract, TRUE);
+  out->contract = cell_print (call, "%s", text);
+  return CELL_OK;
+}
+
+/* The middle of a bucket: quarter octaves from 16 ns. */
+static uint64_t
+bucket_ns (unsigned bucket)
+{
+  return ((uint64_t) 16 << (bucket / 4)) * (9 + 2 * (bucket % 4)) / 8;
+}
+
+static uint64_t
+percentile (const MethodStats *stats, uint64_t samples, double part)
+{
+  uint64_t seen = 0, wanted = (uint64_t) ((double) samples * part);
+
+  for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+    {
+      seen += load_relaxed (&stats->latency[i]);
+      if (seen > wanted || (seen == samples && seen > 0))
+        return bucket_ns (i);
+    }
+  return 0;
+}
+
+CELL_METHOD (HostSelf, stats, doc ("How often each method was called in the host's process, and how long its handler took."), in (str, name),
+             out (array (MethodInfo), methods), access (view), max_reply (262144), idempotent)
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+  MethodInfo *info;
+
+  if (cell == NULL)
+    return fail (call, error);
+  info = cell_array (call, out, methods, cell->contract->n_callables);
+  for (guint i = 0; info != NULL && i < cell->contract->n_callables; i++, info++)
+    {
+      const MethodStats *stats = &cell->stats[i];
+
+      info->method = cell_print (call, "%s", cell->contract->callables[i].name);
+      info->calls = load_relaxed (&stats->calls);
+      info->errors = load_relaxed (&stats->errors);
+      for (unsigned b = 0; b < LATENCY_BUCKETS; b++)
+        info->samples += load_relaxed (&stats->latency[b]);
+      info->p50 = percentile (stats, info->samples, 0.5);
+      info->p99 = percentile (stats, info->samples, 0.99);
+      info->p999 = percentile (stats, info->samples, 0.999);
+    }
+  return CELL_OK;
+}
+
+CELL_METHOD (HostSelf, shutdown, doc ("Ends the host: calls are answered, states saved."), access (admin))
+{
+  the_host.shut_down ();
+  return CELL_OK;
+}
+
+CELL_SERVICE (HostSelf, "org.cellhost.Host", 1, .doc = "The host itself", .threading = CELL_CONCURRENT)
+
+const CellEntry *
+host_cell_entry (void)
+{
+  return &cell_entry;
+}
