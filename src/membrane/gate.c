@@ -118,7 +118,7 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
       hand_back (gate);
       return;
     }
-  store_relaxed (&gate->holder, thread);
+  store_release (&gate->holder, thread);
   for (unsigned served = 0;;)
     {
       GateNode *node;
@@ -138,7 +138,7 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
       uintptr_t held = GATE_HELD;
       if (atomic_compare_exchange_strong_explicit (&gate->word, &held, 0, memory_order_release, memory_order_relaxed))
         return;
-      store_relaxed (&gate->holder, thread);
+      store_release (&gate->holder, thread);
       if (served >= GATE_BUDGET)
         {
           pass_on (gate);
@@ -178,7 +178,7 @@ gate_push (Gate *gate, GateNode *node, ThreadContext *thread)
         gate->kick (gate);
       return PUSH_QUEUED;
     }
-  store_relaxed (&gate->holder, thread);
+  store_release (&gate->holder, thread);
   return PUSH_HOLDING;
 }
 
@@ -190,7 +190,7 @@ gate_claim (Gate *gate, ThreadContext *thread)
   while (word & GATE_PASS)
     if (atomic_compare_exchange_weak_explicit (&gate->word, &word, word & ~GATE_PASS, memory_order_acq_rel, memory_order_acquire))
       {
-        store_relaxed (&gate->holder, thread);
+        store_release (&gate->holder, thread);
         return true;
       }
   return false;
@@ -257,10 +257,10 @@ stop_run (GateNode *node, ThreadContext *thread)
 
   /* The new holder is named before it may go on: it wakes later, and this thread may by then be waiting for the same gate, which must not
    * look as if it waited for itself. */
-  store_relaxed (&gate->holder, stop->thread);
+  store_release (&gate->holder, stop->thread);
   if (stop_settle (stop, STOP_GRANTED))
     return NODE_TOOK_GATE;
-  store_relaxed (&gate->holder, thread);
+  store_release (&gate->holder, thread);
   return NODE_DONE;
 }
 
@@ -347,7 +347,7 @@ gate_close (Gate *gate)
 void
 gate_open (Gate *gate, ThreadContext *thread)
 {
-  store_relaxed (&gate->holder, thread);
+  store_release (&gate->holder, thread);
   atomic_store (&gate->word, GATE_HELD);
 }
 

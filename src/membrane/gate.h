@@ -43,7 +43,7 @@ struct GateNode
 struct Gate
 {
   _Alignas (64) _Atomic uintptr_t word;
-  _Atomic (ThreadContext *) holder;
+  _Atomic (ThreadContext *) holder;     /* stored with release: whoever walks the wait-for graph looks into it */
   GateNode *first, *last;               /* the holder's */
   _Atomic uint32_t turn;                /* futex word: changes when the gate is passed on */
   _Atomic uint32_t sleepers;            /* threads that sleep, or are about to, with `turn` among their words */
@@ -63,7 +63,7 @@ gate_enter (Gate *gate, ThreadContext *thread)
   if (unlikely (!atomic_compare_exchange_strong_explicit (&gate->word, &free_word, GATE_HELD, memory_order_acquire,
                                                           memory_order_relaxed)))
     return false;
-  store_relaxed (&gate->holder, thread);
+  store_release (&gate->holder, thread);
   return true;
 }
 
