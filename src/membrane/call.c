@@ -617,11 +617,39 @@ channel_kick (Channel *channel, ThreadContext *thread)
     channel_serve_ready (channel, thread);
 }
 
+/* The blobs of one request, in their order: a request that has to wait for room is written again and again, but each of them leaves
+ * once. */
+typedef struct
+{
+  BlobPort *port;
+  uint32_t n, next;
+  uint64_t ids[REPLY_BLOBS_MAX];
+} SentBlobs;
+
+static uint64_t
+send_blob (void *data, CellBlob *blob)
+{
+  SentBlobs *sent = data;
+  uint64_t id;
+
+  if (sent->next < sent->n)
+    return sent->ids[sent->next++];
+  id = sent->n < REPLY_BLOBS_MAX ? call_export_blob (sent->port, blob) : 0;
+  if (id != 0)
+    {
+      sent->ids[sent->n++] = id;
+      sent->next++;
+    }
+  return id;
+}
+
 static CellStatus
-encode_request (Channel *channel, const CallPlan *plan, const void *args, Record *record, uint32_t capacity, uint32_t *ret_length, Fault *fault)
+encode_request (const CallPlan *plan, const void *args, Record *record, uint32_t capacity, uint32_t *ret_length, SentBlobs *sent, Fault *fault)
 {
   CodecFault wrong = { 0 };
-  CodecBlobs blobs = { call_export_blob, NULL, channel->blobs };
+  CodecBlobs blobs = { send_blob, NULL, sent };
+
+  sent->next = 0;
 
   *ret_length = plan->args != NULL ? plan->args->size : 0;
   if (plan->args == NULL)
@@ -664,7 +692,7 @@ fault_too_large (Fault *fault)
 
 /* Writes a request into the ring, if there is room for it now: CELL_OK, or CELL_ERROR_BUSY, or what is wrong with it. */
 static CellStatus
-try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id, Fault *fault)
+try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id, SentBlobs *sent, Fault *fault)
 {
   uint32_t root = plan->args != NULL ? plan->args->size : 0, length, capacity;
   uint64_t room;
@@ -681,7 +709,7 @@ try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id,
   ring_writer_refresh (&channel->out, 0, NULL);
   room = channel->out.limit - channel->out.head - sizeof (Record);
   capacity = room < RECORD_MAX_PAYLOAD ? (uint32_t) room : RECORD_MAX_PAYLOAD;
-  status = encode_request (channel, plan, args, record, capacity, &length, fault);
+  status = encode_request (plan, args, record, capacity, &length, sent, fault);
   if (status == CELL_ERROR_TOO_LARGE && capacity < RECORD_MAX_PAYLOAD)
     {
       channel->too_small = channel->out.limit - channel->out.head == channel->out.mask + 1;
@@ -702,8 +730,11 @@ static CellStatus
 send_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, uint64_t id, Fault *fault)
 {
   uint64_t deadline = 0, look_at = 0, now;
+  SentBlobs sent;
   CellStatus status;
 
+  sent.port = channel->blobs;
+  sent.n = 0;
   channel->too_small = false;
   look_at_epoch (channel, thread);
   for (;;)
@@ -714,7 +745,7 @@ send_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, con
           fault_set (fault, channel->broken, "%s", channel->broken_rule != NULL ? channel->broken_rule : status_text (channel->broken));
           return channel->broken;
         }
-      status = try_send (channel, plan, args, id, fault);
+      status = try_send (channel, plan, args, id, &sent, fault);
       if (status != CELL_ERROR_BUSY)
         return status;
       now = monotonic_ns ();

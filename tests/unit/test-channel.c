@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "membrane/blob.h"
 #include "membrane/result.h"
 
 /* ---- one thread ---------------------------------------------------------------------------------------- */
@@ -502,6 +503,40 @@ test_busy (void)
   g_assert_cmpuint (channel->n_pending, ==, 0);
   channel_unref (channel);
   channel_unref (other);
+  rig_free (rig);
+}
+
+/* A request with a blob that waits for room is written many times; the blob leaves once. */
+static void
+test_busy_with_a_blob (void)
+{
+  typedef struct { CellBlob *blob; const char *text; } Parcel;
+  static const CellType blob_type = { .name = "blob", .kind = CELL_KIND_BLOB, .align = 8, .size = 8 };
+  static const CellType str_type = { .name = "str", .kind = CELL_KIND_STR, .align = 8, .size = 8 };
+  static const CellField rows[] = {
+    { .name = "blob", .doc = "", .type = &blob_type, .offset = offsetof (Parcel, blob), .role = CELL_ROLE_FIELD },
+    { .name = "text", .doc = "", .type = &str_type, .offset = offsetof (Parcel, text), .role = CELL_ROLE_FIELD },
+  };
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel_sized (rig, 4096, 8192);
+  CodecPlan *plan = codec_plan_new (rows, G_N_ELEMENTS (rows), CELL_ROLE_FIELD, sizeof (Parcel), NULL);
+  CallPlan parcel = { .args = plan, .number = LATER, .timeout = 20, .name = "parcel" }, later = plan_with (LATER, 20);
+  g_autofree char *text = g_strnfill (3000, 'x');
+  CellBlob *blob = blob_new (4096, NULL);
+  TokenReply reply;
+
+  call_plan_finish (&parcel);
+  channel->blobs = blob_transit ();
+  /* Half full: the root fits, the text does not. */
+  for (unsigned i = 0; i < 16; i++)
+    g_assert_cmpuint (start_token (channel, &later, 1, i + 1), !=, 0);
+  g_assert_cmpuint (channel_start (channel, thread_context (), &parcel, &(Parcel) { blob, text }, NULL, NULL, &reply.result), ==, 0);
+  g_assert_cmpint (reply.result.status, ==, CELL_ERROR_BUSY);
+  reply_free (&reply.result);
+  g_assert_cmpuint (blob_transit_bytes (), ==, 4096);
+  blob_unref (blob);
+  codec_plan_free (plan);
+  channel_unref (channel);
   rig_free (rig);
 }
 
@@ -1066,6 +1101,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/one-stays-open", test_one_stays_open);
   g_test_add_func ("/channel/credits", test_credits);
   g_test_add_func ("/channel/busy", test_busy);
+  g_test_add_func ("/channel/busy-with-a-blob", test_busy_with_a_blob);
   g_test_add_func ("/channel/signals", test_signals);
   g_test_add_func ("/channel/self-call", test_self_call);
   g_test_add_func ("/channel/cycles", test_cycles);
