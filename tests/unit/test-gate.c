@@ -544,11 +544,24 @@ test_stop_is_granted (void)
   g_aligned_free (stopping);
 }
 
+static ThreadContext *seen_holder;
+static Gate *seen_gate;
+
+static NodeResult
+look_at_holder (GateNode *node, ThreadContext *thread)
+{
+  (void) node;
+  (void) thread;
+  seen_holder = seen_gate->holder;
+  return NODE_DONE;
+}
+
 /* Who gives up leaves its node behind; the gate goes on, and nothing leaks. */
 static void
 test_stop_gives_up (void)
 {
   Stopping *stopping = g_aligned_alloc0 (1, sizeof *stopping, 64);
+  GateNode behind = { .run = look_at_holder };
   ThreadContext *thread = thread_context ();
   pthread_t other;
 
@@ -559,7 +572,10 @@ test_stop_gives_up (void)
   g_assert_true (wait_at_least (&stopping->stopped, 1));
   g_assert_false (stopping->granted);
   g_assert_true (stopping->gate.holder == thread);
+  seen_gate = &stopping->gate;
+  gate_push (&stopping->gate, &behind, thread);
   gate_leave (&stopping->gate, thread);
+  g_assert_true (seen_holder == thread);
   pthread_join (other, NULL);
   g_assert_cmpuint (stopping->gate.word, ==, 0);
   g_assert_null (stopping->gate.holder);
