@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back.
+ */
+#include <gdk-pixbuf/gdk-pixbuf.h>
+#include <gio/gio.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <locale.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cell/remote/host.h>
+#include <cell/remote/ledger.h>
+#include <cell/remote/thumbnailer.h>
+#include <cell/remote/trader.h>
+
+#include "report.h"
+
+#define PICTURES_MAX 2000
+#define PICTURE_BYTES_MAX (64u << 20)
+#define SIZE 128
+#define ORDERS 50000
+
+typedef struct
+{
+  char *folder, *socket, *output;
+  GSubprocess *process;
+  CellBus *bus;
+  CellClient *host, *thumbnailer, *ledger, *trader;
+  GPtrArray *files;
+  GHashTable *failures;         /* reason → how often */
+  guint n_done, n_failed;
+  guint64 bytes, calls;
+  gint64 longest_gap, last_reply;       /* µs */
+  gboolean sandboxed;
+  Latencies latencies[3];       /* thumbnailer in process and in the sandbox, ledger */
+} Demo;
+
+static gboolean interrupted;
+
+static void
+on_interrupt (int number)
+{
+  (void) number;
+  interrupted = TRUE;
+}
+
+/* ---- the pictures ----------------------------------------------------------------------------------- */
+
+static gboolean
+is_picture (const char *name)
+{
+  static const char *const ends[] = { ".png", ".jpg", ".jpeg", ".gif", ".svg", ".svgz", ".webp", ".tif", ".tiff", ".bmp", ".ico", ".xpm" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
+    if (g_str_has_suffix (name, ends[i]))
+      return TRUE;
+  return FALSE;
+}
+
+static void
+find_pictures (Demo *demo, const char *folder, guint depth)
+{
+  g_autoptr(GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && demo->files->len < PICTURES_MAX && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+
+      if (g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+        continue;
+      if (g_file_test (path, G_FILE_TEST_IS_DIR))
+        {
+          if (depth < 12)
+            find_pictures (demo, path, depth + 1);
+        }
+      else if (is_picture (name))
+        g_ptr_array_add (demo->files, g_steal_pointer (&path));
+    }
+}
+
+/* ---- the host -------------------------------------------------------------------------------------------- */
+
+static gboolean
+load (Demo *demo, const char *path, GError **error)
+{
+  const HostSetting config[] = { { "overdraft", "1000000000000" } };
+  cell_auto HostLoad reply = host_load (demo->host, .path = path, .config = config, .n_config = G_N_ELEMENTS (config));
+
+  if (reply.result.status != CELL_OK)
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s: %s", path, reply.result.message);
+  return reply.result.status == CELL_OK;
+}
+
+static gboolean
+start_host (Demo *demo, GError **error)
+{
+  static const char *const cells[] = { DEMO_THUMBNAILER, DEMO_LEDGER, DEMO_EXCHANGE, DEMO_TRADER };
+  g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+  int ready[2];
+  char byte;
+  gint64 began = g_get_monotonic_time ();
+
+  demo->folder = g_dir_make_tmp ("cellhost-demo-XXXXXX", error);
+  if (demo->folder == NULL || !g_unix_open_pipe (ready, FD_CLOEXEC, error))
+    return FALSE;
+  demo->socket = g_build_filename (demo->folder, "socket", NULL);
+  demo->output = g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
+  g_mkdir (demo->output, 0755);
+  g_subprocess_launcher_take_fd (launcher, ready[1], 7);
+  demo->process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", demo->socket, "--ready-fd", "7", NULL);
+  if (demo->process == NULL)
+    return FALSE;
+  if (read (ready[0], &byte, 1) != 1)
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "the host did not start");
+      return FALSE;
+    }
+  close (ready[0]);
+  demo->bus = cell_open (demo->socket);
+  demo->host = cell_bind (demo->bus, Host, "host");
+  for (guint i = 0; i < G_N_ELEMENTS (cells); i++)
+    if (!load (demo, cells[i], error))
+      return FALSE;
+  demo->thumbnailer = cell_bind (demo->bus, Thumbnailer, "thumbnailer");
+  demo->ledger = cell_bind (demo->bus, Ledger, "ledger");
+  demo->trader = cell_bind (demo->bus, Trader, "trader");
+  g_print ("host      started with %u cells in %.1f ms\n", (guint) G_N_ELEMENTS (cells), (double) (g_get_monotonic_time () - began) / 1000);
+  return TRUE;
+}
+
+static void
+stop_host (Demo *demo)
+{
+  if (demo->host != NULL)
+    {
+      cell_auto HostShutdown reply = host_shutdown (demo->host);
+
+      if (reply.result.status != CELL_OK && demo->process != NULL)
+        g_subprocess_send_signal (demo->process, SIGTERM);
+    }
+  else if (demo->process != NULL)
+    g_subprocess_force_exit (demo->process);
+  if (demo->process != NULL)
+    g_subprocess_wait (demo->process, NULL, NULL);
+  if (demo->bus != NULL)
+    cell_close (demo->bus);
+}
+
+/* ---- the move: on a thread of its own, so that the work goes on ------------------------------------------------- */
+
+typedef struct
+{
+  Demo *demo;
+  gboolean out;
+  char *message;                /* why not */
+  gint64 took;                  /* µs */
+} Move;
+
+static gpointer
+move_main (gpointer data)
+{
+  Move *move = data;
+  CellBus *bus = cell_open (move->demo->socket);
+  CellClient *host = cell_bind (bus, Host, "host");
+  gint64 began = g_get_monotonic_time ();
+
+  if (move->out)
+    {
+      cell_auto HostEject reply = host_eject (host, .name = "thumbnailer");
+      move->message = g_strdup (reply.result.message);
+    }
+  else
+    {
+      cell_auto HostAbsorb reply = host_absorb (host, .name = "thumbnailer");
+      move->message = g_strdup (reply.result.message);
+    }
+  move->took = g_get_monotonic_time () - began;
+  cell_close (bus);
+  return NULL;
+}
+
+static void
+end_move (Move *move, GThread **thread)
+{
+  if (*thread == NULL)
+    return;
+  g_thread_join (*thread);
+  *thread = NULL;
+  progress_end ();
+  if (move->message != NULL)
+    g_print ("thumbnailer stays where it is: %s\n", move->message);
+  else
+    {
+      move->demo->sandboxed = move->out;
+      g_print ("thumbnailer %s, %.1f ms from the command to serving there\n", move->out ? "left the process for a sandbox" : "came back",
+               (double) move->took / 1000);
+    }
+  g_clear_pointer (&move->message, g_free);
+}
+
+/* ---- the work ---------------------------------------------------------------------------------------------------- */
+
+static void
+failed (Demo *demo, const char *reason)
+{
+  guint n = GPOINTER_TO_UINT (g_hash_table_lookup (demo->failures, reason));
+
+  g_hash_table_insert (demo->failures, g_strdup (reason), GUINT_TO_POINTER (n + 1));
+  demo->n_failed++;
+}
+
+static void
+save (Demo *demo, guint number, const ThumbnailerThumbnail *t)
+{
+  g_autofree char *path = g_strdup_printf ("%s/%05u.png", demo->output, number);
+  g_autoptr(GBytes) bytes = g_bytes_new_static (cell_blob_data (t->pixels), cell_blob_size (t->pixels));
+  g_autoptr(GdkPixbuf) picture = gdk_pixbuf_new_from_bytes (bytes, GDK_COLORSPACE_RGB, t->has_alpha, 8, (int) t->width, (int) t->height,
+                                                            (int) t->rowstride);
+  g_autoptr(GError) error = NULL;
+
+  if (!gdk_pixbuf_save (picture, path, "png", &error, NULL))
+    failed (demo, error->message);
+}
+
+static void
+count_reply (Demo *demo, Latencies *latencies, gint64 began)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  latencies_add (latencies, (guint64) (now - began) * 1000);
+  demo->calls++;
+}
+
+static void
+do_picture (Demo *demo, guint number)
+{
+  const char *path = g_ptr_array_index (demo->files, number);
+  g_autofree char *bytes = NULL;
+  g_autoptr(GError) error = NULL;
+  CellBlob *blob;
+  gsize size;
+  gint64 began;
+
+  if (!g_file_get_contents (path, &bytes, &size, &error))
+    {
+      failed (demo, "it cannot be read");
+      return;
+    }
+  if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
+    {
+      failed (demo, "it is too large");
+      return;
+    }
+  if (size > 0)
+    memcpy (cell_blob_data (blob), bytes, size);
+  began = g_get_monotonic_time ();
+  cell_auto ThumbnailerThumbnail t = thumbnailer_thumbnail (demo->thumbnailer, .picture = blob, .size = SIZE);
+  count_reply (demo, &demo->latencies[demo->sandboxed ? 1 : 0], began);
+  cell_blob_unref (blob);
+  demo->bytes += size;
+  if (t.result.status != CELL_OK)
+    {
+      failed (demo, t.result.message);
+      return;
+    }
+  save (demo, number, &t);
+  demo->n_done++;
+  began = g_get_monotonic_time ();
+  cell_auto LedgerTransfer entry = ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = (int64_t) MAX (size, 1), .memo = path);
+  count_reply (demo, &demo->latencies[2], began);
+  if (entry.result.status != CELL_OK)
+    failed (demo, entry.result.message);
+}
+
+static void
+do_pictures (Demo *demo)
+{
+  guint n = demo->files->len, out_at = n / 3, back_at = n * 2 / 3;
+  Move move = { .demo = demo };
+  GThread *thread = NULL;
+  gint64 began = g_get_monotonic_time (), took, last = began;
+
+  for (guint i = 0; i < n && !interrupted; i++)
+    {
+      if (i == out_at || i == back_at)
+        {
+          end_move (&move, &thread);
+          move.out = i == out_at;
+          if (move.out || demo->sandboxed)
+            thread = g_thread_new ("move", move_main, &move);
+        }
+      progress (i + 1, n, g_ptr_array_index (demo->files, i));
+      do_picture (demo, i);
+      if (thread != NULL)
+        demo->longest_gap = MAX (demo->longest_gap, g_get_monotonic_time () - last);
+      last = g_get_monotonic_time ();
+      if (thread != NULL && i + 1 == back_at)
+        end_move (&move, &thread);
+    }
+  end_move (&move, &thread);
+  progress_end ();
+  took = g_get_monotonic_time () - began;
+  g_print ("pictures  %u thumbnails of %u files, %.1f MB in %.1f s: %.1f MB/s\n", demo->n_done, n, (double) demo->bytes / 1e6, (double) took / 1e6,
+           (double) demo->bytes / (double) MAX (took, 1));
+  g_print ("          while a move was under way the longest time for one file was %.1f ms\n", (double) demo->longest_gap / 1000);
+}
+
+static void
+trade (Demo *demo)
+{
+  static const char *const where[] = { "in process", "sandbox" };
+
+  for (guint i = 0; i < 2 && !interrupted; i++)
+    {
+      if (i == 1)
+        {
+          cell_auto HostEject moved = host_eject (demo->host, .name = "exchange");
+
+          if (moved.result.status != CELL_OK)
+            {
+              g_print ("exchange stays where it is: %s\n", moved.result.message);
+              return;
+            }
+        }
+      cell_auto TraderRun run = trader_run (demo->trader, .orders = ORDERS, .seed = i + 1);
+      if (run.result.status != CELL_OK)
+        g_print ("exchange  %s\n", run.result.message);
+      else
+        g_print ("exchange  %-10s %u orders, %" PRIu64 " traded at once, volume %" PRIu64 ": %.0f orders/s\n", where[i], ORDERS, run.filled, run.volume,
+                 (double) ORDERS * 1e9 / (double) MAX (run.elapsed, 1));
+    }
+}
+
+static void
+print_failures (Demo *demo)
+{
+  GHashTableIter iter;
+  gpointer reason, n;
+
+  if (demo->n_failed > 0)
+    g_print ("failures  %u\n", demo->n_failed);
+  g_hash_table_iter_init (&iter, demo->failures);
+  while (g_hash_table_iter_next (&iter, &reason, &n))
+    g_print ("  %4u ×  %s\n", GPOINTER_TO_UINT (n), (char *) reason);
+}
+
+static gboolean
+books_are_right (Demo *demo)
+{
+  cell_auto LedgerGetTotal total = ledger_get_total (demo->ledger);
+  cell_auto LedgerBalance balance = ledger_balance (demo->ledger, .account = 2);
+
+  if (total.result.status != CELL_OK || balance.result.status != CELL_OK)
+    return FALSE;
+  g_print ("ledger    %" PRId64 " bytes booked for pictures; all accounts together: %" PRId64 "\n", balance.balance, total.value);
+  return total.value == 0;
+}
+
+int
+main (int argc, char **argv)
+{
+  Demo demo = { .latencies = { { "thumbnailer", "in process", NULL }, { "thumbnailer", "sandbox", NULL }, { "ledger", "in process", NULL } } };
+  const char *folder = argc > 1 ? argv[1] : "/usr/share";
+  g_autoptr(GError) error = NULL;
+  gboolean good = FALSE;
+
+  setlocale (LC_ALL, "");
+  signal (SIGINT, on_interrupt);
+  signal (SIGTERM, on_interrupt);
+  demo.files = g_ptr_array_new_with_free_func (g_free);
+  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  find_pictures (&demo, folder, 0);
+  if (demo.files->len == 0)
+    {
+      g_printerr ("cellhost-demo: there is no picture in %s\n", folder);
+      return 3;
+    }
+  if (start_host (&demo, &error))
+    {
+      do_pictures (&demo);
+      trade (&demo);
+      good = books_are_right (&demo);
+      g_print ("calls     as their callers saw them:\n");
+      for (guint i = 0; i < G_N_ELEMENTS (demo.latencies); i++)
+        latencies_print (&demo.latencies[i]);
+      print_failures (&demo);
+      g_print ("The thumbnails are in %s\n", demo.output);
+    }
+  else
+    g_printerr ("cellhost-demo: %s\n", error->message);
+  stop_host (&demo);
+  return good && !interrupted ? 0 : 1;
+}
