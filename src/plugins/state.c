@@ -119,7 +119,8 @@ state_put (CellState *to, const CellType *type, const void *value)
   if (start > STATE_MAX_SIZE - sizeof header)
     return fail (to, CELL_ERROR_NO_RESOURCES, "the state is larger than the limit", "");
   g_byte_array_set_size (to->out, start);
-  memset (to->out->data + before, 0, start - before);
+  if (start > before)
+    memset (to->out->data + before, 0, start - before);
   if (!encode_at (to->out, start + (guint) sizeof header, plan, value, &header.length, &fault))
     {
       g_byte_array_set_size (to->out, before);
