@@ -682,6 +682,7 @@ child_start (int (*run) (void *data), void *data)
 {
   pid_t parent = getpid (), pid;
 
+  thread_context ();                    /* the child goes on with this one: making one takes a lock that may be held just now */
   fflush (NULL);
   pid = fork ();
   g_assert_cmpint (pid, >=, 0);
