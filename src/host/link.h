@@ -37,8 +37,8 @@ void link_close (Link *link);
 
 /* What a caller outside has to know, with the descriptors {epoch, requests, replies, bell or -1}. */
 void link_describe (Link *link, WireChannel *ret, int fds[4]);
-/* A fresh half for the callee's replies, going on at the positions given; with the cell's lock. */
-Half *link_new_replies (Link *link, uint64_t taken, uint64_t answered, GError **error);
+/* A fresh half for the callee's replies; its cursor in the requests goes on at `taken`.  With the cell's lock. */
+Half *link_new_replies (Link *link, uint64_t taken, GError **error);
 /* Tells the caller where its callee went; takes the new half (NULL: it is gone); with the cell's lock. */
 void link_moved (Link *link, Half *replies, uint64_t generation, uint64_t final_taken, uint64_t final_reply, gboolean crashed,
                  gboolean untrusted);

@@ -203,7 +203,7 @@ attach_all (HostCell *cell, Child *child, GPtrArray *halves, GError **error)
       gboolean good;
 
       link_positions (link, TRUE, &link->taken, &link->answered);
-      half = link_new_replies (link, link->taken, link->answered, error);
+      half = link_new_replies (link, link->taken, error);
       if (half == NULL)
         return FALSE;
       g_ptr_array_add (halves, half);
@@ -343,7 +343,7 @@ hand_over_to_host (HostCell *cell, CellInstance *instance, GError **error)
       Half *half;
 
       link_positions (link, FALSE, &link->taken, &link->answered);
-      half = link_new_replies (link, link->taken, link->answered, error);
+      half = link_new_replies (link, link->taken, error);
       if (half == NULL)
         return FALSE;
       g_ptr_array_add (halves, half);
