@@ -525,14 +525,18 @@ test_stop_is_granted (void)
   Stopping *stopping = g_aligned_alloc0 (1, sizeof *stopping, 64);
   ThreadContext *thread = thread_context ();
   pthread_t other;
+  Item behind;
 
+  items_init (&behind, 1);
   gate_init (&stopping->gate, count_kick);
   stopping->deadline = monotonic_ns () + 10000000000u;
   g_assert_true (gate_enter (&stopping->gate, thread));
   g_assert_cmpint (pthread_create (&other, NULL, stopper_main, stopping), ==, 0);
   wait_for_node (&stopping->gate);
+  g_assert_cmpint (gate_push (&stopping->gate, &behind.node, thread), ==, PUSH_QUEUED);
   gate_leave (&stopping->gate, thread);
   g_assert_true (stopping->gate.holder == stopping->stopper);
+  g_assert_cmpuint (behind.runs, ==, 0);
   g_assert_false (gate_is_deadlock (&stopping->gate, thread));
   g_assert_true (wait_at_least (&stopping->stopped, 1));
   g_assert_true (stopping->granted);
@@ -540,6 +544,7 @@ test_stop_is_granted (void)
   atomic_store (&stopping->go_on, 1);
   futex_wake (&stopping->go_on, 1);
   pthread_join (other, NULL);
+  g_assert_cmpuint (behind.runs, ==, 1);        /* by whoever had stopped it, when it let go */
   g_assert_cmpuint (stopping->gate.word, ==, 0);
   g_aligned_free (stopping);
 }

@@ -5,10 +5,11 @@
 #define _GNU_SOURCE
 #include "membrane-fixture.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -226,6 +227,119 @@ test_ping (void)
   channel_unref (local);
   pair_free (pair);
   munmap (shared, 4096);
+  rig_free (rig);
+}
+
+/* ---- main loops --------------------------------------------------------------------------------------------- */
+
+/* Both sides sleep on nothing but a bell, as a main loop does: there is no bounded look that would hide one that was not rung. */
+typedef struct
+{
+  Pair *pair;
+  int caller_bell, callee_bell;
+  unsigned n;
+  _Atomic uint32_t stop;
+  uint32_t late;
+} Bells;
+
+static bool
+wait_for_bell (int bell)
+{
+  struct pollfd fd = { .fd = bell, .events = POLLIN };
+  uint64_t count;
+
+  return poll (&fd, 1, 10000) == 1 && read (bell, &count, sizeof count) == sizeof count;
+}
+
+static void
+count_done (const CellResult *result, void *data)
+{
+  child_check (result->status == CELL_OK);
+  ++*(unsigned *) data;
+}
+
+static void
+is_told_by_its_bell (Channel *channel)
+{
+  (void) channel;
+}
+
+static int
+starts_calls (void *data)
+{
+  Bells *bells = data;
+  Channel *channel = bells->pair->caller;
+  ThreadContext *thread = thread_context ();
+  unsigned seed = 1, done = 0;
+  uint64_t sequence = 0;
+
+  channel->notify = is_told_by_its_bell;
+  while (sequence < bells->n)
+    {
+      unsigned wanted = done;
+
+      seed = seed * 1103515245u + 12345u;
+      for (unsigned i = 0; i < 1 + (seed >> 16) % 20; i++, wanted++)
+        child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, count_done, &done, NULL) != 0);
+      /* A call that waits sleeps on something else, and leaves the bell as it was. */
+      if (seed & 0x100000)
+        child_check (call_token (channel, ECHO, 1, ++sequence, 0) == CELL_OK);
+      for (channel_dispatch (channel, thread); done < wanted; channel_dispatch (channel, thread))
+        child_check (wait_for_bell (bells->caller_bell));
+    }
+  return 0;
+}
+
+static bool
+bell_is_ready (Channel *channel)
+{
+  return ring_peek (&channel->requests) != NULL && !channel_is_blocked (channel);
+}
+
+static void *
+serve_by_bell (void *data)
+{
+  Bells *bells = data;
+  Channel *callee = bells->pair->callee;
+  HalfControl *own = callee->requests.own;
+  ThreadContext *thread = thread_context ();
+
+  while (!atomic_load (&bells->stop))
+    {
+      channel_serve_ready (callee, thread);
+      atomic_exchange (&own->waiting, WAITING_DOORBELL);
+      if (!bell_is_ready (callee) && !wait_for_bell (bells->callee_bell))
+        bells->late++;
+      store_relaxed (&own->waiting, WAITING_NOT);
+    }
+  return NULL;
+}
+
+static void
+test_bells (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Bells bells = {
+    .pair = pair_new (rig, 16384, 65536), .n = scaled (50000), .caller_bell = eventfd (0, EFD_NONBLOCK), .callee_bell = eventfd (0, EFD_NONBLOCK),
+  };
+  uint64_t one = 1;
+  pthread_t server;
+  pid_t pid;
+
+  bells.pair->caller->callee_bell = bells.callee_bell;
+  bells.pair->callee->caller_bell = bells.caller_bell;
+  pid = child_start (starts_calls, &bells);
+  g_assert_cmpint (pthread_create (&server, NULL, serve_by_bell, &bells), ==, 0);
+  child_join (pid);
+  atomic_store (&bells.stop, 1);
+  g_assert_cmpint (write (bells.callee_bell, &one, sizeof one), ==, sizeof one);
+  pthread_join (server, NULL);
+  g_assert_cmpuint (bells.late, ==, 0);
+  g_assert_cmpuint (rig->disorder, ==, 0);
+  g_assert_cmpuint (rig->next[1], >=, bells.n);
+  close (bells.caller_bell);
+  close (bells.callee_bell);
+  pair_free (bells.pair);
   rig_free (rig);
 }
 
@@ -784,6 +898,7 @@ main (int argc, char **argv)
   g_test_add_func ("/processes/letters", test_letters);
   g_test_add_func ("/processes/two-million", test_two_million);
   g_test_add_func ("/processes/ping", test_ping);
+  g_test_add_func ("/processes/bells", test_bells);
   g_test_add_func ("/processes/ends", test_ends);
   g_test_add_func ("/processes/hostile-headers", test_hostile_headers);
   g_test_add_func ("/processes/too-long", test_too_long);
