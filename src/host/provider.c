@@ -25,12 +25,6 @@ provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t 
   return true;
 }
 
-static void
-channel_notify (Channel *channel)
-{
-  dispatch_queue (((Link *) channel->owner)->dispatch);
-}
-
 static Channel *
 provider_open (void *data, const char *name, uint64_t id, uint32_t request_capacity, Fault *fault)
 {
@@ -49,7 +43,6 @@ provider_open (void *data, const char *name, uint64_t id, uint32_t request_capac
     }
   link->caller = caller;               /* which owns the client that owns the channel */
   link->dispatch = dispatch_new (caller->endpoint, caller->host->lanes, link->channel);
-  link->channel->notify = channel_notify;
   return link->channel;
 }
 
@@ -60,8 +53,7 @@ provider_close (void *data, Channel *channel)
 
   (void) data;
   g_mutex_lock (&link->caller->lock);
-  dispatch_free (g_steal_pointer (&link->dispatch));
-  channel->notify = NULL;
+  dispatch_end (g_steal_pointer (&link->dispatch));
   channel->owner = NULL;
   g_mutex_unlock (&link->caller->lock);
   link_close (link);

@@ -87,6 +87,8 @@ channel_unref (Channel *channel)
 
   if (channel == NULL || atomic_fetch_sub (&channel->refs, 1) != 1)
     return;
+  if (channel->freed != NULL)
+    channel->freed (channel);
   for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
     free (channel->pending[i].kept);
   free (channel->pending);

@@ -92,6 +92,7 @@ struct Endpoint
   pthread_mutex_t lock;                 /* of the list of channels */
   Channel *channels;
   _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */
+  _Atomic uint32_t inside;              /* threads that run a concurrent cell's code outside of its calls */
   void *data;
 };
 
@@ -227,7 +228,7 @@ struct Channel
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
   uint64_t signals_dropped;
-  void (*notify) (Channel *channel);    /* there is something to dispatch */
+  void (*notify) (Channel *channel);    /* there is something to dispatch; from any thread, for as long as anybody has a reference */
   bool (*look) (Channel *channel);      /* fetches what the host says of a new epoch; NULL in the host */
   ChannelOnSignal on_signal;
   void *context;                        /* of notify, look and on_signal */
@@ -244,6 +245,8 @@ struct Channel
   _Atomic uint32_t refs;
   Channel *next_in_endpoint;
   void *line;                           /* of the client that calls through it */
+  void (*freed) (Channel *channel);     /* the last reference has gone: notify is not called any more, and what it needs may go */
+  void *freed_data;
   uint64_t serial;                      /* names it in the handshake */
   void *owner;
 };

@@ -167,6 +167,22 @@ flush_posted (Channel *channel, ThreadContext *thread)
   channel_flush_posted (channel);
 }
 
+bool
+endpoint_enter (Endpoint *endpoint)
+{
+  atomic_fetch_add (&endpoint->inside, 1);
+  if ((atomic_load (&endpoint->gate.word) & GATE_CLOSED) == 0)
+    return true;
+  endpoint_leave (endpoint);
+  return false;
+}
+
+void
+endpoint_leave (Endpoint *endpoint)
+{
+  atomic_fetch_sub (&endpoint->inside, 1);
+}
+
 /* Everybody who is in sees the gate closed when he comes again; who is in is seen here. */
 static bool
 concurrent_stop (Endpoint *endpoint, uint64_t deadline)
@@ -176,7 +192,7 @@ concurrent_stop (Endpoint *endpoint, uint64_t deadline)
   atomic_exchange (&endpoint->gate.word, GATE_CLOSED);
   do
     {
-      busy = false;
+      busy = atomic_load (&endpoint->inside) != 0;
       pthread_mutex_lock (&endpoint->lock);
       for (Channel *channel = endpoint->channels; channel != NULL && !busy; channel = channel->next_in_endpoint)
         busy = atomic_load (&channel->busy) != 0;

@@ -27,6 +27,11 @@ void endpoint_free (Endpoint *endpoint);
 void endpoint_add (Endpoint *endpoint, Channel *channel);
 void endpoint_remove (Endpoint *endpoint, Channel *channel);
 
+/* Around a concurrent cell's code that no call runs: completions of calls that it has made.  False: it has been stopped; to be tried again
+ * when it goes on, unless it has gone. */
+bool endpoint_enter (Endpoint *endpoint);
+void endpoint_leave (Endpoint *endpoint);
+
 /* Makes nobody serve here any more: waits for the gate, or for every channel of a concurrent cell.  The caller holds the cell until
  * endpoint_resume () or endpoint_close ().  False: the deadline passed, and everything is as before. */
 bool endpoint_stop (Endpoint *endpoint, ThreadContext *thread, uint64_t deadline);

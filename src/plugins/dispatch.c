@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dispatch.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 struct Dispatch
@@ -9,20 +10,11 @@ struct Dispatch
   LaneTask task;
   Endpoint *endpoint;
   Lanes *lanes;
-  Channel *channel;
-  _Atomic uint32_t refs, queued, ended;
+  Channel *channel;             /* whose it is; what is queued has a reference */
+  _Atomic uint32_t queued, ended;
 };
 
 _Static_assert (offsetof (Dispatch, node) == 0, "a dispatch is found from its node");
-
-static void
-unref (Dispatch *dispatch)
-{
-  if (atomic_fetch_sub (&dispatch->refs, 1) != 1)
-    return;
-  channel_unref (dispatch->channel);
-  free (dispatch);
-}
 
 /* In the cell's own context.  Cleared before looking: what comes later queues it again. */
 static void
@@ -49,40 +41,79 @@ node_drop (GateNode *node)
 static void
 node_release (GateNode *node)
 {
-  unref ((Dispatch *) node);
+  channel_unref (((Dispatch *) node)->channel);
 }
 
-/* On a lane, which holds no gate: taking one here cannot be waiting for oneself. */
+static void
+submit (Dispatch *dispatch)
+{
+  channel_ref (dispatch->channel);
+  lanes_submit (dispatch->lanes, &dispatch->task);
+}
+
+/* Its code runs on any thread, but not while somebody has stopped it. */
+static void
+take_up_concurrent (Dispatch *dispatch, ThreadContext *thread)
+{
+  if (endpoint_enter (dispatch->endpoint))
+    {
+      take_up (dispatch, thread);
+      endpoint_leave (dispatch->endpoint);
+      return;
+    }
+  sched_yield ();
+  submit (dispatch);
+}
+
+/* Under the gate, which may be taken here: a lane holds none, so that cannot be waiting for oneself. */
+static void
+take_up_under_gate (Dispatch *dispatch, ThreadContext *thread)
+{
+  Gate *gate = &dispatch->endpoint->gate;
+
+  channel_ref (dispatch->channel);
+  switch (gate_push (gate, &dispatch->node, thread))
+    {
+    case PUSH_HOLDING:
+      gate_leave (gate, thread);
+      break;
+    case PUSH_QUEUED:
+      break;
+    case PUSH_ALREADY:
+      channel_unref (dispatch->channel);
+      break;
+    case PUSH_CLOSED:
+      atomic_exchange (&dispatch->queued, 0);
+      channel_unref (dispatch->channel);
+      break;
+    }
+}
+
 static void
 task_run (LaneTask *task, ThreadContext *thread)
 {
   Dispatch *dispatch = (Dispatch *) ((uint8_t *) task - offsetof (Dispatch, task));
-  Gate *gate = &dispatch->endpoint->gate;
+  Channel *channel = dispatch->channel;
 
   if (atomic_load (&dispatch->ended))
     ;
   else if (dispatch->endpoint->threading == CELL_CONCURRENT)
-    take_up (dispatch, thread);
+    take_up_concurrent (dispatch, thread);
   else
-    {
-      atomic_fetch_add (&dispatch->refs, 1);
-      switch (gate_push (gate, &dispatch->node, thread))
-        {
-        case PUSH_HOLDING:
-          gate_leave (gate, thread);
-          break;
-        case PUSH_QUEUED:
-          break;
-        case PUSH_ALREADY:
-          unref (dispatch);
-          break;
-        case PUSH_CLOSED:
-          atomic_exchange (&dispatch->queued, 0);
-          unref (dispatch);
-          break;
-        }
-    }
-  unref (dispatch);
+    take_up_under_gate (dispatch, thread);
+  channel_unref (channel);
+}
+
+static void
+notify (Channel *channel)
+{
+  dispatch_queue (channel->freed_data);
+}
+
+static void
+freed (Channel *channel)
+{
+  free (channel->freed_data);
 }
 
 Dispatch *
@@ -94,25 +125,23 @@ dispatch_new (Endpoint *endpoint, Lanes *lanes, Channel *channel)
     abort ();
   *dispatch = (Dispatch) {
     .node = { .run = node_run, .drop = node_drop, .release = node_release }, .task = { .run = task_run }, .endpoint = endpoint,
-    .lanes = lanes, .channel = channel_ref (channel), .refs = 1,
+    .lanes = lanes, .channel = channel,
   };
+  channel->freed_data = dispatch;
+  channel->freed = freed;
+  channel->notify = notify;
   return dispatch;
 }
 
 void
 dispatch_queue (Dispatch *dispatch)
 {
-  if (atomic_exchange (&dispatch->queued, 1) != 0 || atomic_load (&dispatch->ended))
-    return;
-  atomic_fetch_add (&dispatch->refs, 1);
-  lanes_submit (dispatch->lanes, &dispatch->task);
+  if (atomic_exchange (&dispatch->queued, 1) == 0 && !atomic_load (&dispatch->ended))
+    submit (dispatch);
 }
 
 void
-dispatch_free (Dispatch *dispatch)
+dispatch_end (Dispatch *dispatch)
 {
-  if (dispatch == NULL)
-    return;
   atomic_store (&dispatch->ended, 1);
-  unref (dispatch);
 }

@@ -108,7 +108,7 @@ provider_close (void *data, Channel *channel)
   Outgoing *outgoing = uplink_channel_data (channel);
 
   g_mutex_lock (&runner->lock);
-  dispatch_free (g_steal_pointer (&outgoing->dispatch));
+  dispatch_end (g_steal_pointer (&outgoing->dispatch));
   g_ptr_array_remove_fast (runner->outgoing, channel);
   g_mutex_unlock (&runner->lock);
   uplink_close_channel (channel);
