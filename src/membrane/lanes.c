@@ -389,6 +389,17 @@ ring_kick (Lanes *lanes)
     return;                             /* full: it has been rung */
 }
 
+static uint32_t
+count_threads (Lanes *lanes)
+{
+  uint32_t n;
+
+  pthread_mutex_lock (&lanes->lock);
+  n = lanes->n_threads;
+  pthread_mutex_unlock (&lanes->lock);
+  return n;
+}
+
 void
 lanes_stop (Lanes *lanes)
 {
@@ -396,7 +407,7 @@ lanes_stop (Lanes *lanes)
   ring_kick (lanes);
   futex_wake (&lanes->stopping, INT32_MAX);
   futex_wake (&lanes->active, INT32_MAX);
-  for (uint32_t i = 0; i < lanes->n_threads; i++)
+  for (uint32_t i = 0; i < count_threads (lanes); i++)
     pthread_join (lanes->threads[i], NULL);
   while (lanes->bells != NULL)
     lanes_remove_bell (lanes, lanes->bells);
