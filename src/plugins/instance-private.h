@@ -29,7 +29,7 @@ struct CellInstance
   gboolean attached;            /* changed with the endpoint held */
   gboolean constructed, initialized;
   ClientProvider provider;
-  GMutex lock;                  /* of clients */
+  pthread_mutex_t lock;                  /* of clients */
   GPtrArray *clients;
 };
 

@@ -67,9 +67,9 @@ provider_closed (void *data, CellClient *client)
 {
   CellInstance *instance = data;
 
-  g_mutex_lock (&instance->lock);
+  pthread_mutex_lock (&instance->lock);
   g_ptr_array_remove_fast (instance->clients, client);
-  g_mutex_unlock (&instance->lock);
+  pthread_mutex_unlock (&instance->lock);
   if (instance->env.clients != NULL && instance->env.clients->closed != NULL)
     instance->env.clients->closed (instance->env.clients_data, client);
 }
@@ -95,9 +95,9 @@ instance_use (CellInstance *instance, const char *name, const CellRemote *remote
 
   if (client == NULL)
     g_error ("no memory for a client of %s", name);
-  g_mutex_lock (&instance->lock);
+  pthread_mutex_lock (&instance->lock);
   g_ptr_array_add (instance->clients, client);
-  g_mutex_unlock (&instance->lock);
+  pthread_mutex_unlock (&instance->lock);
   return client;
 }
 
@@ -259,7 +259,7 @@ cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *n
   instance->env = *env;
   instance->name = g_strdup (name);
   instance->config = config != NULL ? g_hash_table_ref (config) : NULL;
-  g_mutex_init (&instance->lock);
+  pthread_mutex_init (&instance->lock, NULL);
   instance->clients = g_ptr_array_new ();
   provider_init (instance);
   pthread_mutex_init (&instance->service.lock, NULL);
@@ -292,7 +292,7 @@ cell_instance_free (CellInstance *instance)
   g_free (instance->signals);
   g_clear_pointer (&instance->config, g_hash_table_unref);
   g_free (instance->name);
-  g_mutex_clear (&instance->lock);
+  pthread_mutex_destroy (&instance->lock);
   cell_module_unref (instance->module);
   g_free (instance);
 }

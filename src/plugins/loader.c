@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -43,14 +44,14 @@ G_STATIC_ASSERT (offsetof (CellEntry, build) == offsetof (EntryHead, build));
 typedef struct
 {
   CellModule public;
-  gatomicrefcount refs;
+  _Atomic guint refs;           /* not GLib's, nor its locks: ThreadSanitizer does not see those */
   gboolean is_file;
   char *path;
   char sha256[65];
   CellOptions options;
   Contract *contract;
   CodecPlan **in, **out, **args;
-  GMutex lock;                  /* of plans */
+  pthread_mutex_t lock;                  /* of plans */
   GHashTable *plans;            /* CellType → CodecPlan */
 } Module;
 
@@ -208,7 +209,7 @@ cell_module_plan_of (CellModule *public, const CellType *type, GError **error)
       cell_set_error (error, CELL_ERROR_INVALID, "%s is not a struct", type->name);
       return NULL;
     }
-  g_mutex_lock (&module->lock);
+  pthread_mutex_lock (&module->lock);
   plan = g_hash_table_lookup (module->plans, type);
   if (plan == NULL)
     plan = codec_plan_new (type->fields, type->n_fields, CELL_ROLE_FIELD, type->size, &why);
@@ -216,7 +217,7 @@ cell_module_plan_of (CellModule *public, const CellType *type, GError **error)
     cell_set_error (error, CELL_ERROR_INVALID, "struct %s: %s", type->name, why);
   else
     g_hash_table_insert (module->plans, (gpointer) type, plan);
-  g_mutex_unlock (&module->lock);
+  pthread_mutex_unlock (&module->lock);
   return plan;
 }
 
@@ -233,7 +234,7 @@ plans_free (CodecPlan **plans, guint n)
 CellModule *
 cell_module_ref (CellModule *public)
 {
-  g_atomic_ref_count_inc (&((Module *) public)->refs);
+  ((Module *) public)->refs++;
   return public;
 }
 
@@ -244,7 +245,7 @@ cell_module_unref (CellModule *public)
   GHashTableIter iter;
   gpointer plan;
 
-  if (module == NULL || !g_atomic_ref_count_dec (&module->refs))
+  if (module == NULL || --module->refs != 0)
     return;
   if (module->is_file)
     n_used--;
@@ -259,7 +260,7 @@ cell_module_unref (CellModule *public)
       plans_free (module->args, module->contract->n_signals);
       contract_unref (module->contract);
     }
-  g_mutex_clear (&module->lock);
+  pthread_mutex_destroy (&module->lock);
   g_free (module->path);
   g_free (module);
 }
@@ -271,8 +272,8 @@ module_new (const CellEntry *entry, const char *path, const char *sha256, GError
   Module *module = g_new0 (Module, 1);
   g_autoptr (CellModule) public = &module->public;
 
-  g_atomic_ref_count_init (&module->refs);
-  g_mutex_init (&module->lock);
+  module->refs = 1;
+  pthread_mutex_init (&module->lock, NULL);
   module->plans = g_hash_table_new (NULL, NULL);
   module->path = g_strdup (path);
   g_strlcpy (module->sha256, sha256, sizeof module->sha256);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #include "loop.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "cell-error.h"
@@ -14,27 +16,29 @@ struct Task
   gboolean done;
 };
 
+/* Its locks are not GLib's, which ThreadSanitizer does not see. */
 struct Loop
 {
-  GThread *gthread;
+  char name[16];
+  pthread_t id;
   GMainContext *context;
   ThreadContext *thread;        /* set before loop_new () returns */
-  GMutex lock;                  /* of what follows */
-  GCond changed;
+  pthread_mutex_t lock;         /* of what follows */
+  pthread_cond_t changed;
   Gate *gate;                   /* that it owns */
   Task *tasks;                  /* in the order in which they are to be run */
   gboolean kicked, ending;
 };
 
 /* Gate → Loop.  Whoever kicks has pushed to the gate and knows nothing of its owner, which may be ending. */
-static GMutex owners_lock;
+static pthread_mutex_t owners_lock = PTHREAD_MUTEX_INITIALIZER;
 static GHashTable *owners;
 
 /* With its lock, or before anybody else knows it. */
 static void
 wake (Loop *loop)
 {
-  g_cond_broadcast (&loop->changed);
+  pthread_cond_broadcast (&loop->changed);
   g_main_context_wakeup (loop->context);
 }
 
@@ -43,16 +47,16 @@ kick (Gate *gate)
 {
   Loop *loop;
 
-  g_mutex_lock (&owners_lock);
+  pthread_mutex_lock (&owners_lock);
   loop = owners != NULL ? g_hash_table_lookup (owners, gate) : NULL;
   if (loop != NULL)
     {
-      g_mutex_lock (&loop->lock);
+      pthread_mutex_lock (&loop->lock);
       loop->kicked = TRUE;
       wake (loop);
-      g_mutex_unlock (&loop->lock);
+      pthread_mutex_unlock (&loop->lock);
     }
-  g_mutex_unlock (&owners_lock);
+  pthread_mutex_unlock (&owners_lock);
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------- */
@@ -66,11 +70,11 @@ run_tasks (Loop *loop)
   while ((task = loop->tasks) != NULL)
     {
       loop->tasks = task->next;
-      g_mutex_unlock (&loop->lock);
+      pthread_mutex_unlock (&loop->lock);
       task->run (task->data);
-      g_mutex_lock (&loop->lock);
+      pthread_mutex_lock (&loop->lock);
       task->done = TRUE;
-      g_cond_broadcast (&loop->changed);
+      pthread_cond_broadcast (&loop->changed);
     }
 }
 
@@ -85,18 +89,19 @@ serve (Loop *loop, Gate *gate)
   return result;
 }
 
-static gpointer
-loop_main (gpointer data)
+static void *
+loop_main (void *data)
 {
   Loop *loop = data;
   sigset_t all;
 
   sigfillset (&all);
   pthread_sigmask (SIG_BLOCK, &all, NULL);
+  pthread_setname_np (pthread_self (), loop->name);
   g_main_context_push_thread_default (loop->context);
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&loop->lock);
   loop->thread = thread_context ();
-  g_cond_broadcast (&loop->changed);
+  pthread_cond_broadcast (&loop->changed);
   while (!loop->ending)
     {
       OwnerResult result;
@@ -105,38 +110,47 @@ loop_main (gpointer data)
       run_tasks (loop);
       gate = loop->gate;
       loop->kicked = FALSE;
-      g_mutex_unlock (&loop->lock);
+      pthread_mutex_unlock (&loop->lock);
       result = serve (loop, gate);
-      g_mutex_lock (&loop->lock);
+      pthread_mutex_lock (&loop->lock);
       while (result == OWNER_WAITS && !loop->kicked && !loop->ending && loop->tasks == NULL)
-        g_cond_wait (&loop->changed, &loop->lock);
+        pthread_cond_wait (&loop->changed, &loop->lock);
     }
-  g_mutex_unlock (&loop->lock);
+  pthread_mutex_unlock (&loop->lock);
   g_main_context_pop_thread_default (loop->context);
   return NULL;
+}
+
+static void
+loop_destroy (Loop *loop)
+{
+  g_main_context_unref (loop->context);
+  pthread_mutex_destroy (&loop->lock);
+  pthread_cond_destroy (&loop->changed);
+  g_free (loop);
 }
 
 Loop *
 loop_new (const char *name, GError **error)
 {
   Loop *loop = g_new0 (Loop, 1);
-  g_autofree char *short_name = g_strndup (name, 15);
-  g_autoptr (GError) local = NULL;
+  int failed;
 
-  g_mutex_init (&loop->lock);
-  g_cond_init (&loop->changed);
+  g_strlcpy (loop->name, name, sizeof loop->name);
+  pthread_mutex_init (&loop->lock, NULL);
+  pthread_cond_init (&loop->changed, NULL);
   loop->context = g_main_context_new ();
-  loop->gthread = g_thread_try_new (short_name, loop_main, loop, &local);
-  if (loop->gthread == NULL)
+  failed = pthread_create (&loop->id, NULL, loop_main, loop);
+  if (failed != 0)
     {
-      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread for a cell with a loop: %s", local->message);
-      loop_free (loop);
+      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread for a cell with a loop: %s", g_strerror (failed));
+      loop_destroy (loop);
       return NULL;
     }
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&loop->lock);
   while (loop->thread == NULL)
-    g_cond_wait (&loop->changed, &loop->lock);
-  g_mutex_unlock (&loop->lock);
+    pthread_cond_wait (&loop->changed, &loop->lock);
+  pthread_mutex_unlock (&loop->lock);
   return loop;
 }
 
@@ -145,29 +159,25 @@ loop_free (Loop *loop)
 {
   if (loop == NULL)
     return;
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&loop->lock);
   loop->ending = TRUE;
   wake (loop);
-  g_mutex_unlock (&loop->lock);
-  if (loop->gthread != NULL)
-    g_thread_join (loop->gthread);
-  g_main_context_unref (loop->context);
-  g_mutex_clear (&loop->lock);
-  g_cond_clear (&loop->changed);
-  g_free (loop);
+  pthread_mutex_unlock (&loop->lock);
+  pthread_join (loop->id, NULL);
+  loop_destroy (loop);
 }
 
 void
 loop_own (Loop *loop, Gate *gate)
 {
-  g_mutex_lock (&owners_lock);
+  pthread_mutex_lock (&owners_lock);
   if (owners == NULL)
     owners = g_hash_table_new (NULL, NULL);
   g_hash_table_insert (owners, gate, loop);
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&loop->lock);
   loop->gate = gate;
-  g_mutex_unlock (&loop->lock);
-  g_mutex_unlock (&owners_lock);
+  pthread_mutex_unlock (&loop->lock);
+  pthread_mutex_unlock (&owners_lock);
   if (!gate->owner_runs)
     {
       /* Closed and new: nobody else reads these yet. */
@@ -182,8 +192,8 @@ loop_disown (Loop *loop)
 {
   Gate *gate;
 
-  g_mutex_lock (&owners_lock);
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&owners_lock);
+  pthread_mutex_lock (&loop->lock);
   gate = loop->gate;
   loop->gate = NULL;
   if (gate != NULL && g_hash_table_lookup (owners, gate) == loop)
@@ -191,8 +201,8 @@ loop_disown (Loop *loop)
       g_hash_table_remove (owners, gate);
       store_relaxed (&gate->owner, NULL);
     }
-  g_mutex_unlock (&loop->lock);
-  g_mutex_unlock (&owners_lock);
+  pthread_mutex_unlock (&loop->lock);
+  pthread_mutex_unlock (&owners_lock);
 }
 
 void
@@ -201,12 +211,12 @@ loop_run (Loop *loop, void (*run) (gpointer data), gpointer data)
   Task task = { .run = run, .data = data };
   Task **end;
 
-  g_mutex_lock (&loop->lock);
+  pthread_mutex_lock (&loop->lock);
   for (end = &loop->tasks; *end != NULL; end = &(*end)->next)
     continue;
   *end = &task;
   wake (loop);
   while (!task.done)
-    g_cond_wait (&loop->changed, &loop->lock);
-  g_mutex_unlock (&loop->lock);
+    pthread_cond_wait (&loop->changed, &loop->lock);
+  pthread_mutex_unlock (&loop->lock);
 }
