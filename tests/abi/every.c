@@ -36,7 +36,7 @@ CELL_METHOD (Every, attributes, idempotent, oneway, job, access (admin), timeout
 CELL_METHOD (Every, extensions, out (u64, deferred), out (bool, resumed), out (bool, blob), out (i64, number), out (i32, saved),
              out (bool, restored), out (i32, called), out (i64, balance), out (str, message))
 {
-  CellBlob *blob = cell_blob_new (self, call, 100);
+  CellBlob *blob = cell_blob_new (self, NULL, 100);
   Point point = { .x = 1, .y = 2 };
   cell_auto LedgerBalance balance = ledger_balance (self->ledger, .account = 1);
   out->deferred = cell_defer (call);

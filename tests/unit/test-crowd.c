@@ -2,6 +2,7 @@
  *
  * Cells whose code runs on several threads at once: what one call does to the channel of another.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 
@@ -31,20 +32,20 @@ typedef struct
 
 /* Runs each on a thread of its own. */
 static void
-crowd_start (Town *town, Person *persons, GThread **threads, guint n, GThreadFunc run)
+crowd_start (Town *town, Person *persons, pthread_t *threads, guint n, void *(*run) (void *))
 {
   for (guint i = 0; i < n; i++)
     {
       persons[i] = (Person) { .town = town, .number = i };
-      threads[i] = g_thread_new ("person", run, &persons[i]);
+      g_assert_cmpint (pthread_create (&threads[i], NULL, run, &persons[i]), ==, 0);
     }
 }
 
 static void
-crowd_join (GThread **threads, guint n)
+crowd_join (pthread_t *threads, guint n)
 {
   for (guint i = 0; i < n; i++)
-    g_thread_join (threads[i]);
+    pthread_join (threads[i], NULL);
 }
 
 /* ---- signals ------------------------------------------------------------------------------------------- */
@@ -67,8 +68,8 @@ on_said (const CrowdSaid *args, uint64_t missed, void *data)
 }
 
 /* Speaks and listens on the same client: others send into the channel that its own calls are served on. */
-static gpointer
-speak_and_listen (gpointer data)
+static void *
+speak_and_listen (void *data)
 {
   Person *person = data;
   CellClient *crowd = town_use (person->town, Crowd, "crowd");
@@ -103,7 +104,7 @@ test_signals (void)
 {
   Town *town = town_new ();
   Person persons[THREADS];
-  GThread *threads[THREADS];
+  pthread_t threads[THREADS];
   CellClient *crowd;
   uint64_t said = SAYS * SIGNALS;
 
@@ -137,8 +138,8 @@ test_signals (void)
 #define KEPT 16
 #define ROUNDS 100
 
-static gpointer
-keep_and_answer (gpointer data)
+static void *
+keep_and_answer (void *data)
 {
   Person *person = data;
   CellClient *crowd = town_use (person->town, Crowd, "crowd");
@@ -178,7 +179,7 @@ test_kept (void)
   Town *town = town_new ();
   TownCell *cell = town_load (town, "crowd", "crowd", NULL);
   Person persons[THREADS];
-  GThread *threads[THREADS];
+  pthread_t threads[THREADS];
 
   crowd_start (town, persons, threads, THREADS, keep_and_answer);
   crowd_join (threads, THREADS);
@@ -188,8 +189,8 @@ test_kept (void)
 
 /* ---- many at a time ------------------------------------------------------------------------------------------ */
 
-static gpointer
-be_held (gpointer data)
+static void *
+be_held (void *data)
 {
   Person *person = data;
   CellClient *crowd = town_use (person->town, Crowd, "crowd");
@@ -206,7 +207,7 @@ test_together (void)
 {
   Town *town = town_new ();
   Person persons[THREADS];
-  GThread *threads[THREADS];
+  pthread_t threads[THREADS];
   CellClient *crowd;
 
   town_load (town, "crowd", "crowd", NULL);
@@ -223,8 +224,8 @@ test_together (void)
 
 /* ---- builds that follow each other ----------------------------------------------------------------------------- */
 
-static gpointer
-call_until (gpointer data)
+static void *
+call_until (void *data)
 {
   Person *person = data;
   CellClient *crowd = town_use (person->town, Crowd, "crowd");
@@ -263,13 +264,13 @@ test_swap (void)
   Town *town = town_new ();
   TownCell *cell = town_load (town, "crowd", "crowd", NULL);
   Person persons[THREADS];
-  GThread *threads[THREADS];
+  pthread_t threads[THREADS];
   _Atomic bool stop = false;
 
   for (guint i = 0; i < THREADS; i++)
     {
       persons[i] = (Person) { .town = town, .number = i, .stop = &stop };
-      threads[i] = g_thread_new ("person", call_until, &persons[i]);
+      g_assert_cmpint (pthread_create (&threads[i], NULL, call_until, &persons[i]), ==, 0);
     }
   for (guint i = 0; i < SWAPS; i++)
     {
@@ -288,8 +289,8 @@ test_swap (void)
 
 /* ---- a loop ------------------------------------------------------------------------------------------------------- */
 
-static gpointer
-call_alarm (gpointer data)
+static void *
+call_alarm (void *data)
 {
   Person *person = data;
   CellClient *alarm = town_use (person->town, Alarm, "alarm");
@@ -321,13 +322,13 @@ test_swap_loop (void)
   Town *town = town_new ();
   TownCell *cell = town_load (town, "alarm", "alarm", NULL);
   Person persons[THREADS];
-  GThread *threads[THREADS];
+  pthread_t threads[THREADS];
   _Atomic bool stop = false;
 
   for (guint i = 0; i < THREADS; i++)
     {
       persons[i] = (Person) { .town = town, .number = i, .stop = &stop };
-      threads[i] = g_thread_new ("person", call_alarm, &persons[i]);
+      g_assert_cmpint (pthread_create (&threads[i], NULL, call_alarm, &persons[i]), ==, 0);
     }
   for (guint i = 0; i < SWAPS; i++)
     {

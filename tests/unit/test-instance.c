@@ -2,6 +2,7 @@
  *
  * The life of an instance: how it begins and ends, what it saves, and how one build takes over from another while it is called.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 
@@ -126,7 +127,7 @@ test_kept_end (void)
 }
 
 static void
-note_thread (gpointer data)
+note_thread (void *data)
 {
   *(GThread **) data = g_thread_self ();
 }
@@ -428,8 +429,8 @@ typedef struct
 } Caller;
 
 /* Sync, pipelined and large calls; each has to be answered, and once. */
-static gpointer
-call_ledger (gpointer data)
+static void *
+call_ledger (void *data)
 {
   Caller *caller = data;
   Traffic *traffic = caller->traffic;
@@ -485,14 +486,14 @@ test_swap_under_load (void)
   TownCell *cell = town_load (town, "ledger", "ledger", NULL);
   Traffic traffic = { .town = town, .name = "ledger" };
   Caller callers[CALLERS];
-  GThread *threads[CALLERS];
+  pthread_t threads[CALLERS];
   CellClient *ledger;
   uint64_t sum = 0;
 
   for (guint i = 0; i < CALLERS; i++)
     {
       callers[i] = (Caller) { &traffic, i };
-      threads[i] = g_thread_new ("caller", call_ledger, &callers[i]);
+      g_assert_cmpint (pthread_create (&threads[i], NULL, call_ledger, &callers[i]), ==, 0);
     }
   for (guint i = 0; i < SWAPS; i++)
     {
@@ -507,7 +508,7 @@ test_swap_under_load (void)
   atomic_store (&traffic.stop, true);
   for (guint i = 0; i < CALLERS; i++)
     {
-      g_thread_join (threads[i]);
+      pthread_join (threads[i], NULL);
       sum += traffic.calls[i];
     }
   ledger = town_use (town, Ledger, "ledger");

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "town.h"
 
-#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "membrane/blob.h"
 #include "membrane/wire.h"
+#include "plugins/dispatch.h"
 
 #define STATS_MAX 128u
 #define REPLY_CAPACITY (256u * 1024u)
 
-/* A channel that a cell has opened: what arrives is taken up where its code runs. */
+/* What has to be known of a channel to close it. */
 typedef struct
 {
-  LaneTask task;
-  GateNode node;
-  gatomicrefcount refs;
-  _Atomic bool submitted;
-  Town *town;
-  TownCell *caller, *callee;
-  Channel *channel;
+  TownCell *callee;
+  Dispatch *dispatch;                   /* a cell's: what arrives is taken up where its code runs */
 } Line;
 
 static uint64_t
@@ -34,14 +29,14 @@ patience (void)
 static TownCell *
 cell_ref (TownCell *cell)
 {
-  g_atomic_ref_count_inc (&cell->refs);
+  cell->refs++;
   return cell;
 }
 
 static void
 cell_unref (TownCell *cell)
 {
-  if (cell == NULL || !g_atomic_ref_count_dec (&cell->refs))
+  if (cell == NULL || --cell->refs != 0)
     return;
   g_assert_null (cell->endpoint->channels);
   endpoint_free (cell->endpoint);
@@ -169,79 +164,14 @@ provider_bind (Town *town, const char *name, const CellRemote *remote, uint32_t 
   return bound;
 }
 
+/* A program looks by itself. */
 static void
-line_unref (Line *line)
+program_notify (Channel *channel)
 {
-  if (!g_atomic_ref_count_dec (&line->refs))
-    return;
-  channel_unref (line->channel);
-  cell_unref (line->caller);
-  cell_unref (line->callee);
-  g_free (line);
-}
+  Town *town = channel->context;
 
-static NodeResult
-node_run (GateNode *node, ThreadContext *thread)
-{
-  Line *line = (Line *) ((char *) node - offsetof (Line, node));
-
-  client_dispatch (line->channel, thread);
-  return NODE_DONE;
-}
-
-static void
-node_release (GateNode *node)
-{
-  line_unref ((Line *) ((char *) node - offsetof (Line, node)));
-}
-
-/* On a lane: a concurrent cell's code runs anywhere, another's where its gate is held. */
-static void
-task_run (LaneTask *task, ThreadContext *thread)
-{
-  Line *line = (Line *) task;
-  Gate *gate = &line->caller->endpoint->gate;
-  Town *town = line->town;
-
-  atomic_store (&line->submitted, false);
-  if (line->caller->endpoint->threading == CELL_CONCURRENT)
-    client_dispatch (line->channel, thread);
-  else
-    {
-      g_atomic_ref_count_inc (&line->refs);
-      switch (gate_push (gate, &line->node, thread))
-        {
-        case PUSH_HOLDING:
-          gate_leave (gate, thread);
-          break;
-        case PUSH_QUEUED:
-          break;
-        case PUSH_ALREADY:
-        case PUSH_CLOSED:
-          line_unref (line);
-          break;
-        }
-    }
-  town->n_tasks--;
-  line_unref (line);
-}
-
-static void
-line_notify (Channel *channel)
-{
-  Line *line = channel->context;
-
-  if (line->caller == NULL)
-    {
-      atomic_fetch_add (&line->town->arrivals, 1);
-      futex_wake (&line->town->arrivals, INT_MAX);
-    }
-  else if (!atomic_exchange (&line->submitted, true))
-    {
-      g_atomic_ref_count_inc (&line->refs);
-      line->town->n_tasks++;
-      lanes_submit (line->town->lanes, &line->task);
-    }
+  atomic_fetch_add (&town->arrivals, 1);
+  futex_wake (&town->arrivals, INT_MAX);
 }
 
 static Channel *
@@ -260,13 +190,13 @@ provider_open (Town *town, TownCell *caller, const char *name, uint64_t id, uint
   if (channel != NULL)
     {
       line = g_new0 (Line, 1);
-      g_atomic_ref_count_init (&line->refs);
-      *line = (Line) {
-        .task = { .run = task_run }, .node = { .run = node_run, .release = node_release }, .refs = line->refs, .town = town,
-        .caller = caller != NULL ? cell_ref (caller) : NULL, .callee = cell_ref (cell), .channel = channel,
-      };
-      channel->context = line;
-      channel->notify = line_notify;
+      line->callee = cell_ref (cell);
+      if (caller != NULL)
+        line->dispatch = dispatch_new (caller->endpoint, town->lanes, channel);
+      else
+        channel->notify = program_notify;
+      channel->context = town;
+      channel->owner = line;
       channel->blobs = blob_transit ();
       channel->access = caller != NULL ? CELL_ACCESS_OPERATE : town->access;
       endpoint_add (cell->endpoint, channel);
@@ -276,15 +206,18 @@ provider_open (Town *town, TownCell *caller, const char *name, uint64_t id, uint
   return channel;
 }
 
-/* Nobody serves a channel that is closed: what was sent on it before has been taken, or is given up. */
 static void
 provider_close (Channel *channel)
 {
-  Line *line = channel->context;
+  Line *line = channel->owner;
 
+  if (line->dispatch != NULL)
+    dispatch_end (line->dispatch);
   endpoint_remove (line->callee->endpoint, channel);
-  line->town->n_channels--;
-  line_unref (line);
+  ((Town *) channel->context)->n_channels--;
+  cell_unref (line->callee);
+  g_free (line);
+  channel_unref (channel);
 }
 
 static bool
@@ -375,7 +308,7 @@ town_add (Town *town, CellModule *module, const char *name, GHashTable *config, 
 {
   TownCell *cell = g_new0 (TownCell, 1);
 
-  g_atomic_ref_count_init (&cell->refs);
+  cell->refs = 1;
   cell->town = town;
   cell->name = g_strdup (name);
   g_assert_true (epoch_page_new (&cell->epoch, NULL));
@@ -527,13 +460,39 @@ town_new (void)
   return town;
 }
 
+typedef struct
+{
+  LaneTask task;
+  _Atomic uint32_t done;
+} Marker;
+
+static void
+marker_run (LaneTask *task, ThreadContext *thread)
+{
+  Marker *marker = (Marker *) task;
+
+  (void) thread;
+  atomic_store (&marker->done, 1);
+  futex_wake (&marker->done, 1);
+}
+
+/* What was submitted before has run. */
+static void
+drain_lanes (Town *town)
+{
+  Marker marker = { .task = { .run = marker_run } };
+
+  lanes_submit (town->lanes, &marker.task);
+  while (!atomic_load (&marker.done))
+    g_assert_true (futex_wait_until (&marker.done, 0, patience ()));
+}
+
 void
 town_free (Town *town)
 {
   while (town->cells->len > 0)
     town_unload (g_ptr_array_index (town->cells, town->cells->len - 1));
-  while (town->n_tasks > 0)
-    sched_yield ();
+  drain_lanes (town);
   lanes_stop (town->lanes);
   g_assert_cmpint (town->n_channels, ==, 0);
   g_ptr_array_unref (town->all);

@@ -17,7 +17,7 @@ typedef struct Town Town;
 
 typedef struct
 {
-  gatomicrefcount refs;
+  _Atomic guint refs;                   /* as with the lock: nothing of GLib's orders anything here */
   Town *town;
   char *name;
   uint64_t id;
@@ -43,7 +43,7 @@ struct Town
   uint32_t access;                      /* of the channels that programs open from now on */
   uint32_t first_number;                /* where numbers begin, so that they are not the contract's by chance */
   _Atomic uint32_t arrivals;            /* futex: something has come for a program */
-  _Atomic int n_channels, n_tasks;
+  _Atomic int n_channels;
 };
 
 /* There is one at a time. */
