@@ -832,10 +832,10 @@ test_sleepers (void)
     {
       /* by an answer */
       sleeper_start (&sleeper, channel, LATER);
-      if (sleeps_on (sleeper.tid, &rig->epoch->word))
+      if (sleeps_on (sleeper.tid, ring_next_word (&channel->replies)))
         {
           g_assert_true (sleeps_on (sleeper.tid, &rig->endpoint.gate.turn));
-          g_assert_true (sleeps_on (sleeper.tid, ring_next_word (&channel->replies)));
+          g_assert_true (sleeps_on (sleeper.tid, &rig->epoch->word));
           n_seen++;
         }
       g_assert_cmpint (call_token (other, ANSWER, 0, 0, 1), ==, CELL_OK);

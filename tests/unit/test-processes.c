@@ -279,6 +279,19 @@ starts_calls (void *data)
       unsigned wanted = done;
 
       seed = seed * 1103515245u + 12345u;
+      if (seed & 0x200000)
+        {
+          /* The next request comes just when the other side, which has seen nothing more, is about to sleep. */
+          child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, count_done, &done, NULL) != 0);
+          for (unsigned looks = 0; looks < 20000 && ring_peek (&channel->replies) == NULL; looks++)
+            cpu_relax ();
+          while (done == wanted)
+            if (channel_dispatch (channel, thread) == 0)
+              child_check (wait_for_bell (bells->caller_bell));
+          for (unsigned pauses = (seed >> 8) % 64; pauses > 0; pauses--)
+            cpu_relax ();
+          continue;
+        }
       for (unsigned i = 0; i < 1 + (seed >> 16) % 20; i++, wanted++)
         child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, count_done, &done, NULL) != 0);
       /* A call that waits sleeps on something else, and leaves the bell as it was. */
@@ -340,6 +353,61 @@ test_bells (void)
   close (bells.caller_bell);
   close (bells.callee_bell);
   pair_free (bells.pair);
+  rig_free (rig);
+}
+
+static int
+sleeps_at_once (void *data)
+{
+  Child *child = data;
+  Channel *channel = child->pair->caller;
+  unsigned seed = 1;
+
+  channel->spin.budget_ns = 0;
+  for (unsigned i = 1; i <= child->n; i++)
+    {
+      TokenReply reply;
+      Token token = { .caller = 1, .sequence = i, .argument = { 0, 0, 0, 0, (seed >> 16) % 64 } };
+
+      channel_call (channel, thread_context (), &plan_of[ECHO], &token, &reply.result);
+      child_check (reply.result.status == CELL_OK);
+      seed = seed * 1103515245u + 12345u;
+    }
+  *child->count = channel->hints_lost;
+  return 0;
+}
+
+static void *
+serve_hot (void *data)
+{
+  Bells *bells = data;
+
+  while (!atomic_load (&bells->stop))
+    if (ring_peek (&bells->pair->callee->requests) != NULL)
+      channel_serve_ready (bells->pair->callee, thread_context ());
+  return NULL;
+}
+
+/* Answers that come just when the caller, who has seen nothing, is about to sleep. */
+static void
+test_answers_while_falling_asleep (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  uint64_t *count = shared_memory (4096);
+  Bells bells = { .pair = pair_new (rig, 16384, 16384) };
+  Child child = { .pair = bells.pair, .n = scaled (50000), .count = count };
+  pthread_t server;
+  pid_t pid = child_start (sleeps_at_once, &child);
+
+  g_assert_cmpint (pthread_create (&server, NULL, serve_hot, &bells), ==, 0);
+  child_join (pid);
+  atomic_store (&bells.stop, 1);
+  pthread_join (server, NULL);
+  g_test_message ("hints lost: %u", (unsigned) *count);
+  g_assert_cmpuint (*count, <=, 2);
+  g_assert_cmpuint (rig->next[1], ==, child.n);
+  pair_free (bells.pair);
+  munmap (count, 4096);
   rig_free (rig);
 }
 
@@ -899,6 +967,7 @@ main (int argc, char **argv)
   g_test_add_func ("/processes/two-million", test_two_million);
   g_test_add_func ("/processes/ping", test_ping);
   g_test_add_func ("/processes/bells", test_bells);
+  g_test_add_func ("/processes/answers-while-falling-asleep", test_answers_while_falling_asleep);
   g_test_add_func ("/processes/ends", test_ends);
   g_test_add_func ("/processes/hostile-headers", test_hostile_headers);
   g_test_add_func ("/processes/too-long", test_too_long);
