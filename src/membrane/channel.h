@@ -207,7 +207,7 @@ struct Channel
   uint64_t posted_missed;               /* signals that found it full; under `lock` */
   int caller_bell;                      /* eventfd of a caller that sleeps in a main loop, or -1 */
 
-  CellCall fast_call;                   /* of a call that its caller runs: kept clean between calls, so that there is little to set */
+  CellCall fast_call;                   /* of a call that its caller runs: kept clean, so that there is little to set */
 
   /* caller's end */
   _Alignas (64) RingWriter out;
@@ -228,7 +228,7 @@ struct Channel
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
   uint64_t signals_dropped;
-  void (*notify) (Channel *channel);    /* there is something to dispatch; from any thread, for as long as anybody has a reference */
+  void (*notify) (Channel *channel);    /* there is something to dispatch; from any thread that has a reference */
   bool (*look) (Channel *channel);      /* fetches what the host says of a new epoch; NULL in the host */
   ChannelOnSignal on_signal;
   void *context;                        /* of notify, look and on_signal */
@@ -307,17 +307,17 @@ NodeResult channel_serve (Channel *channel, ThreadContext *thread);
 /* Serves a channel of a cell that is here, taking its gate if it is free. */
 void channel_serve_ready (Channel *channel, ThreadContext *thread);
 /* Sends a reply or a signal from the callee's end, or keeps it until the reply under construction has gone. */
-bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
-                   uint32_t root);
+bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload,
+                   uint32_t length, uint32_t root);
 
-/* What the cell's code sends outside of a call's own reply.  From any thread that runs it: in a serial cell that is whoever holds the gate;
- * the channel of a concurrent cell may be in use by another thread, which then sends what has been posted to it. */
+/* What the cell's code sends outside of a call's own reply.  From any thread that runs it: in a serial cell that is whoever holds
+ * the gate; the channel of a concurrent cell may be in use by another thread, which then sends what has been posted to it. */
 
 /* Sends a signal to all that have subscribed to it.  Never waits: where it does not fit, it is counted as missed. */
 void endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args);
 /* Answers a kept call; credit: what had been promised to it. */
-void channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, uint16_t method, CellStatus status, const void *payload,
-                          uint32_t length, uint32_t root, uint32_t credit);
+void channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, uint16_t method, CellStatus status,
+                          const void *payload, uint32_t length, uint32_t root, uint32_t credit);
 /* For whoever has a concurrent cell's channel. */
 void channel_flush_posted (Channel *channel);
 /* From now on the channel gets these signals; whoever has the channel. */
@@ -343,7 +343,8 @@ enum /* Channel.busy */
 uint32_t concurrent_await_sent (Channel *channel);
 
 /* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
- * look elsewhere.  Entering orders the word before the look at the gate, as closing orders the gate before the look at the words. */
+ * look elsewhere.  Entering orders the word before the look at the gate, as closing orders the gate before the look at the
+ * words. */
 static inline bool
 concurrent_enter (Channel *channel, ThreadContext *thread)
 {

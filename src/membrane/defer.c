@@ -60,8 +60,8 @@ name_blob (void *data, CellBlob *blob)
   return 1;                             /* kept_blob () goes by their order */
 }
 
-/* What the handler was given, written down as a payload again: the ring must not be read a second time when somebody else writes it.
- * NULL: no memory, or it takes more than a kept call may. */
+/* What the handler was given, written down as a payload again: the ring must not be read a second time when somebody else writes
+ * it. NULL: no memory, or it takes more than a kept call may. */
 static uint8_t *
 encode_again (const CodecPlan *plan, const void *in, uint32_t length, uint32_t *ret_length)
 {
@@ -116,7 +116,8 @@ copy_request (Deferred *deferred, const CellCall *call)
   free (encoded);
   copied = local != NULL && payload != NULL;
   return copied
-         && codec_decode (plan, payload, length, root, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault);
+         && codec_decode (plan, payload, length, root, CODEC_PRIVATE, arena, &(CodecBlobs){ NULL, kept_blob, &kept }, local,
+                          &fault);
 }
 
 uint64_t
@@ -229,23 +230,27 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   room = aligned_alloc (RECORD_ALIGN, record_size (capacity));
   if (room == NULL)
     status = CELL_ERROR_NO_RESOURCES;
-  else if (status == CELL_OK && plan != NULL && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs) { call_export_blob, NULL, channel->blobs }, &fault))
+  else if (status == CELL_OK && plan != NULL
+           && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs){ call_export_blob, NULL, channel->blobs },
+                             &fault))
     {
       status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
       call->error = NULL;
       call->message = NULL;
     }
   if (status == CELL_OK)
-    channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, CELL_OK, room != NULL ? room->payload : (const void *) "",
-                         used, root, record_size (capacity));
+    channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, CELL_OK,
+                         room != NULL ? room->payload : (const void *) "", used, root, record_size (capacity));
   else
     {
       uint8_t small[ERROR_ROOM];
 
       call->status = status;
-      used = error_payload (small, capacity < sizeof small ? capacity : sizeof small, call->error != NULL ? call->error : status_name (status),
+      used = error_payload (small, capacity < sizeof small ? capacity : sizeof small,
+                            call->error != NULL ? call->error : status_name (status),
                             call->message != NULL ? call->message : status_text (status));
-      channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, status, small, used, 0, record_size (capacity));
+      channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, status, small, used, 0,
+                           record_size (capacity));
     }
   free (room);
   unlink_deferred (call->deferred);
@@ -278,7 +283,8 @@ convert_request (Deferred *deferred, const CodecPlan *plan)
   free (encoded);
   deferred->call.in = local;
   return local != NULL
-         && codec_decode (plan, payload, length, old->size, CODEC_PRIVATE, arena, &(CodecBlobs) { NULL, kept_blob, &kept }, local, &fault);
+         && codec_decode (plan, payload, length, old->size, CODEC_PRIVATE, arena, &(CodecBlobs){ NULL, kept_blob, &kept }, local,
+                          &fault);
 }
 
 void
@@ -289,7 +295,8 @@ deferred_move (Service *from, Service *to)
   for (Deferred *deferred = from->deferred; deferred != NULL; deferred = next)
     {
       CellCall *call = &deferred->call;
-      const Method *method = call->number < to->n_methods && to->methods[call->number].invoke != NULL ? &to->methods[call->number] : NULL;
+      const Method *method =
+        call->number < to->n_methods && to->methods[call->number].invoke != NULL ? &to->methods[call->number] : NULL;
 
       next = deferred->next;
       call->error = call->message = NULL;

@@ -13,8 +13,8 @@ uint64_t call_defer (CellCall *call);
 CellCall *call_resume (Service *service, uint64_t id);
 const void *call_request (CellCall *call);
 void call_answer (CellCall *call, CellStatus status, const void *out);
-/* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not have ends
- * in CELL_ERROR_NO_METHOD. */
+/* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not
+ * have ends in CELL_ERROR_NO_METHOD. */
 void deferred_move (Service *from, Service *to);
 /* How many calls of this service are kept. */
 unsigned deferred_count (Service *service);

@@ -27,8 +27,8 @@ void endpoint_free (Endpoint *endpoint);
 void endpoint_add (Endpoint *endpoint, Channel *channel);
 void endpoint_remove (Endpoint *endpoint, Channel *channel);
 
-/* Around a concurrent cell's code that no call runs: completions of calls that it has made.  False: it has been stopped; to be tried again
- * when it goes on, unless it has gone. */
+/* Around a concurrent cell's code that no call runs: completions of calls that it has made.  False: it has been stopped; to be
+ * tried again when it goes on, unless it has gone. */
 bool endpoint_enter (Endpoint *endpoint);
 void endpoint_leave (Endpoint *endpoint);
 

@@ -101,8 +101,8 @@ void gate_continue (Gate *gate, ThreadContext *thread);
 
 /* Waits for the gate like any caller, and holds it, however busy it is.  False: the deadline (CLOCK_MONOTONIC, ns) passed. */
 bool gate_stop (Gate *gate, ThreadContext *thread, uint64_t deadline);
-/* For the owner of a gate that is held for good: serves what waits.  OWNER_WAITS: somebody has stopped the gate, or it is closed; nothing of
- * the cell may run until it is handed back, which kicks. */
+/* For the owner of a gate that is held for good: serves what waits.  OWNER_WAITS: somebody has stopped the gate, or it is closed;
+ * nothing of the cell may run until it is handed back, which kicks. */
 typedef enum
 {
   OWNER_DONE,

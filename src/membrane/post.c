@@ -89,7 +89,8 @@ send_posted (Channel *channel)
   atomic_store (&channel->busy, BUSY_NOT);
 }
 
-/* An answer is never refused: there is one for each kept call, and its room was promised.  payload NULL: a signal that is only counted. */
+/* An answer is never refused: there is one for each kept call, and its room was promised.  payload NULL: a signal that is only
+ * counted. */
 static void
 post (Channel *channel, const Kept *head, const void *payload)
 {
@@ -137,9 +138,11 @@ channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, uint1
 {
   if (!has_channel (channel, thread))
     {
-      post (channel,
-            &(Kept) { .id = id, .length = length, .root = root, .status = status, .kind = RECORD_REPLY, .method = method, .credit = credit },
-            payload);
+      Kept head = {
+        .id = id, .length = length, .root = root, .status = status, .kind = RECORD_REPLY, .method = method, .credit = credit,
+      };
+
+      post (channel, &head, payload);
       return;
     }
   channel->reserved -= credit;

@@ -119,7 +119,8 @@ freed (Channel *channel)
 Dispatch *
 dispatch_new (Endpoint *endpoint, Lanes *lanes, Channel *channel)
 {
-  Dispatch *dispatch = aligned_alloc (_Alignof (Dispatch), (sizeof *dispatch + _Alignof (Dispatch) - 1) / _Alignof (Dispatch) * _Alignof (Dispatch));
+  Dispatch *dispatch =
+    aligned_alloc (_Alignof(Dispatch), (sizeof *dispatch + _Alignof(Dispatch) - 1) / _Alignof(Dispatch) * _Alignof(Dispatch));
 
   if (dispatch == NULL)
     abort ();

@@ -61,7 +61,8 @@ check_header (File *file, GError **error)
   if (header->e_ident[EI_DATA] != HOST_DATA)
     return refuse (error, "it is for a machine of the other byte order");
   if (header->e_machine != HOST_MACHINE)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "e_machine: this host is %d, the plugin was built for %d", HOST_MACHINE, header->e_machine);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "e_machine: this host is %d, the plugin was built for %d", HOST_MACHINE,
+                           header->e_machine);
   if (header->e_type != ET_DYN)
     return refuse (error, "it is not a shared library");
   if (header->e_shentsize != sizeof (Elf64_Shdr) || header->e_phentsize != sizeof (Elf64_Phdr))

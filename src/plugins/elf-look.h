@@ -7,6 +7,6 @@
 
 #include "cell-error.h"
 
-/* The bytes of an exported symbol's value as the file has them, before relocation; `size` of them.  NULL, CELL_ERROR_REFUSED: the file is no
- * library for this machine, its tables make no sense, or it does not export the symbol. */
+/* The bytes of an exported symbol's value as the file has them, before relocation; `size` of them.  NULL, CELL_ERROR_REFUSED: the
+ * file is no library for this machine, its tables make no sense, or it does not export the symbol. */
 const void *elf_look_at (const void *file, gsize file_size, const char *symbol, gsize size, GError **error);

@@ -178,7 +178,8 @@ blob_create (void *self, CellCall *call, size_t size)
 {
   CellInstance *instance = instance_of (self);
   Fault fault = { 0 };
-  CellBlob *blob = instance->env.blob_new != NULL ? instance->env.blob_new (instance->env.data, size, &fault) : blob_new (size, &fault);
+  CellBlob *blob =
+    instance->env.blob_new != NULL ? instance->env.blob_new (instance->env.data, size, &fault) : blob_new (size, &fault);
 
   if (blob == NULL)
     host_log (self, CELL_LOG_WARNING, "%s", fault.message);

@@ -20,7 +20,8 @@ cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer
 /* ---- clients ----------------------------------------------------------------------------------------- */
 
 static bool
-provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+               Fault *fault)
 {
   CellInstance *instance = data;
 
@@ -112,8 +113,8 @@ free_clients (CellInstance *instance)
 /* ---- tables ------------------------------------------------------------------------------------------ */
 
 static gboolean
-number_of (CellInstance *instance, uint32_t (*number) (void *data, const char *name), const char *name, guint place, uint32_t *ret_number,
-           GError **error)
+number_of (CellInstance *instance, uint32_t (*number) (void *data, const char *name), const char *name, guint place,
+           uint32_t *ret_number, GError **error)
 {
   *ret_number = number != NULL ? number (instance->env.data, name) : place;
   return *ret_number < INSTANCE_NUMBERS_MAX
@@ -171,7 +172,8 @@ make_signals (CellInstance *instance, GError **error)
   instance->signals = g_new0 (InstanceSignal, contract->n_signals + 1);
   for (const CellItem *const *item = entry->items; item < entry->items_end; item++)
     {
-      const ContractSignal *found = *item != NULL && (*item)->kind == CELL_ITEM_SIGNAL ? contract_find_signal_of (contract, *item) : NULL;
+      const ContractSignal *found =
+        *item != NULL && (*item)->kind == CELL_ITEM_SIGNAL ? contract_find_signal_of (contract, *item) : NULL;
       guint place = found != NULL ? (guint) (found - contract->signals) : 0;
       uint32_t number;
 

@@ -11,9 +11,9 @@
  *   cell_instance_save ()       with the endpoint held, before or after that
  *   cell_instance_free ()       fini and destruct
  *
- * The endpoint is held by who stopped it (endpoint_stop ()), and while it is closed.  All of the cell's code of a CELL_LOOP cell runs on
- * its own thread, whoever calls these functions; else it runs in the caller.  Each of them may take as long as the cell takes; none may be
- * called from the cell's own code.
+ * The endpoint is held by who stopped it (endpoint_stop ()), and while it is closed.  All of the cell's code of a CELL_LOOP cell
+ * runs on its own thread, whoever calls these functions; else it runs in the caller.  Each of them may take as long as the cell
+ * takes; none may be called from the cell's own code.
  */
 #pragma once
 #include <glib.h>
@@ -24,8 +24,8 @@
 
 #include "loader.h"
 
-/* What an instance asks of the process that it lives in.  Only endpoint must be given; what is NULL is done without.  Callbacks may come
- * from any thread that runs the cell's code and from several at a time; log from any thread at all. */
+/* What an instance asks of the process that it lives in.  Only endpoint must be given; what is NULL is done without.  Callbacks
+ * may come from any thread that runs the cell's code and from several at a time; log from any thread at all. */
 typedef struct
 {
   Endpoint *endpoint;           /* outlives the instance; its threading is the module's */
@@ -42,8 +42,8 @@ typedef struct
   CellBlob *(*blob_new) (void *data, size_t size, Fault *fault);
   void *data;                   /* of the callbacks above */
 
-  /* How the cell reaches others.  NULL: it may not.  Completions are to be dispatched in the cell's own context: by a node pushed to the
-   * endpoint's gate, and on any thread for a concurrent cell. */
+  /* How the cell reaches others.  NULL: it may not.  Completions are to be dispatched in the cell's own context: by a node pushed
+   * to the endpoint's gate, and on any thread for a concurrent cell. */
   const ClientProvider *clients;
   void *clients_data;
 } CellInstanceEnv;
@@ -52,11 +52,12 @@ typedef struct
 
 typedef struct CellInstance CellInstance;
 
-/* Makes a cell that does not serve yet.  The environment is copied; name and config (char * → char *, may be NULL) are referred to as long
- * as it lives.  Fails with what the cell's init or constructor returned. */
-CellInstance *cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *name, GHashTable *config, GError **error);
-/* Ends it: fini, destruct, its clients; calls that it has kept are answered CELL_ERROR_GONE.  It has been detached; the endpoint is held unless
- * it has kept none. */
+/* Makes a cell that does not serve yet.  The environment is copied; name and config (char * → char *, may be NULL) are referred to
+ * as long as it lives.  Fails with what the cell's init or constructor returned. */
+CellInstance *cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *name, GHashTable *config,
+                                 GError **error);
+/* Ends it: fini, destruct, its clients; calls that it has kept are answered CELL_ERROR_GONE.  It has been detached; the endpoint
+ * is held unless it has kept none. */
 void cell_instance_free (CellInstance *instance);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (CellInstance, cell_instance_free)
 
@@ -71,8 +72,8 @@ void cell_instance_move_kept (CellInstance *from, CellInstance *to);
 gboolean cell_instance_can_move (CellInstance *instance, GError **error);
 /* What the cell wants to be remembered; empty when it has nothing to save.  NULL: error. */
 GBytes *cell_instance_save (CellInstance *instance, uint32_t *ret_version, GError **error);
-/* Bytes that any build of the cell, on whichever side of a sandbox, has saved: they are checked.  After a failure the instance is to be
- * freed. */
+/* Bytes that any build of the cell, on whichever side of a sandbox, has saved: they are checked.  After a failure the instance is
+ * to be freed. */
 gboolean cell_instance_restore (CellInstance *instance, uint32_t version, GBytes *bytes, GError **error);
 
 CellModule *cell_instance_get_module (CellInstance *instance);

@@ -62,7 +62,8 @@ static _Atomic guint n_loaded, n_used;
 static gboolean
 differs (GError **error, const char *field, guint host, guint plugin)
 {
-  return cell_set_error (error, CELL_ERROR_REFUSED, "%s.%s: this host has %u, the plugin has %u", CELL_ENTRY_SYMBOL, field, host, plugin);
+  return cell_set_error (error, CELL_ERROR_REFUSED, "%s.%s: this host has %u, the plugin has %u", CELL_ENTRY_SYMBOL, field, host,
+                         plugin);
 }
 
 static gboolean
@@ -79,11 +80,13 @@ check_build (uint32_t build, GError **error)
   };
 
   if ((build & ~BUILD_KNOWN) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.build: this host knows 0x%x, the plugin has 0x%x", CELL_ENTRY_SYMBOL, BUILD_KNOWN, build);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.build: this host knows 0x%x, the plugin has 0x%x", CELL_ENTRY_SYMBOL,
+                           BUILD_KNOWN, build);
   for (size_t i = 0; i < G_N_ELEMENTS (flags); i++)
     if ((build & flags[i].flag) != (HOST_BUILD & flags[i].flag))
       return cell_set_error (error, CELL_ERROR_REFUSED, "%s.build: this host was built %s %s, the plugin %s", CELL_ENTRY_SYMBOL,
-                             HOST_BUILD & flags[i].flag ? "with" : "without", flags[i].name, build & flags[i].flag ? "with" : "without");
+                             HOST_BUILD & flags[i].flag ? "with" : "without", flags[i].name,
+                             build & flags[i].flag ? "with" : "without");
   return TRUE;
 }
 
@@ -92,8 +95,8 @@ static gboolean
 check_head (const EntryHead *head, GError **error)
 {
   if (head->magic != CELL_ABI_MAGIC)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.magic: this host has 0x%08x, the plugin has 0x%08x", CELL_ENTRY_SYMBOL, CELL_ABI_MAGIC,
-                           head->magic);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.magic: this host has 0x%08x, the plugin has 0x%08x", CELL_ENTRY_SYMBOL,
+                           CELL_ABI_MAGIC, head->magic);
   if (head->abi_major != CELL_ABI_MAJOR)
     return differs (error, "abi_major", CELL_ABI_MAJOR, head->abi_major);
   /* Until it is frozen, each version stands alone. */
@@ -351,11 +354,13 @@ check_file (int fd, gsize *ret_size, GError **error)
   if (!S_ISREG (st.st_mode))
     return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
   if (st.st_uid != geteuid () && st.st_uid != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root", st.st_uid, geteuid ());
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root", st.st_uid,
+                           geteuid ());
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
   if (st.st_size > (off_t) MODULE_MAX_SIZE)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size, MODULE_MAX_SIZE);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size,
+                           MODULE_MAX_SIZE);
   *ret_size = (gsize) st.st_size;
   return TRUE;
 }
@@ -506,7 +511,8 @@ cell_module_load (const char *path, const char *dir, GError **error)
 
   if (fd < 0)
     {
-      cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path, g_strerror (errno));
+      cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
+                      g_strerror (errno));
       return NULL;
     }
   module = cell_module_load_fd (fd, path, dir, error);

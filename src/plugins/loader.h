@@ -25,8 +25,8 @@ typedef struct
   CodecPlan *const *args;       /* by signal; NULL: no members */
 } CellModule;
 
-/* dir: a folder of mode 0700 for the private copy, which is gone when this returns; NULL: one is made.  CELL_ERROR_NOT_FOUND: there is no
- * such file; CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree. */
+/* dir: a folder of mode 0700 for the private copy, which is gone when this returns; NULL: one is made.  CELL_ERROR_NOT_FOUND:
+ * there is no such file; CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree. */
 CellModule *cell_module_load (const char *path, const char *dir, GError **error);
 /* The same for an open file; name is for people.  The descriptor is not taken. */
 CellModule *cell_module_load_fd (int fd, const char *name, const char *dir, GError **error);

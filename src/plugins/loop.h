@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The thread of a CELL_LOOP cell.  It owns the endpoint's gate: calls are served between two rounds of its GMainContext, which is the thread's
- * default.  While somebody else holds the gate, or it is closed, the context stands still, and only tasks run.
+ * The thread of a CELL_LOOP cell.  It owns the endpoint's gate: calls are served between two rounds of its GMainContext, which is
+ * the thread's default.  While somebody else holds the gate, or it is closed, the context stands still, and only tasks run.
  */
 #pragma once
 #include <glib.h>

@@ -145,14 +145,15 @@ parse (const char *path, const char *text, gsize length, GError **error)
 
   manifest->config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   if (length > MANIFEST_MAX_SIZE)
-    return cell_set_error (error, CELL_ERROR_INVALID, "it has %zu bytes; %u are the most", (size_t) length, MANIFEST_MAX_SIZE), NULL;
+    return cell_set_error (error, CELL_ERROR_INVALID, "it has %zu bytes; %u are the most", (size_t) length, MANIFEST_MAX_SIZE),
+           NULL;
   if (length > 0 && !g_key_file_load_from_data (file, text, length, G_KEY_FILE_NONE, &local))
     return cell_set_error (error, CELL_ERROR_INVALID, "%s", local->message), NULL;
   if (!check_keys (file, error))
     return NULL;
   read_places (file, path, manifest);
-  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_autostart (file, manifest, error)
-      || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
+  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error)
+      || !read_autostart (file, manifest, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
     return NULL;
   return g_steal_pointer (&manifest);
 }
@@ -238,8 +239,9 @@ find_by_name (const char *name, GError **error)
   if (local != NULL)
     g_propagate_error (error, g_steal_pointer (&local));
   else if (manifest == NULL)
-    cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s%s%s", name, MODULE_SUFFIX, name, MANIFEST_SUFFIX,
-                    path != NULL ? path : "", path != NULL && *path != '\0' ? G_SEARCHPATH_SEPARATOR_S : "", CELLDIR);
+    cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s%s%s", name, MODULE_SUFFIX, name,
+                    MANIFEST_SUFFIX, path != NULL ? path : "", path != NULL && *path != '\0' ? G_SEARCHPATH_SEPARATOR_S : "",
+                    CELLDIR);
   return manifest;
 }
 
@@ -249,7 +251,8 @@ manifest_find (const char *what, GError **error)
   g_autofree char *path = NULL;
   Manifest *manifest;
 
-  if (strchr (what, G_DIR_SEPARATOR) == NULL && !g_str_has_suffix (what, MODULE_SUFFIX) && !g_str_has_suffix (what, MANIFEST_SUFFIX))
+  if (strchr (what, G_DIR_SEPARATOR) == NULL && !g_str_has_suffix (what, MODULE_SUFFIX)
+      && !g_str_has_suffix (what, MANIFEST_SUFFIX))
     return find_by_name (what, error);
   if (!g_file_test (what, G_FILE_TEST_EXISTS))
     return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no file %s", what), NULL;

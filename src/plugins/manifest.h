@@ -39,16 +39,16 @@ typedef struct
   GHashTable *config;           /* char * → char * */
 } Manifest;
 
-/* path: of the key file, whether it exists or not: what a missing one means is what an empty one means.  CELL_ERROR_INVALID, with a sentence
- * that names the file and the key. */
+/* path: of the key file, whether it exists or not: what a missing one means is what an empty one means.  CELL_ERROR_INVALID, with
+ * a sentence that names the file and the key. */
 Manifest *manifest_load (const char *path, GError **error);
 /* The same from memory: what is read of the file at `path`. */
 Manifest *manifest_parse (const char *path, const char *text, gsize length, GError **error);
 void manifest_free (Manifest *manifest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Manifest, manifest_free)
 
-/* What `load` was given, as the manifest of a cell: "ledger" (looked for in $CELL_PATH, then where cells are installed), "dir/ledger.so" or
- * "dir/ledger.cell".  CELL_ERROR_NOT_FOUND names the places. */
+/* What `load` was given, as the manifest of a cell: "ledger" (looked for in $CELL_PATH, then where cells are installed),
+ * "dir/ledger.so" or "dir/ledger.cell".  CELL_ERROR_NOT_FOUND names the places. */
 Manifest *manifest_find (const char *what, GError **error);
 /* Whether a cell may be called that: a letter, then up to 62 letters, digits, '-', '_' and '.'. */
 gboolean manifest_check_name (const char *name, GError **error);

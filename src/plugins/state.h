@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What save writes and restore reads: "cell.state/1".  Raw bytes stand as they were written; a struct begins at a multiple of eight with
- * a header that says how long it is, so that it can be read by a build whose struct has grown.  The bytes may come from a sandboxed
- * child: whatever they are, reading them is safe.
+ * What save writes and restore reads: "cell.state/1".  Raw bytes stand as they were written; a struct begins at a multiple of
+ * eight with a header that says how long it is, so that it can be read by a build whose struct has grown.  The bytes may come from
+ * a sandboxed child: whatever they are, reading them is safe.
  */
 #pragma once
 #include "loader.h"

@@ -78,7 +78,9 @@ test_ledger (void)
     g_assert_cmpstr (second.entries[0].memo, ==, "rent");
   }
   {
-    const LedgerEntry entries[] = { { .account = 7, .amount = 10, .memo = "a" }, { .account = 8, .amount = 20 }, { .account = 9, .amount = 40 } };
+    const LedgerEntry entries[] = { { .account = 7, .amount = 10, .memo = "a" },
+                                    { .account = 8, .amount = 20, .memo = "" },
+                                    { .account = 9, .amount = 40, .memo = NULL } };
     cell_auto LedgerImport dry = ledger_import (ledger, .entries = entries, .n_entries = 3, .dry_run = true);
     cell_auto LedgerImport two = ledger_import (ledger, .entries = entries, .n_entries = 3, .limit = 2, .has_limit = true);
     cell_auto LedgerBalance b7 = ledger_balance (ledger, .account = 7), b9 = ledger_balance (ledger, .account = 9);
@@ -198,7 +200,8 @@ on_transferred (const LedgerTransferred *args, uint64_t missed, void *data)
   heard->sum += args->amount;
 }
 
-/* Those who subscribed hear of it, those who did not and those who left do not, and who does not read learns how much was missed. */
+/* Those who subscribed hear of it, those who did not and those who left do not, and who does not read learns how much was
+ * missed. */
 static void
 test_signals (void)
 {
@@ -464,8 +467,9 @@ test_everything (void)
   town_load (town, "every", "every", NULL);
   every = town_use (town, Every, "every");
   {
-    cell_auto EveryEverything e = every_everything (every, .in_bool = true, .in_u8 = 200, .in_str = "text", .in_bytes = { .data = "\0\1\2", .size = 3 },
-                                                    .in_blob = blob, .in_structs = mixed, .n_in_structs = 2);
+    cell_auto EveryEverything e =
+      every_everything (every, .in_bool = true, .in_u8 = 200, .in_str = "text", .in_bytes = { .data = "\0\1\2", .size = 3 },
+                        .in_blob = blob, .in_structs = mixed, .n_in_structs = 2);
 
     assert_ok (&e.result);
     g_assert_cmpuint (e.out_u8, ==, 200);
@@ -605,9 +609,10 @@ test_extensions (void)
 
 /* 2 × 1 pixels, red and blue. */
 static const uint8_t png[] = {
-  0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x01,
-  0x08, 0x02, 0x00, 0x00, 0x00, 0x7b, 0x40, 0xe8, 0xdd, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0xf8, 0xcf, 0x00, 0x04,
-  0xff, 0x01, 0x07, 0x00, 0x01, 0xff, 0x3d, 0x7d, 0x8c, 0x49, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
+  0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52, 0x00, 0x00,
+  0x00, 0x02, 0x00, 0x00, 0x00, 0x01, 0x08, 0x02, 0x00, 0x00, 0x00, 0x7b, 0x40, 0xe8, 0xdd, 0x00, 0x00, 0x00,
+  0x0d, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0xf8, 0xcf, 0x00, 0x04, 0xff, 0x01, 0x07, 0x00, 0x01, 0xff,
+  0x3d, 0x7d, 0x8c, 0x49, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
 };
 
 static void

@@ -38,10 +38,11 @@ test_empty (void)
 static void
 test_full (void)
 {
-  g_autoptr (Manifest) manifest = parse ("# A bank\n"
-                                         "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
-                                         "Restart=transient\nCalls=exchange; clock;\n"
-                                         "[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
+  g_autoptr (Manifest) manifest =
+    parse ("# A bank\n"
+           "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
+           "Restart=transient\nCalls=exchange; clock;\n"
+           "[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
 
   g_assert_cmpstr (manifest->name, ==, "bank");
   g_assert_cmpstr (manifest->module, ==, "/other/book.so");
@@ -173,6 +174,7 @@ test_find (Places *places, gconstpointer data)
   g_assert_null (manifest_find ("missing", &error));
   g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_NOT_FOUND);
   g_assert_nonnull (strstr (error->message, places->second));
+  g_assert_nonnull (broken);
   g_assert_null (manifest_find ("broken", &invalid));
   g_assert_error (invalid, CELL_ERROR_DOMAIN, -CELL_ERROR_INVALID);
   g_assert_null (manifest_find ("two words", &nonsense));
@@ -191,6 +193,7 @@ test_first_wins (Places *places, gconstpointer data)
   (void) data;
   g_assert_no_error (error);
   g_assert_cmpstr (manifest->module, ==, first);
+  g_assert_cmpstr (manifest->module, !=, second);
 }
 
 int

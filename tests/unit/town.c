@@ -138,7 +138,8 @@ bind_methods (TownCell *cell, const Contract *contract, const CellRemote *remote
 }
 
 static bool
-provider_bind (Town *town, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+provider_bind (Town *town, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+               Fault *fault)
 {
   g_autoptr (CellModule) module = NULL;
   TownCell *cell;
@@ -186,7 +187,8 @@ provider_open (Town *town, TownCell *caller, const char *name, uint64_t id, uint
   if (cell != NULL && cell->id != id)
     fault_set (fault, CELL_ERROR_GONE, "%s is another cell now", name);
   else if (cell != NULL)
-    channel = channel_new_local (cell->endpoint, request_capacity != 0 ? request_capacity : CHANNEL_CAPACITY, REPLY_CAPACITY, fault);
+    channel =
+      channel_new_local (cell->endpoint, request_capacity != 0 ? request_capacity : CHANNEL_CAPACITY, REPLY_CAPACITY, fault);
   if (channel != NULL)
     {
       line = g_new0 (Line, 1);
@@ -221,7 +223,8 @@ provider_close (Channel *channel)
 }
 
 static bool
-program_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+program_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+              Fault *fault)
 {
   return provider_bind (data, name, remote, methods, signals, ret_cell, fault);
 }
@@ -240,7 +243,8 @@ close_channel (void *data, Channel *channel)
 }
 
 static bool
-cell_bind_to (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+cell_bind_to (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+              Fault *fault)
 {
   return provider_bind (((TownCell *) data)->town, name, remote, methods, signals, ret_cell, fault);
 }
@@ -319,9 +323,15 @@ town_add (Town *town, CellModule *module, const char *name, GHashTable *config, 
   cell->signals = g_ptr_array_new_with_free_func (g_free);
   cell->stats = g_new0 (MethodStats, STATS_MAX);
   cell->log = g_string_new (NULL);
-  cell->env = (CellInstanceEnv) {
-    .endpoint = cell->endpoint, .method_number = env_method_number, .signal_number = env_signal_number, .method_stats = env_method_stats,
-    .log = env_log, .data = cell, .clients = &of_cells, .clients_data = cell,
+  cell->env = (CellInstanceEnv){
+    .endpoint = cell->endpoint,
+    .method_number = env_method_number,
+    .signal_number = env_signal_number,
+    .method_stats = env_method_stats,
+    .log = env_log,
+    .data = cell,
+    .clients = &of_cells,
+    .clients_data = cell,
   };
   cell->instance = cell_instance_new (module, &cell->env, name, config, error);
   if (cell->instance == NULL)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A place where cells live in this process and find each other by name: what the host is to them, without its daemon.  Everything of the
- * membrane and of the plugins is the real thing; what is here is how a name leads to a channel, and the swapping of builds.
+ * A place where cells live in this process and find each other by name: what the host is to them, without its daemon.  Everything
+ * of the membrane and of the plugins is the real thing; what is here is how a name leads to a channel, and the swapping of builds.
  */
 #pragma once
 #include <glib.h>
