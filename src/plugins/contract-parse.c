@@ -455,7 +455,7 @@ static gboolean
 take_interface (Parser *parser, GError **error)
 {
   g_autofree char *name = NULL, *doc = NULL;
-  uint32_t version;
+  uint32_t version = 0;
   guint line = parser->line;
 
   if (!is_word (parser, "interface"))
