@@ -5,4 +5,4 @@
 #pragma once
 #include "harness.h"
 
-extern const BenchFigure bench_limit_figures[];
+extern const BenchFigure bench_limit_figures[], bench_call_figures[];

@@ -13,7 +13,7 @@
 
 /* Each ends with a figure that has no name. */
 static const BenchFigure *const tables[] = {
-  bench_limit_figures,
+  bench_limit_figures, bench_call_figures,
 };
 
 enum

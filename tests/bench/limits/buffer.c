@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sum.h"
+
 typedef struct
 {
   _Alignas (64) _Atomic uint64_t there;
@@ -25,27 +27,6 @@ typedef struct
   uint64_t *source, sum;
   BenchProblem *problem;
 } Caller;
-
-void
-limit_buffer_fill (void *to, const void *from, size_t size)
-{
-  memcpy (to, from, size);
-}
-
-/* Eight sums, so that an addition need not wait for the one before. */
-uint64_t
-limit_buffer_sum (const void *data, size_t size)
-{
-  const uint64_t *words = data;
-  uint64_t sums[8] = { 0 }, sum = 0;
-
-  for (size_t i = 0; i < size / sizeof *words; i += 8)
-    for (size_t j = 0; j < 8; j++)
-      sums[j] += words[i + j];
-  for (size_t j = 0; j < 8; j++)
-    sum += sums[j];
-  return sum;
-}
 
 static void
 buffer_serve (void *memory)
@@ -70,7 +51,7 @@ buffer_run (void *state, uint32_t n)
   for (; n > 0; n--)
     {
       caller->round++;
-      limit_buffer_fill (shared->data, caller->source, caller->size);
+      memcpy (shared->data, caller->source, caller->size);
       atomic_store_explicit (&shared->there, caller->round, memory_order_release);
       while (atomic_load_explicit (&shared->back, memory_order_acquire) != caller->round)
         limit_pause ();

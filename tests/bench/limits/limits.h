@@ -111,10 +111,3 @@ typedef struct
 /* Zeroed memory, shared with a forked process on the place's other processor that calls serve (memory). */
 bool limit_pair_start (LimitPair *pair, size_t size, void (*serve) (void *memory), const BenchPlace *place, BenchProblem *problem);
 void limit_pair_stop (LimitPair *pair);
-
-/* ---- for candidates that do the same work --------------------------------------------------- */
-
-/* Fills from private memory, as a caller does. */
-void limit_buffer_fill (void *to, const void *from, size_t size);
-/* Reads every word; size is a multiple of 64. */
-uint64_t limit_buffer_sum (const void *data, size_t size);

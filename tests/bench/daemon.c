@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "place.h"
+
+#define CELLS_MAX 8
+#define READY_MS 20000          /* also under a sanitizer, on a busy machine */
+#define STOP_MS 5000
+
+bool
+bench_check (const CellResult *result, BenchProblem *problem)
+{
+  return result->status == CELL_OK || bench_fail (problem, "%s: %s", result->error, result->message);
+}
+
+static pid_t
+spawn (const BenchDaemon *daemon, int cpu, const char *const *cells, int ready_fd, BenchProblem *problem)
+{
+  const char *argv[8 + 2 * CELLS_MAX] = { BENCH_HOST, "--socket", daemon->socket, "--ready-fd" };
+  char number[16];
+  int n = 4;
+
+  g_snprintf (number, sizeof number, "%d", ready_fd);
+  argv[n++] = number;
+  if (geteuid () == 0)
+    argv[n++] = "--allow-root";
+  for (int i = 0; i < CELLS_MAX && cells[i]; i++)
+    {
+      argv[n++] = "--cell";
+      argv[n++] = cells[i];
+    }
+  return bench_spawn (cpu, (char *const *) argv, problem);
+}
+
+/* It writes a byte when programs can connect, and closes the pipe if it ends instead. */
+static bool
+wait_ready (int fd, BenchProblem *problem)
+{
+  struct pollfd ready = { fd, POLLIN, 0 };
+  char byte;
+  int n;
+
+  do
+    n = poll (&ready, 1, READY_MS);
+  while (n < 0 && errno == EINTR);
+  if (n <= 0)
+    return bench_fail (problem, "the host does not become ready");
+  return read (fd, &byte, 1) == 1 || bench_fail (problem, "the host did not start");
+}
+
+BenchDaemon *
+bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
+{
+  BenchDaemon *daemon = g_new0 (BenchDaemon, 1);
+  g_autoptr(GError) error = NULL;
+  int ready[2];
+  bool good;
+
+  daemon->folder = g_dir_make_tmp ("cellhost-bench-XXXXXX", &error);
+  if (daemon->folder == NULL || !g_unix_open_pipe (ready, 0, &error))
+    {
+      bench_fail (problem, "%s", error->message);
+      bench_daemon_stop (daemon);
+      return NULL;
+    }
+  fcntl (ready[0], F_SETFD, FD_CLOEXEC);
+  daemon->socket = g_build_filename (daemon->folder, "socket", NULL);
+  daemon->pid = spawn (daemon, cpu, cells, ready[1], problem);
+  close (ready[1]);
+  good = daemon->pid > 0 && wait_ready (ready[0], problem);
+  close (ready[0]);
+  if (!good)
+    {
+      bench_daemon_stop (daemon);
+      return NULL;
+    }
+  daemon->bus = cell_open (daemon->socket);
+  return daemon;
+}
+
+/* False: it goes on. */
+static bool
+wait_end (pid_t pid)
+{
+  for (int i = 0; i < STOP_MS; i++)
+    {
+      if (waitpid (pid, NULL, WNOHANG) != 0)
+        return true;
+      g_usleep (1000);
+    }
+  return false;
+}
+
+void
+bench_daemon_stop (BenchDaemon *daemon)
+{
+  if (daemon->bus != NULL)
+    cell_close (daemon->bus);
+  if (daemon->pid > 0)
+    {
+      kill (daemon->pid, SIGTERM);
+      if (!wait_end (daemon->pid))
+        bench_kill (daemon->pid);
+    }
+  if (daemon->socket != NULL)
+    g_unlink (daemon->socket);
+  if (daemon->folder != NULL)
+    g_rmdir (daemon->folder);
+  g_free (daemon->socket);
+  g_free (daemon->folder);
+  g_free (daemon);
+}

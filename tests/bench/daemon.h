@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A host in a process of its own, as users run it.
+ */
+#pragma once
+#include <cell/client.h>
+
+#include "harness.h"
+
+typedef struct
+{
+  pid_t pid;
+  char *folder, *socket;
+  CellBus *bus;                 /* a connection to it */
+} BenchDaemon;
+
+/* Starts cellhostd on a processor (-1: anywhere) with these cells (paths, up to a NULL), and waits until it is ready.  NULL: problem
+ * says why. */
+BenchDaemon *bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem);
+/* A clean stop; it is killed if it does not come to an end. */
+void bench_daemon_stop (BenchDaemon *daemon);
+
+/* True: the call succeeded.  False: problem has its error. */
+bool bench_check (const CellResult *result, BenchProblem *problem);

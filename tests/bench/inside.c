@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "inside.h"
+
+#include <glib/gstdio.h>
+#include <sched.h>
+
+#include "host/child.h"
+#include "host/provider.h"
+#include "host/relocate.h"
+
+struct BenchInside
+{
+  guint refs;
+  Host *host;
+  GMainLoop *loop;
+  GThread *thread;
+  GPtrArray *cells;
+  char *folder;
+};
+
+static BenchInside *the_inside;
+
+static gpointer
+loop_main (gpointer data)
+{
+  g_main_loop_run (data);
+  return NULL;
+}
+
+static void
+inside_free (BenchInside *inside)
+{
+  g_clear_pointer (&inside->cells, g_ptr_array_unref);
+  if (inside->host != NULL)
+    host_stop (inside->host);
+  if (inside->thread != NULL)
+    {
+      g_main_loop_quit (inside->loop);
+      g_thread_join (inside->thread);
+      g_main_loop_unref (inside->loop);
+    }
+  host_free (inside->host);
+  if (inside->folder != NULL)
+    g_rmdir (inside->folder);
+  g_free (inside->folder);
+  g_free (inside);
+}
+
+static BenchInside *
+inside_new (GError **error)
+{
+  g_auto(HostConfig) config = { .runner_path = g_strdup (BENCH_RUNNER), .bwrap_path = g_find_program_in_path ("bwrap") };
+  BenchInside *inside = g_new0 (BenchInside, 1);
+
+  inside->folder = g_dir_make_tmp ("cellhost-bench-XXXXXX", error);
+  if (inside->folder != NULL)
+    {
+      config.socket_path = g_build_filename (inside->folder, "socket", NULL);
+      inside->host = host_new (&config, error);
+    }
+  if (inside->host == NULL || !host_listen (inside->host, error))
+    {
+      inside_free (inside);
+      return NULL;
+    }
+  inside->cells = g_ptr_array_new_with_free_func ((GDestroyNotify) host_cell_unref);
+  inside->loop = g_main_loop_new (NULL, FALSE);
+  inside->thread = g_thread_new ("main-loop", loop_main, inside->loop);
+  return inside;
+}
+
+BenchInside *
+bench_inside_ref (BenchProblem *problem)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (the_inside == NULL)
+    the_inside = inside_new (&error);
+  if (the_inside == NULL)
+    {
+      bench_fail (problem, "%s", error->message);
+      return NULL;
+    }
+  the_inside->refs++;
+  return the_inside;
+}
+
+void
+bench_inside_unref (BenchInside *inside)
+{
+  if (--inside->refs > 0)
+    return;
+  the_inside = NULL;
+  inside_free (inside);
+}
+
+HostCell *
+bench_inside_load (BenchInside *inside, const char *path, const char *name, BenchProblem *problem)
+{
+  g_autoptr(GError) error = NULL;
+  HostCell *cell = host_find (inside->host, name, NULL);
+
+  if (cell == NULL)
+    cell = host_load (inside->host, path, name, NULL, &error);
+  if (cell == NULL)
+    {
+      bench_fail (problem, "%s", error->message);
+      return NULL;
+    }
+  g_ptr_array_add (inside->cells, cell);
+  return cell;
+}
+
+CellClient *
+bench_inside_use (BenchInside *inside, const char *name, const CellRemote *remote, BenchProblem *problem)
+{
+  /* Whoever calls inside a host is a cell: this one has nothing else to do. */
+  HostCell *caller = bench_inside_load (inside, BENCH_ECHO, "bench", problem);
+  CellClient *client;
+  CellResult result;
+  bool good;
+
+  if (caller == NULL)
+    return NULL;
+  client = client_new (&host_provider, caller, name, remote, CLIENT_OF_SERIAL);
+  good = client->api->check (client, &result) == CELL_OK || bench_fail (problem, "%s: %s", name, result.message);
+  cell_reply_free (&result);
+  if (good)
+    return client;
+  cell_client_close (client);
+  return NULL;
+}
+
+static void
+pin_threads (const char *pid, const cpu_set_t *set)
+{
+  g_autofree char *folder = g_build_filename ("/proc", pid, "task", NULL);
+  g_autoptr(GDir) threads = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
+    sched_setaffinity ((pid_t) g_ascii_strtoll (name, NULL, 10), sizeof *set, set);
+}
+
+/* 0: it is gone. */
+static pid_t
+parent_of (const char *pid)
+{
+  g_autofree char *path = g_build_filename ("/proc", pid, "stat", NULL), *text = NULL;
+  const char *rest;
+
+  if (!g_file_get_contents (path, &text, NULL, NULL))
+    return 0;
+  rest = strrchr (text, ')');           /* "PID (name) state parent …" */
+  return rest != NULL && strlen (rest) > 4 ? (pid_t) g_ascii_strtoll (rest + 4, NULL, 10) : 0;
+}
+
+/* What a process has started: of a sandbox's two, the second one serves. */
+static bool
+pin_children (pid_t parent, int cpu)
+{
+  g_autoptr(GDir) processes = g_dir_open ("/proc", 0, NULL);
+  const char *name;
+  bool any = false;
+  cpu_set_t set;
+
+  CPU_ZERO (&set);
+  CPU_SET (cpu, &set);
+  while (processes != NULL && (name = g_dir_read_name (processes)) != NULL)
+    if (g_ascii_isdigit (name[0]) && parent_of (name) == parent)
+      {
+        pin_threads (name, &set);
+        any = true;
+      }
+  return any;
+}
+
+bool
+bench_inside_eject (BenchInside *inside, const char *name, int cpu, BenchProblem *problem)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(HostCell) cell = host_find (inside->host, name, &error);
+
+  if (inside->host->config.bwrap_path == NULL)
+    return bench_skip (problem, "there is no bubblewrap, and cells are ejected into a sandbox only");
+  if (cell == NULL || !relocate_eject (cell, &error))
+    return bench_fail (problem, "%s", error->message);
+  return cpu < 0 || pin_children (child_get_pid (cell->child), cpu)
+         || bench_fail (problem, "the process of cell %s is not to be found", name);
+}
