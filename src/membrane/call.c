@@ -10,8 +10,7 @@
 
 #include "blob.h"
 #include "defer.h"
-#include "result.h"
-#include "serve.h"
+#include "direct.h"
 
 #define LOOK_NS 100000000u              /* a stolen or lost hint costs one look after so long */
 #define SPINS_BARE 2000u                /* looks before the first pause: a pause is as long as half a round trip */
@@ -1004,26 +1003,9 @@ call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
   wait_reply (channel, thread, id, result);
 }
 
-/* The reply of a fast call lies at the reader's position; anything else is for the slow path. */
-static inline bool
-fast_reply (Channel *channel, const CallPlan *plan, uint64_t id, CellResult *result)
-{
-  Record *reply = ring_peek (&channel->replies);
-  uint32_t size = plan->reply != NULL ? plan->reply->size : 0;
-
-  if (unlikely (reply == NULL || reply->id != id || reply->kind != RECORD_REPLY || reply->status != CELL_OK || reply->root != size
-                || reply->length < size))
-    return false;
-  *result = (CellResult) { .status = CELL_OK };
-  copy_words (result_outputs (result), reply->payload, size);
-  channel->replies.at += record_size (size);
-  ring_release (&channel->replies);
-  return true;
-}
-
-/* A call that has been sent the fast way and was not answered on the spot. */
+/* Opens a call whose request has been sent, and waits for it. */
 static void
-fast_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, bool kick, CellResult *result)
+sent_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result)
 {
   Pending *pending = pending_put (channel, id);
 
@@ -1035,65 +1017,54 @@ fast_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint
   *pending = (Pending) {
     .id = id, .start = start, .end = channel->out.head, .plan = plan, .result = result, .state = PENDING_OPEN,
   };
-  if (kick)
-    channel_kick (channel, thread);
   wait_reply (channel, thread, id, result);
 }
 
 void
-channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result)
 {
-  Endpoint *endpoint = channel->endpoint;
-  uint32_t size;
-  Record *record;
-  uint64_t id, start;
-  bool entered;
+  sent_call (channel, thread, plan, id, start, result);
+}
 
-  if (unlikely (!plan->fast || channel->n_pending != 0 || channel->broken != CELL_OK))
-    {
-      call_slow (channel, thread, plan, args, result);
-      return;
-    }
-  size = plan->args != NULL ? plan->args->size : 0;
-  record = ring_reserve (&channel->out, size, NULL);
-  if (unlikely (record == NULL))
+/* A request without pointers is copied as it is. */
+static void
+call_flat (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  uint32_t size = plan->head.root;
+  Record *record = ring_reserve (&channel->out, size, NULL);
+  uint64_t id, start;
+
+  if (record == NULL)
     {
       call_slow (channel, thread, plan, args, result);
       return;
     }
   id = ++channel->next_id;
   start = channel->out.head;
-  copy_words (record->payload, args, size);
+  copy_struct (record->payload, args, size);
   record_set_head (record, &plan->head, id);
-
-  if (unlikely (channel->remote))
+  if (channel->remote)
     {
       ring_commit_far (&channel->out, record, size);
       wake_remote (channel);
-      fast_missed (channel, thread, plan, id, start, false, result);
-      return;
-    }
-  ring_commit (&channel->out, record, size);
-  if (endpoint->threading != CELL_SERIAL || !gate_enter (&endpoint->gate, thread))
-    {
-      channel_kick (channel, thread);
-      entered = false;
-      if (channel->replies_untrusted)
-        {
-          fast_missed (channel, thread, plan, id, start, false, result);
-          return;
-        }
     }
   else
     {
-      entered = true;
-      while (serve_one (channel, thread, endpoint->service, true) == SERVE_DONE && channel->requests.at <= start)
-        continue;
-      gate_leave (&endpoint->gate, thread);
+      ring_commit (&channel->out, record, size);
+      channel_kick (channel, thread);
     }
-  if (likely (fast_reply (channel, plan, id, result)))
+  sent_call (channel, thread, plan, id, start, result);
+}
+
+void
+channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  if (direct_call (channel, thread, plan, args, result))
     return;
-  fast_missed (channel, thread, plan, id, start, entered, result);
+  if (plan->fast && channel->n_pending == 0 && channel->broken == CELL_OK)
+    call_flat (channel, thread, plan, args, result);
+  else
+    call_slow (channel, thread, plan, args, result);
 }
 
 uint64_t

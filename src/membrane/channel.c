@@ -22,6 +22,7 @@ call_plan_finish (CallPlan *plan)
 {
   uint32_t size = plan->args != NULL ? plan->args->size : 0;
 
+  plan->reply_size = plan->reply != NULL ? plan->reply->size : 0;
   plan->fast = !plan->oneway && (plan->args == NULL || plan->args->trivial) && (plan->reply == NULL || plan->reply->trivial);
   plan->head = (RecordHead) {
     .length = size, .root = size, .kind = RECORD_REQUEST, .method = (uint16_t) plan->number, .timeout = plan->timeout,
@@ -37,6 +38,7 @@ method_finish (Method *method, uint32_t number)
     method->max_reply = ERROR_ROOM;
   if (method->max_reply < size)
     method->max_reply = size;
+  method->in_size = method->in != NULL ? method->in->size : 0;
   /* Who may call is looked at on the way that is not fast. */
   method->fast = (method->in == NULL || method->in->trivial) && (method->out == NULL || method->out->trivial)
                  && method->access == CELL_ACCESS_ANY;
@@ -56,7 +58,7 @@ channel_new (Endpoint *endpoint)
   };
   if (endpoint->epoch != NULL)
     channel->epoch_seen = load_acquire (&endpoint->epoch->word);
-  channel->fast_call = (CellCall) { .channel = channel, .build_in_place = true };
+  channel->direct_call = (CellCall) { .channel = channel, .build_in_place = true };
   pthread_mutex_init (&channel->lock, NULL);
   return channel;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "blob.h"
-#include "result.h"
+#include "direct.h"
 #include "wire.h"
 
 #define NO_SLOT UINT32_MAX
@@ -736,6 +736,22 @@ call_slow (Client *client, ThreadContext *thread, uint32_t method, const void *a
 }
 
 static void
+call_far (Client *client, ThreadContext *thread, uint32_t method, const void *args, CellResult *reply)
+{
+  Caller *caller = caller_of (client, thread);
+  Channel *channel = caller != NULL ? caller->channel : NULL;
+
+  if (channel != NULL && channel->broken == CELL_OK && method < client->n_methods && caller->plans[method].number <= UINT16_MAX)
+    {
+      channel_call (channel, thread, &caller->plans[method], args, reply);
+      if (!channel->too_small)
+        return;
+      cell_reply_free (reply);
+    }
+  call_slow (client, thread, method, args, reply);
+}
+
+static void
 client_call (CellClient *base, uint32_t method, const void *args, CellResult *reply)
 {
   Client *client = (Client *) base;
@@ -743,15 +759,9 @@ client_call (CellClient *base, uint32_t method, const void *args, CellResult *re
   Caller *caller = caller_of (client, thread);
   Channel *channel;
 
-  if (likely (caller != NULL && (channel = caller->channel) != NULL && channel->broken == CELL_OK && method < client->n_methods
-              && caller->plans[method].number <= UINT16_MAX))
-    {
-      channel_call (channel, thread, &caller->plans[method], args, reply);
-      if (likely (!channel->too_small))
-        return;
-      cell_reply_free (reply);
-    }
-  call_slow (client, thread, method, args, reply);
+  if (unlikely (caller == NULL || (channel = caller->channel) == NULL || method >= client->n_methods
+                || !direct_call (channel, thread, &caller->plans[method], args, reply)))
+    call_far (client, thread, method, args, reply);
 }
 
 /* ---- asynchronous calls ------------------------------------------------------------------------------------------ */

@@ -120,11 +120,21 @@ copy_request (Deferred *deferred, const CellCall *call)
                           &fault);
 }
 
+/* A direct call has nothing to give back, unless it says so. */
+static void
+make_dirty (CellCall *call)
+{
+  if (call != &call->channel->direct_call || call->dirty)
+    return;
+  call->mark = arena_mark (&call->thread->arena);
+  call->dirty = true;
+}
+
 uint64_t
 call_defer (CellCall *call)
 {
   Deferred *deferred;
-  bool is_fast = call == &call->channel->fast_call;     /* whose caller is this thread: its record holds still */
+  bool is_direct = call == &call->channel->direct_call;     /* whose caller is this thread: its record holds still */
 
   if (call->deferred != NULL)
     return call->deferred->id;
@@ -133,7 +143,7 @@ call_defer (CellCall *call)
     return 0;
   arena_init (&deferred->memory.arena, DEFERRED_ARENA);
   deferred->call = *call;
-  if (is_fast)
+  if (is_direct)
     {
       deferred->call.id = call->request->id;
       deferred->call.in = NULL;
@@ -167,8 +177,7 @@ call_defer (CellCall *call)
     call->channel->reserved += record_size (call->capacity);
   channel_ref (call->channel);
   call->deferred = deferred;
-  if (is_fast)
-    call->method = NULL;                /* so that the next call begins with a clean one, whatever this handler returns */
+  make_dirty (call);                    /* so that the next call begins with a clean one, whatever this handler returns */
   return deferred->id;
 }
 
@@ -330,16 +339,6 @@ deferred_end_all (Service *service, CellStatus status, const char *message)
       service->deferred->call.message = message;
       call_answer (&service->deferred->call, status, NULL);
     }
-}
-
-/* A fast call has nothing to give back, unless it says so. */
-static void
-make_dirty (CellCall *call)
-{
-  if (call != &call->channel->fast_call || call->dirty)
-    return;
-  call->mark = arena_mark (&call->thread->arena);
-  call->dirty = true;
 }
 
 void *

@@ -46,7 +46,7 @@ header_read (Channel *channel, const Record *record, Header *ret)
 }
 
 void
-stats_sample (Method *method, uint64_t started)
+stats_sample (const Method *method, uint64_t started)
 {
   uint64_t ns = monotonic_ns () - started;
   unsigned bucket = 0;
@@ -132,6 +132,7 @@ call_clean (CellCall *call)
     arena_release (&call->thread->arena, call->mark);
   call->dirty = false;
   call->error = call->message = NULL;
+  call->deferred = NULL;
 }
 
 bool
@@ -238,7 +239,7 @@ run_handler (CellCall *call, Method *method)
         }
     }
   zero_words (out, size);
-  if ((load_relaxed (&method->stats->calls) & 63) == 0)
+  if (stats_is_sampled (load_relaxed (&method->stats->calls)))
     started = monotonic_ns ();
   call->status = method->invoke (service->self, call, call->in, out);
   if (started != 0)
@@ -315,11 +316,12 @@ subscribe (void *self, CellCall *call, const void *in, void *out)
 }
 
 ServeResult
-serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *record, bool own)
+serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
 {
+  Record *record = ring_peek (&channel->requests);
   ArenaMark mark = arena_mark (&thread->arena);
   Header header;
-  const char *rule = header_read (channel, record, &header);
+  const char *rule;
   Method *method, none;
   CellCall call;
   CodecFault fault = { 0 };
@@ -327,6 +329,9 @@ serve_slow (Channel *channel, ThreadContext *thread, Service *service, Record *r
   Fault ring_fault = { 0 };
   uint32_t capacity, whole = (uint32_t) (channel->answers.mask + 1 - sizeof (Record));
 
+  if (record == NULL)
+    return SERVE_EMPTY;
+  rule = header_read (channel, record, &header);
   if (rule != NULL)
     return broken (channel, rule);
   if (header.method < service->n_methods && service->methods[header.method].invoke != NULL)

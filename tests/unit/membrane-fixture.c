@@ -43,7 +43,7 @@ make_token_plan (void)
 }
 
 #define TOKEN_CALL(number_, name_) \
-  { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .name = name_, \
+  { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .reply_size = sizeof (Token), .name = name_, \
     .head = { .length = sizeof (Token), .root = sizeof (Token), .kind = RECORD_REQUEST, .method = number_, .timeout = 20000 } }
 
 const CallPlan plan_of[N_METHODS] = {
