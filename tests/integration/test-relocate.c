@@ -1,90 +1,198 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell moves out of the host and back while a program keeps calling: every call is answered, once, in order.
+ * The promise: a cell moves out of the host and back, again and again, while a cell in the host and a program outside keep calling it, and
+ * every call is answered, once, in its order.
+ *
+ * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves; the suite has fewer than the promise is measured with, which is
+ * 1000000 and 100.
  */
-#include <gio/gio.h>
-#include <glib/gstdio.h>
-#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cell/remote/ledger.h>
+#include <cell/remote/pacer.h>
 
-#include "host/cell.h"
-#include "host/child.h"
-#include "host/host.h"
-#include "host/relocate.h"
+#include "counting.h"
+#include "host-fixture.h"
+
+#define CALLS 100000u
+#define MOVES 20u
+
+static guint
+size_from (const char *variable, guint otherwise)
+{
+  const char *said = g_getenv (variable);
+
+  return said != NULL ? (guint) g_ascii_strtoull (said, NULL, 10) : otherwise;
+}
+
+/* ---- progress: moves are spread over the calls --------------------------------------------------------- */
 
 typedef struct
 {
-  Host *host;
-  HostCell *ledger;
-  GMainLoop *loop;
-  GThread *thread;
-  char *folder, *socket;
-} Fixture;
+  GMutex lock;
+  GCond changed;
+  guint thousands;              /* calls that were answered */
+  guint running;                /* callers */
+} Progress;
+
+static void
+progress_add (Progress *progress, guint thousands, gboolean ended)
+{
+  g_mutex_lock (&progress->lock);
+  progress->thousands += thousands;
+  progress->running -= ended;
+  g_cond_broadcast (&progress->changed);
+  g_mutex_unlock (&progress->lock);
+}
+
+static void
+progress_wait (Progress *progress, guint thousands)
+{
+  g_mutex_lock (&progress->lock);
+  while (progress->thousands < thousands && progress->running > 0)
+    g_cond_wait (&progress->changed, &progress->lock);
+  g_mutex_unlock (&progress->lock);
+}
+
+/* ---- the callers ----------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  const char *socket;
+  Progress *progress;
+  guint64 who;
+  guint thousands;
+} Caller;
+
+/* A cell in the host calls; this thread only says when. */
+static gpointer
+cell_caller_main (gpointer data)
+{
+  Caller *caller = data;
+  CellBus *bus = cell_open (caller->socket);
+  CellClient *pacer = cell_bind (bus, Pacer, "pacer");
+
+  for (guint i = 0; i < caller->thousands; i++)
+    {
+      cell_auto PacerRun run = pacer_run (pacer, .who = caller->who, .thousands = 1);
+
+      g_assert_cmpstr (run.result.message, ==, NULL);
+      g_assert_cmpstr (run.wrong, ==, "");
+      progress_add (caller->progress, 1, i + 1 == caller->thousands);
+    }
+  cell_close (bus);
+  return NULL;
+}
+
+/* Another process: this program again.  It says a byte for each thousand. */
+static int
+program_caller (const char *socket, guint64 who, guint thousands)
+{
+  CellBus *bus = cell_open (socket);
+  Counting counting = { .sequence = cell_bind (bus, Sequence, "sequence"), .who = who };
+
+  for (guint i = 0; i < thousands; i++)
+    {
+      if (!counting_thousand (&counting))
+        {
+          g_printerr ("%s\n", counting.wrong);
+          return 1;
+        }
+      if (write (STDOUT_FILENO, ".", 1) != 1)
+        return 2;
+    }
+  cell_close (bus);
+  return 0;
+}
 
 static gpointer
-loop_main (gpointer data)
+program_caller_main (gpointer data)
 {
-  g_main_loop_run (data);
+  Caller *caller = data;
+  g_autofree char *who = g_strdup_printf ("%" G_GUINT64_FORMAT, caller->who), *thousands = g_strdup_printf ("%u", caller->thousands);
+  const char *const argv[] = { "/proc/self/exe", "--call", caller->socket, who, thousands, NULL };
+  g_autoptr(GError) error = NULL;
+  int out = -1, status = 1;
+  guint seen = 0;
+  char dots[64];
+  ssize_t n;
+  GPid pid;
+
+  g_spawn_async_with_pipes (NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL, &out, NULL, &error);
+  g_assert_no_error (error);
+  while ((n = read (out, dots, sizeof dots)) > 0)
+    {
+      seen += (guint) n;
+      progress_add (caller->progress, (guint) n, seen == caller->thousands);
+    }
+  close (out);
+  g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+  g_assert_true (g_spawn_check_wait_status (status, &error));
+  g_assert_no_error (error);
+  g_assert_cmpuint (seen, ==, caller->thousands);
   return NULL;
 }
 
 static void
-set_up (Fixture *fixture, gconstpointer data)
+check_totals (const char *socket, guint64 calls)
 {
-  g_autoptr(GError) error = NULL;
-  g_autofree char *bwrap = g_find_program_in_path ("bwrap");
-  g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
-  HostConfig host_config = { 0 };
+  CellBus *bus = cell_open (socket);
+  cell_auto SequenceTotals totals = sequence_totals (cell_bind (bus, Sequence, "sequence"));
 
-  (void) data;
-  fixture->folder = g_dir_make_tmp ("cellhost-XXXXXX", &error);
-  g_assert_no_error (error);
-  fixture->socket = g_build_filename (fixture->folder, "socket", NULL);
-  host_config.socket_path = fixture->socket;
-  host_config.runner_path = (char *) g_getenv ("TEST_RUNNER");
-  host_config.bwrap_path = bwrap;
-  fixture->host = host_new (&host_config, &error);
-  g_assert_no_error (error);
-  g_assert_true (host_listen (fixture->host, &error));
-  g_assert_no_error (error);
-  g_hash_table_insert (config, (char *) "overdraft", (char *) "1000000000000");
-  fixture->ledger = host_load (fixture->host, g_getenv ("TEST_LEDGER"), NULL, config, &error);
-  g_assert_no_error (error);
-  fixture->loop = g_main_loop_new (NULL, FALSE);
-  fixture->thread = g_thread_new ("main-loop", loop_main, fixture->loop);
+  g_assert_cmpstr (totals.result.message, ==, NULL);
+  g_assert_cmpuint (totals.calls, ==, calls);
+  g_assert_cmpuint (totals.skipped, ==, 0);
+  g_assert_cmpuint (totals.repeated, ==, 0);
+  cell_close (bus);
 }
 
 static void
-tear_down (Fixture *fixture, gconstpointer data)
+test_promise (HostFixture *fixture, gconstpointer data)
 {
-  (void) data;
-  host_cell_unref (fixture->ledger);
-  host_stop (fixture->host);
-  g_main_loop_quit (fixture->loop);
-  g_thread_join (fixture->thread);
-  g_main_loop_unref (fixture->loop);
-  host_free (fixture->host);
-  g_rmdir (fixture->folder);
-  g_free (fixture->folder);
-  g_free (fixture->socket);
-}
+  guint thousands = size_from ("CELLHOST_TEST_CALLS", CALLS) / 1000, moves = size_from ("CELLHOST_TEST_MOVES", MOVES);
+  Progress progress = { .running = 2 };
+  Caller callers[2] = {
+    { fixture->socket, &progress, 1, thousands - thousands / 2 }, { fixture->socket, &progress, 2, thousands / 2 },
+  };
+  g_autoptr(HostCell) sequence = NULL, pacer = NULL;
+  GThread *threads[2];
+  gint64 longest = 0;
 
-static gboolean
-has_sandbox (void)
-{
-  const char *const argv[] = { "bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true", NULL };
-  int status = 1;
+  if (!host_fixture_has_sandbox ())
+    return;
+  g_mutex_init (&progress.lock);
+  g_cond_init (&progress.changed);
+  sequence = host_fixture_load (fixture, data, "sequence", NULL);
+  pacer = host_fixture_load (fixture, "pacer", NULL, NULL);
+  threads[0] = g_thread_new ("cell-caller", cell_caller_main, &callers[0]);
+  threads[1] = g_thread_new ("program-caller", program_caller_main, &callers[1]);
+  for (guint i = 0; i < moves; i++)
+    {
+      gint64 started;
 
-  return g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
-                       NULL, NULL, &status, NULL)
-         && status == 0;
+      progress_wait (&progress, thousands * i / moves);
+      started = g_get_monotonic_time ();
+      if (i % 2 == 0)
+        host_fixture_eject (sequence);
+      else
+        host_fixture_absorb (sequence);
+      longest = MAX (longest, g_get_monotonic_time () - started);
+    }
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    g_thread_join (threads[i]);
+  check_totals (fixture->socket, thousands * 1000);
+  g_assert_cmpuint (sequence->moves, ==, moves);
+  g_test_message ("%u,000 calls, %u moves, the longest took %" G_GINT64_FORMAT " ms", thousands, moves, longest / 1000);
+  g_mutex_clear (&progress.lock);
+  g_cond_clear (&progress.changed);
 }
 
 static void
-test_call (Fixture *fixture, gconstpointer data)
+test_call (HostFixture *fixture, gconstpointer data)
 {
+  g_autoptr(HostCell) cell = host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), NULL, NULL);
   CellBus *bus = cell_open (fixture->socket);
   CellClient *ledger = cell_bind (bus, Ledger, "ledger");
 
@@ -102,114 +210,15 @@ test_call (Fixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
-typedef struct
-{
-  const char *socket;
-  uint64_t account;
-  uint32_t n_calls;
-  gint finished;
-} Caller;
-
-#define PIPELINE 16
-
-/* Each reply must be the one after the last: a call that is lost, repeated or out of order shows in the balance. */
-static gpointer
-caller_main (gpointer data)
-{
-  Caller *caller = data;
-  CellBus *bus = cell_open (caller->socket);
-  CellClient *ledger = cell_bind (bus, Ledger, "ledger");
-  LedgerTransferCall calls[PIPELINE];
-  int64_t expected = 0;
-
-  for (uint32_t sent = 0; sent < caller->n_calls; sent += PIPELINE)
-    {
-      for (int i = 0; i < PIPELINE; i++)
-        calls[i] = ledger_transfer_start (ledger, .from = caller->account, .to = 1000, .amount = 1);
-      for (int i = 0; i < PIPELINE; i++)
-        {
-          cell_auto LedgerTransfer t = ledger_transfer_finish (calls[i]);
-
-          g_assert_cmpstr (t.result.message, ==, NULL);
-          g_assert_cmpint (t.balance, ==, --expected);
-        }
-    }
-  cell_close (bus);
-  g_atomic_int_set (&caller->finished, 1);
-  return NULL;
-}
-
-static void
-test_moves (Fixture *fixture, gconstpointer data)
-{
-  Caller callers[2] = { { fixture->socket, 1, 32 * 1024, 0 }, { fixture->socket, 2, 32 * 1024, 0 } };
-  GThread *threads[2];
-  guint moves = 0;
-
-  (void) data;
-  if (!has_sandbox ())
-    {
-      g_test_skip ("bubblewrap cannot make a sandbox here");
-      return;
-    }
-  for (guint i = 0; i < G_N_ELEMENTS (callers); i++)
-    threads[i] = g_thread_new ("caller", caller_main, &callers[i]);
-  while (moves < 6 || (moves < 200 && !(g_atomic_int_get (&callers[0].finished) && g_atomic_int_get (&callers[1].finished))))
-    {
-      g_autoptr(GError) error = NULL;
-
-      relocate_eject (fixture->ledger, &error);
-      g_assert_no_error (error);
-      g_assert_cmpstr (host_cell_location_name (fixture->ledger), ==, "sandbox");
-      relocate_absorb (fixture->ledger, &error);
-      g_assert_no_error (error);
-      g_assert_cmpstr (host_cell_location_name (fixture->ledger), ==, "in process");
-      moves += 2;
-    }
-  for (guint i = 0; i < G_N_ELEMENTS (callers); i++)
-    g_thread_join (threads[i]);
-  g_test_message ("%u moves", moves);
-}
-
-static void
-test_killed (Fixture *fixture, gconstpointer data)
-{
-  g_autoptr(GError) error = NULL;
-  CellBus *bus;
-  CellClient *ledger;
-  CellStatus status = CELL_OK;
-
-  (void) data;
-  if (!has_sandbox ())
-    {
-      g_test_skip ("bubblewrap cannot make a sandbox here");
-      return;
-    }
-  bus = cell_open (fixture->socket);
-  ledger = cell_bind (bus, Ledger, "ledger");
-  g_assert_true (relocate_eject (fixture->ledger, &error));
-  g_assert_no_error (error);
-  cell_auto LedgerTransfer before = ledger_transfer (ledger, .from = 1, .to = 2, .amount = 1);
-  g_assert_cmpint (before.balance, ==, -1);
-  kill (child_get_pid (fixture->ledger->child), SIGKILL);
-  /* Those that come before the signal does are answered; then one finds out, and not by its deadline. */
-  for (guint i = 0; i < 10 * 1000 * 1000 && status == CELL_OK; i++)
-    {
-      cell_auto LedgerTransfer after = ledger_transfer (ledger, .from = 1, .to = 2, .amount = 1);
-
-      status = after.result.status;
-    }
-  g_assert_true (status == CELL_ERROR_CRASHED || status == CELL_ERROR_GONE);
-  cell_close (bus);
-}
-
 int
 main (int argc, char **argv)
 {
+  if (argc == 5 && g_str_equal (argv[1], "--call"))
+    return program_caller (argv[2], g_ascii_strtoull (argv[3], NULL, 10), (guint) g_ascii_strtoull (argv[4], NULL, 10));
   g_test_init (&argc, &argv, NULL);
-  g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* a warning that a child died is what is wanted */
-  g_test_add ("/host/call", Fixture, NULL, set_up, test_call, tear_down);
-  g_test_add ("/host/moves", Fixture, NULL, set_up, test_moves, tear_down);
-  g_test_add ("/host/killed", Fixture, NULL, set_up, test_killed, tear_down);
+  g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
+  g_test_add ("/relocate/call", HostFixture, NULL, host_fixture_set_up, test_call, host_fixture_tear_down);
+  g_test_add ("/relocate/promise/serial", HostFixture, "sequence", host_fixture_set_up, test_promise, host_fixture_tear_down);
+  g_test_add ("/relocate/promise/loop", HostFixture, "sequence-loop", host_fixture_set_up, test_promise, host_fixture_tear_down);
   return g_test_run ();
 }

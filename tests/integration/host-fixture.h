@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A real host in the test's own process, on a socket of its own, with its main loop on a thread as cellhostd has it.
+ */
+#pragma once
+#include <gio/gio.h>
+
+#include <cell/client.h>
+
+#include "host/cell.h"
+#include "host/child.h"
+#include "host/host.h"
+#include "host/relocate.h"
+
+typedef struct
+{
+  Host *host;
+  GMainLoop *loop;
+  GThread *thread;
+  char *folder, *socket, *state_dir;
+} HostFixture;
+
+void host_fixture_set_up (HostFixture *fixture, gconstpointer data);
+void host_fixture_tear_down (HostFixture *fixture, gconstpointer data);
+/* A clean stop, and another host at the same place with the same state. */
+void host_fixture_stop (HostFixture *fixture);
+void host_fixture_start (HostFixture *fixture);
+
+/* A fixture cell of $TEST_CELLS, under its own name or another.  settings: key, value, …, NULL.  A reference. */
+HostCell *host_fixture_load (HostFixture *fixture, const char *file, const char *name, ...) G_GNUC_NULL_TERMINATED;
+
+/* They must succeed. */
+void host_fixture_eject (HostCell *cell);
+void host_fixture_absorb (HostCell *cell);
+
+/* FALSE: the test was marked as skipped. */
+gboolean host_fixture_has_sandbox (void);
