@@ -16,6 +16,7 @@ const BenchFigure bench_limit_figures[] = {
     .limit = &limit_fnptr, .instructions = true },
   { .name = "limit.futex.two", .unit = "ns", .candidate = &limit_futex },
   { .name = "limit.futex.one", .unit = "ns", .placement = BENCH_ONE_CORE, .candidate = &limit_futex },
+  { .name = "limit.futex.idle", .unit = "ns", .candidate = &limit_futex_idle },
   { .name = "limit.buffer.64k", .unit = "ns", .candidate = &limit_buffer_64k },
   { .name = "limit.buffer.1m", .unit = "ns", .candidate = &limit_buffer_1m },
   { 0 }

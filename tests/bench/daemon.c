@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "place.h"
 
 #define CELLS_MAX 8
@@ -62,6 +63,7 @@ bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
 {
   BenchDaemon *daemon = g_new0 (BenchDaemon, 1);
   g_autoptr(GError) error = NULL;
+  uint64_t began;
   int ready[2];
   bool good;
 
@@ -74,9 +76,11 @@ bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
     }
   fcntl (ready[0], F_SETFD, FD_CLOEXEC);
   daemon->socket = g_build_filename (daemon->folder, "socket", NULL);
+  began = bench_clock_monotonic ();
   daemon->pid = spawn (daemon, cpu, cells, ready[1], problem);
   close (ready[1]);
   good = daemon->pid > 0 && wait_ready (ready[0], problem);
+  daemon->start_ns = bench_clock_monotonic () - began;
   close (ready[0]);
   if (!good)
     {
@@ -85,6 +89,23 @@ bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
     }
   daemon->bus = cell_open (daemon->socket);
   return daemon;
+}
+
+/* A host leaves its lock, and a socket if it was killed. */
+void
+bench_remove_folder (const char *folder)
+{
+  g_autoptr(GDir) dir = folder != NULL ? g_dir_open (folder, 0, NULL) : NULL;
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+
+      g_unlink (path);
+    }
+  if (folder != NULL)
+    g_rmdir (folder);
 }
 
 /* False: it goes on. */
@@ -111,10 +132,7 @@ bench_daemon_stop (BenchDaemon *daemon)
       if (!wait_end (daemon->pid))
         bench_kill (daemon->pid);
     }
-  if (daemon->socket != NULL)
-    g_unlink (daemon->socket);
-  if (daemon->folder != NULL)
-    g_rmdir (daemon->folder);
+  bench_remove_folder (daemon->folder);
   g_free (daemon->socket);
   g_free (daemon->folder);
   g_free (daemon);

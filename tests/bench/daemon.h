@@ -11,6 +11,7 @@ typedef struct
 {
   pid_t pid;
   char *folder, *socket;
+  uint64_t start_ns;            /* it took to become ready */
   CellBus *bus;                 /* a connection to it */
 } BenchDaemon;
 
@@ -19,6 +20,9 @@ typedef struct
 BenchDaemon *bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem);
 /* A clean stop; it is killed if it does not come to an end. */
 void bench_daemon_stop (BenchDaemon *daemon);
+
+/* With the files in it; NULL is nothing. */
+void bench_remove_folder (const char *folder);
 
 /* True: the call succeeded.  False: problem has its error. */
 bool bench_check (const CellResult *result, BenchProblem *problem);

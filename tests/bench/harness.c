@@ -159,8 +159,12 @@ warm_up (const Seat *seat, uint32_t batch, uint64_t ns)
   uint64_t until = bench_clock_monotonic () + ns;
 
   do
-    if (!seat->subject->run (seat->state, batch))
-      return false;
+    {
+      if (seat->subject->pause)
+        seat->subject->pause (seat->state);
+      if (!seat->subject->run (seat->state, batch))
+        return false;
+    }
   while (bench_clock_monotonic () < until);
   return true;
 }
@@ -178,6 +182,8 @@ take_samples (const Seat *seat, const BenchFigure *figure, uint64_t ns, Reading 
     {
       double taken;
 
+      if (seat->subject->pause)
+        seat->subject->pause (seat->state);
       start = bench_clock_ticks ();
       if (!run (seat->state, batch))
         return false;

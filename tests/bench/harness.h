@@ -53,6 +53,7 @@ typedef struct
   void (*teardown) (void *state);
   bool restarts;                /* its peer spins while it is set up, so it is set up for each reading.  What stays must be quiet
                                  * between its readings. */
+  void (*pause) (void *state);  /* NULL, or: called before each sample, which does not count it */
 } BenchSubject;
 
 typedef enum

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "inside.h"
 
-#include <glib/gstdio.h>
 #include <sched.h>
+#include <string.h>
 
+#include "daemon.h"
 #include "host/child.h"
 #include "host/provider.h"
 #include "host/relocate.h"
@@ -40,8 +41,7 @@ inside_free (BenchInside *inside)
       g_main_loop_unref (inside->loop);
     }
   host_free (inside->host);
-  if (inside->folder != NULL)
-    g_rmdir (inside->folder);
+  bench_remove_folder (inside->folder);
   g_free (inside->folder);
   g_free (inside);
 }

@@ -4,10 +4,11 @@
  */
 #include <cell/cell.h>
 #include <cell/remote/echo.h>
+#include <cell/remote/sequence.h>
 
 typedef struct
 {
-  CellClient *echo;
+  CellClient *echo, *sequence;
 } Caller;
 
 CELL_ERROR (Caller, EchoFailed, "A call failed, or was answered with something else")
@@ -36,9 +37,33 @@ CELL_METHOD (Caller, mixed, doc ("Calls so many times."), in (u32, n), timeout (
   return CELL_OK;
 }
 
+#define PIPELINE 16                     /* calls under way at a time */
+
+CELL_METHOD (Caller, count, doc ("Calls the sequence so many times, pipelined, and checks the answers."), timeout (600000),
+             in (u64, who), in (u64, first, "number"), in (u32, n, "a multiple of 16"),
+             out (u64, lost, "calls that failed"), out (u64, reordered, "answers that were another's"), out (str, problem))
+{
+  SequenceNextCall calls[PIPELINE];
+  out->problem = "";
+  for (uint64_t number = in->first; number < in->first + in->n; number += PIPELINE)
+    {
+      for (uint32_t i = 0; i < PIPELINE; i++)
+        calls[i] = sequence_next_start (self->sequence, .who = in->who, .number = number + i);
+      for (uint32_t i = 0; i < PIPELINE; i++)
+        {
+          cell_auto SequenceNext s = sequence_next_finish (calls[i]);
+          if (s.result.status && out->lost++ == 0)
+            out->problem = cell_print (call, "%s", s.result.message);
+          out->reordered += !s.result.status && s.number != number + i;
+        }
+    }
+  return CELL_OK;
+}
+
 CELL_INIT (Caller, caller_init)
 {
-  self->echo = cell_use (self, Echo, "echo");
+  self->echo = cell_use (self, Echo, "bench-echo");
+  self->sequence = cell_use (self, Sequence, "bench-sequence");
   return CELL_OK;
 }
 

@@ -46,6 +46,16 @@ CELL_METHOD (Echo, note, doc ("64 bytes one way."), oneway,
   return CELL_OK;
 }
 
+CELL_STRUCT (Record, field (u64, a), field (u64, b), field (u64, c), field (u64, d), field (u64, e), field (u64, f), field (u64, g),
+             field (u64, h))
+
+CELL_METHOD (Echo, note_all, doc ("Many times 64 bytes one way."), oneway, in (array (Record), records))
+{
+  for (uint32_t i = 0; i < in->n_records; i++)
+    self->noted += in->records[i].a;
+  return CELL_OK;
+}
+
 CELL_PROPERTY (Echo, noted, u64, "Sum of the first words of all notes") { return self->noted; }
 
 CELL_SERVICE (Echo, "org.cellhost.bench.Echo", 1, .threading = CELL_SERIAL)

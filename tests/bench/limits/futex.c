@@ -84,3 +84,4 @@ futex_setup (const BenchPlace *place, uint64_t option, BenchProblem *problem)
 }
 
 const BenchSubject limit_futex = { "futex", 0, futex_setup, futex_run, futex_teardown, false };
+const BenchSubject limit_futex_idle = { "futex.idle", 0, futex_setup, futex_run, futex_teardown, false, limit_idle };

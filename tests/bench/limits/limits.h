@@ -23,6 +23,8 @@ extern const BenchSubject limit_stream, limit_stream_100;
 extern const BenchSubject limit_fnptr, limit_fnptr_chained;
 /* There and back between two processes of which always one sleeps. */
 extern const BenchSubject limit_futex;
+/* The same when both have slept for a while before each call: limit_idle (). */
+extern const BenchSubject limit_futex_idle;
 /* A shared buffer, filled by one side and read by the other. */
 extern const BenchSubject limit_buffer_64k, limit_buffer_1m;
 
@@ -107,6 +109,9 @@ typedef struct
   size_t size;
   pid_t peer;
 } LimitPair;
+
+/* Half a millisecond of sleep, longer than anybody spins for. */
+void limit_idle (void *state);
 
 /* Zeroed memory, shared with a forked process on the place's other processor that calls serve (memory). */
 bool limit_pair_start (LimitPair *pair, size_t size, void (*serve) (void *memory), const BenchPlace *place, BenchProblem *problem);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "../place.h"
 
@@ -26,4 +27,11 @@ limit_pair_stop (LimitPair *pair)
 {
   bench_kill (pair->peer);
   munmap (pair->memory, pair->size);
+}
+
+void
+limit_idle (void *state)
+{
+  (void) state;
+  clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, 500000 }, NULL);
 }

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A cell leaves its host and comes back, again and again, while a program and another cell call it without a pause.
+ */
+#include <glib.h>
+
+#include <cell/remote/caller.h>
+#include <cell/remote/host.h>
+#include <cell/remote/sequence.h>
+
+#include "clock.h"
+#include "daemon.h"
+#include "figures.h"
+
+enum
+{
+  PROGRAM = 1, CELL = 2,        /* who calls */
+  PIPELINE = 16,                /* calls under way at a time */
+  CALLS_OF_CELL = 4096          /* that it is asked to make at a time */
+};
+
+typedef struct
+{
+  BenchDaemon *daemon;
+  uint64_t n_calls, n_moves;    /* of each caller, at least; in all */
+  _Atomic bool moved, failed;
+} Run;
+
+typedef struct
+{
+  Run *run;
+  uint64_t who, sent, lost, reordered, longest_ns;
+  BenchProblem problem;         /* why the first one was lost */
+} Caller;
+
+/* Calls go on until there were enough of them and the last move is over. */
+static bool
+goes_on (const Caller *caller)
+{
+  return !caller->run->failed && (caller->sent < caller->run->n_calls || !caller->run->moved);
+}
+
+static gpointer
+program_main (gpointer data)
+{
+  Caller *caller = data;
+  CellClient *sequence = cell_bind (caller->run->daemon->bus, Sequence, "bench-sequence");
+  SequenceNextCall calls[PIPELINE];
+
+  while (goes_on (caller))
+    {
+      uint64_t began = bench_clock_monotonic (), took;
+
+      for (int i = 0; i < PIPELINE; i++)
+        calls[i] = sequence_next_start (sequence, .who = caller->who, .number = ++caller->sent);
+      for (int i = 0; i < PIPELINE; i++)
+        {
+          cell_auto SequenceNext s = sequence_next_finish (calls[i]);
+
+          if (!bench_check (&s.result, &caller->problem))
+            caller->lost++;
+          else
+            caller->reordered += s.number != caller->sent - PIPELINE + 1 + (uint64_t) i;
+        }
+      took = bench_clock_monotonic () - began;
+      caller->longest_ns = MAX (caller->longest_ns, took);
+    }
+  cell_client_close (sequence);
+  return NULL;
+}
+
+static gpointer
+cell_main (gpointer data)
+{
+  Caller *caller = data;
+  CellClient *cell = cell_bind (caller->run->daemon->bus, Caller, "bench-caller");
+
+  while (goes_on (caller))
+    {
+      cell_auto CallerCount done = caller_count (cell, .who = caller->who, .first = caller->sent + 1, .n = CALLS_OF_CELL);
+
+      if (!bench_check (&done.result, &caller->problem))
+        {
+          caller->run->failed = true;
+          break;
+        }
+      if (done.lost > 0)
+        bench_fail (&caller->problem, "%s", done.problem);
+      caller->sent += CALLS_OF_CELL;
+      caller->lost += done.lost;
+      caller->reordered += done.reordered;
+    }
+  cell_client_close (cell);
+  return NULL;
+}
+
+static bool
+move (CellClient *host, bool out, BenchProblem *problem)
+{
+  if (out)
+    {
+      cell_auto HostEject done = host_eject (host, .name = "bench-sequence");
+
+      if (done.result.status == CELL_ERROR_UNSUPPORTED)
+        return bench_skip (problem, "%s", done.result.message);
+      return bench_check (&done.result, problem);
+    }
+  cell_auto HostAbsorb done = host_absorb (host, .name = "bench-sequence");
+  return bench_check (&done.result, problem);
+}
+
+/* What the cell has seen of one caller: a call that succeeded and was not executed is lost, too. */
+static void
+add_report (Run *run, const Caller *caller, BenchResult *result)
+{
+  CellClient *sequence = cell_bind (run->daemon->bus, Sequence, "bench-sequence");
+  cell_auto SequenceReport report = sequence_report (sequence, .who = caller->who);
+  uint64_t missing = caller->sent - caller->lost - MIN (report.executed, caller->sent - caller->lost);
+
+  if (caller->problem.is_set)
+    bench_fail (&result->problem, "%" PRIu64 " calls failed: %s", caller->lost, caller->problem.text);
+  if (bench_check (&report.result, &result->problem))
+    result->value += (double) (caller->lost + missing + caller->reordered + report.repeated + report.reordered);
+  cell_client_close (sequence);
+}
+
+static void
+call_and_move (Run *run, BenchResult *result)
+{
+  Caller callers[] = { { .run = run, .who = PROGRAM }, { .run = run, .who = CELL } };
+  CellClient *host = cell_bind (run->daemon->bus, Host, "host");
+  uint64_t began = bench_clock_monotonic (), took;
+  GThread *threads[] = { g_thread_new ("program", program_main, &callers[0]), g_thread_new ("cell", cell_main, &callers[1]) };
+
+  for (uint64_t i = 0; i < run->n_moves && !run->failed; i++)
+    if (!move (host, i % 2 == 0, &result->problem))
+      run->failed = true;
+  took = bench_clock_monotonic () - began;
+  run->moved = true;
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    g_thread_join (threads[i]);
+  result->value = 0;
+  for (guint i = 0; i < G_N_ELEMENTS (callers) && !result->problem.is_set; i++)
+    add_report (run, &callers[i], result);
+  g_snprintf (result->note, sizeof result->note, "%.2f M calls, %.2f M/s, %" PRIu64 " moves in %.1f ms each; the longest wait took %.1f ms",
+              (double) (callers[0].sent + callers[1].sent) / 1e6,
+              (double) (callers[0].sent + callers[1].sent) * 1e3 / (double) (bench_clock_monotonic () - began), run->n_moves,
+              (double) took / 1e6 / (double) run->n_moves, (double) callers[0].longest_ns / 1e6);
+  cell_client_close (host);
+}
+
+static void
+measure_loss (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
+{
+  static const char *const cells[] = { BENCH_SEQUENCE, BENCH_CALLER, NULL };
+  Run run = { .n_calls = settings->quick ? 5000 : 500000, .n_moves = settings->quick ? 4 : 100 };
+
+  (void) figure;
+  run.daemon = bench_daemon_start (place->cpu, cells, &result->problem);
+  if (!run.daemon)
+    return;
+  call_and_move (&run, result);
+  bench_daemon_stop (run.daemon);
+}
+
+const BenchFigure bench_relocate_figures[] = {
+  { .name = "relocate.loss", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0,
+    .timeout = 600, .run = measure_loss },
+  { 0 }
+};
