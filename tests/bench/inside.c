@@ -28,6 +28,14 @@ loop_main (gpointer data)
   return NULL;
 }
 
+/* From inside the loop, since one that has not begun to run would not hear of it. */
+static gboolean
+quit_cb (gpointer loop)
+{
+  g_main_loop_quit (loop);
+  return G_SOURCE_REMOVE;
+}
+
 static void
 inside_free (BenchInside *inside)
 {
@@ -36,7 +44,7 @@ inside_free (BenchInside *inside)
     host_stop (inside->host);
   if (inside->thread != NULL)
     {
-      g_main_loop_quit (inside->loop);
+      g_idle_add (quit_cb, inside->loop);
       g_thread_join (inside->thread);
       g_main_loop_unref (inside->loop);
     }

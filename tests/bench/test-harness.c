@@ -64,7 +64,7 @@ test_histogram_edges (void)
 typedef struct
 {
   int setups, teardowns;
-  uint64_t calls, fails_at;
+  uint64_t calls, fails_at, pauses;
 } Counts;
 
 static Counts counts;
@@ -96,6 +96,14 @@ count_teardown (void *state)
   ((Counts *) state)->teardowns++;
 }
 
+static void
+count_pause (void *state)
+{
+  ((Counts *) state)->pauses++;
+  g_usleep (1000);
+}
+
+static const BenchSubject pausing = { "pausing", 0, count_setup, count_run, count_teardown, false, count_pause };
 static const BenchSubject good = { "good", 0, count_setup, count_run, count_teardown, false };
 static const BenchSubject restarting = { "restarting", 0, count_setup, count_run, count_teardown, true };
 static const BenchSubject missing = { "missing", 1, count_setup, count_run, count_teardown, false };
@@ -175,6 +183,17 @@ test_targets (void)
   g_assert_false (bench_has_target (&figure, &result));
 }
 
+/* One before each sample, which is none of it: all of the samples together take less than one of them. */
+static void
+test_pauses (void)
+{
+  BenchResult result = measure (NULL, &pausing, 0);
+
+  g_assert_false (result.problem.is_set);
+  g_assert_cmpuint (counts.pauses, ==, counts.calls / 7);
+  g_assert_cmpfloat (result.value, <, 1000000 / 7);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -183,6 +202,7 @@ main (int argc, char **argv)
   g_test_add_func ("/bench/percentiles", test_percentiles);
   g_test_add_func ("/bench/histogram-edges", test_histogram_edges);
   g_test_add_func ("/bench/readings", test_readings);
+  g_test_add_func ("/bench/pauses", test_pauses);
   g_test_add_func ("/bench/problems", test_problems);
   g_test_add_func ("/bench/targets", test_targets);
   return g_test_run ();
