@@ -328,7 +328,7 @@ channel_drain (Channel *channel, ThreadContext *thread)
           payload = arena_get (&thread->arena, length);
           if (payload == NULL)
             break;
-          copy_words (payload, record->payload, length);
+          copy_bytes (payload, record->payload, length);
           atomic_signal_fence (memory_order_seq_cst);
         }
       ring_take (&channel->replies, length);
@@ -584,13 +584,13 @@ taken_by_peer (Channel *channel)
   return taken > channel->out.base ? taken : channel->out.base;
 }
 
+/* A full fence lies between what was sent and this. */
 static void
 wake_remote (Channel *channel)
 {
   uint64_t one = 1;
   uint32_t waiting;
 
-  full_fence ();
   waiting = load_relaxed (&channel->out.peer->waiting);
   if (likely (waiting == WAITING_NOT))
     return;
@@ -689,15 +689,27 @@ fault_too_large (Fault *fault)
   return CELL_ERROR_TOO_LARGE;
 }
 
+/* What has been read without saying so. */
+static void
+release_replies (Channel *channel)
+{
+  HalfControl *own = channel->replies.own;
+
+  store_release (&own->taken, channel->replies.at);
+  store_release (&own->released, channel->replies.at);
+}
+
 /* Writes a request into the ring, if there is room for it now: CELL_OK, or CELL_ERROR_BUSY, or what is wrong with it. */
 static CellStatus
 try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id, SentBlobs *sent, Fault *fault)
 {
   uint32_t root = plan->args != NULL ? plan->args->size : 0, length, capacity;
   uint64_t room;
-  Record *record = ring_reserve (&channel->out, root, fault);
+  Record *record;
   CellStatus status;
 
+  release_replies (channel);            /* the callee may be waiting for room itself */
+  record = ring_reserve (&channel->out, root, fault);
   if (record == NULL && fault->status == CELL_OK && record_size (root) > channel->out.mask + 1)
     {
       channel->too_small = true;
@@ -1026,13 +1038,36 @@ direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, ui
   sent_call (channel, thread, plan, id, start, result);
 }
 
-/* A request without pointers is copied as it is. */
+/* The answer to the only open call, if it is the next record and has neither an error nor pointers.  False: it has to be looked at as
+ * all that arrives is.  Its space is released with the next request. */
+static bool
+quick_reply (Channel *channel, const CallPlan *plan, uint64_t id, CellResult *result)
+{
+  const volatile Record *record = ring_peek (&channel->replies);
+  uint32_t length, root, n;
+
+  if (record == NULL || record->id != id || record->kind != RECORD_REPLY || record->status != CELL_OK)
+    return false;
+  length = record->length;
+  root = record->root;
+  if (root > length || length > channel->replies.mask + 1 - sizeof (Record))
+    return false;
+  n = root < plan->reply_size ? root : plan->reply_size;
+  *result = (CellResult) { .status = CELL_OK };
+  copy_bytes (result_outputs (result), (const uint8_t *) record->payload, n);
+  if (n < plan->reply_size)
+    memset ((uint8_t *) result_outputs (result) + n, 0, plan->reply_size - n);
+  channel->replies.at += record_size (length);
+  return true;
+}
+
+/* A request without pointers to a cell that is here, when no other call is open. */
 static void
-call_flat (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+call_near (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
   uint32_t size = plan->head.root;
+  uint64_t id, start = channel->out.head;
   Record *record = ring_reserve (&channel->out, size, NULL);
-  uint64_t id, start;
 
   if (record == NULL)
     {
@@ -1040,31 +1075,54 @@ call_flat (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
       return;
     }
   id = ++channel->next_id;
-  start = channel->out.head;
-  copy_struct (record->payload, args, size);
+  copy_bytes (record->payload, args, size);
   record_set_head (record, &plan->head, id);
-  if (channel->remote)
-    {
-      ring_commit_far (&channel->out, record, size);
-      wake_remote (channel);
-    }
-  else
-    {
-      ring_commit (&channel->out, record, size);
-      channel_kick (channel, thread);
-    }
+  release_replies (channel);
+  ring_commit (&channel->out, record, size);
+  channel_kick (channel, thread);
   sent_call (channel, thread, plan, id, start, result);
+}
+
+/* The same to a cell that is in another process: mostly the answer comes while this looks for it. */
+static void
+call_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  uint32_t size = plan->head.root;
+  uint64_t id, start = channel->out.head;
+  Record *record = ring_reserve (&channel->out, size, NULL);
+
+  if (unlikely (record == NULL))
+    {
+      call_slow (channel, thread, plan, args, result);
+      return;
+    }
+  id = ++channel->next_id;
+  ring_write_far (record, args, size);
+  record_set_head (record, &plan->head, id);
+  release_replies (channel);
+  ring_commit_far (&channel->out, record, size);
+  full_fence ();
+  wake_remote (channel);
+  if (unlikely (!spin (channel) || !quick_reply (channel, plan, id, result)))
+    sent_call (channel, thread, plan, id, start, result);
+}
+
+void
+channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  if (unlikely (!plan->fast || channel->n_pending != 0 || channel->broken != CELL_OK))
+    call_slow (channel, thread, plan, args, result);
+  else if (channel->remote || gate_is_closed (&channel->endpoint->gate))
+    call_across (channel, thread, plan, args, result);
+  else
+    call_near (channel, thread, plan, args, result);
 }
 
 void
 channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
-  if (direct_call (channel, thread, plan, args, result))
-    return;
-  if (plan->fast && channel->n_pending == 0 && channel->broken == CELL_OK)
-    call_flat (channel, thread, plan, args, result);
-  else
-    call_slow (channel, thread, plan, args, result);
+  if (!direct_call (channel, thread, plan, args, result))
+    channel_call_far (channel, thread, plan, args, result);
 }
 
 uint64_t

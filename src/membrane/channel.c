@@ -58,7 +58,7 @@ channel_new (Endpoint *endpoint)
   };
   if (endpoint->epoch != NULL)
     channel->epoch_seen = load_acquire (&endpoint->epoch->word);
-  channel->direct_call = (CellCall) { .channel = channel, .build_in_place = true };
+  channel->trivial_call = (CellCall) { .channel = channel, .build_in_place = true };
   pthread_mutex_init (&channel->lock, NULL);
   return channel;
 }

@@ -209,7 +209,7 @@ struct Channel
   uint64_t posted_missed;               /* signals that found it full; under `lock` */
   int caller_bell;                      /* eventfd of a caller that sleeps in a main loop, or -1 */
 
-  CellCall direct_call;                 /* of a call that its caller runs: kept clean, so that there is little to set */
+  CellCall trivial_call;                /* of a call without pointers: kept clean, so that there is little to set */
 
   /* caller's end */
   _Alignas (64) RingWriter out;
@@ -269,6 +269,8 @@ Channel *channel_new_local (Endpoint *endpoint, uint32_t request_capacity, uint3
 
 /* Calls and waits.  result is written whole: the CellResult, and behind it the outputs. */
 void channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result);
+/* The same for who has tried direct_call (). */
+void channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result);
 /* Sends; 0 and a result when it was not accepted (result may be NULL). */
 uint64_t channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data,
                         CellResult *result);

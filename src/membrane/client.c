@@ -736,22 +736,6 @@ call_slow (Client *client, ThreadContext *thread, uint32_t method, const void *a
 }
 
 static void
-call_far (Client *client, ThreadContext *thread, uint32_t method, const void *args, CellResult *reply)
-{
-  Caller *caller = caller_of (client, thread);
-  Channel *channel = caller != NULL ? caller->channel : NULL;
-
-  if (channel != NULL && channel->broken == CELL_OK && method < client->n_methods && caller->plans[method].number <= UINT16_MAX)
-    {
-      channel_call (channel, thread, &caller->plans[method], args, reply);
-      if (!channel->too_small)
-        return;
-      cell_reply_free (reply);
-    }
-  call_slow (client, thread, method, args, reply);
-}
-
-static void
 client_call (CellClient *base, uint32_t method, const void *args, CellResult *reply)
 {
   Client *client = (Client *) base;
@@ -759,9 +743,21 @@ client_call (CellClient *base, uint32_t method, const void *args, CellResult *re
   Caller *caller = caller_of (client, thread);
   Channel *channel;
 
-  if (unlikely (caller == NULL || (channel = caller->channel) == NULL || method >= client->n_methods
-                || !direct_call (channel, thread, &caller->plans[method], args, reply)))
-    call_far (client, thread, method, args, reply);
+  if (likely (caller != NULL && (channel = caller->channel) != NULL && method < client->n_methods))
+    {
+      const CallPlan *plan = &caller->plans[method];
+
+      if (direct_call (channel, thread, plan, args, reply))
+        return;
+      if (likely (plan->number <= UINT16_MAX && channel->broken == CELL_OK))
+        {
+          channel_call_far (channel, thread, plan, args, reply);
+          if (likely (!channel->too_small))
+            return;
+          cell_reply_free (reply);
+        }
+    }
+  call_slow (client, thread, method, args, reply);
 }
 
 /* ---- asynchronous calls ------------------------------------------------------------------------------------------ */

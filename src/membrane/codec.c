@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ring.h"
+#include "bytes.h"
 
 #define DEPTH_MAX 16
 #define STEPS_MAX 4096
@@ -610,7 +610,7 @@ static inline void
 copy_run (const CodecStep *step, uint8_t *to, const uint8_t *from)
 {
   if (to != from)
-    copy_words (to + step->offset, from + step->offset, step->size);
+    copy_bytes (to + step->offset, from + step->offset, step->size);
 }
 
 /* ---- encoding ------------------------------------------------------------------------------------------ */
@@ -912,7 +912,7 @@ codec_encode (const CodecPlan *plan, const void *local, uint8_t *payload, uint32
   if (plan->trivial)
     {
       if (payload != local)
-        copy_words (payload, local, plan->size);
+        copy_bytes (payload, local, plan->size);
     }
   else if (unlikely (!encode_steps (&e, plan, payload, local)))
     return false;
@@ -1236,7 +1236,7 @@ codec_decode (const CodecPlan *plan, const uint8_t *payload, uint32_t length, ui
     {
       uint32_t n = root < plan->size ? root : plan->size;
 
-      copy_words (local, payload, n);
+      copy_bytes (local, payload, n);
       if (unlikely (n < plan->size))
         memset ((uint8_t *) local + n, 0, plan->size - n);
       if (plan->trivial)

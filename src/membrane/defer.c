@@ -100,7 +100,7 @@ copy_request (Deferred *deferred, const CellCall *call)
   deferred->call.in = local;
   if (local != NULL && plan->flat)
     {
-      memcpy (local, call->in != NULL ? call->in : call->request->payload, plan->size);
+      memcpy (local, call->in, plan->size);
       return true;
     }
   if (call->channel->untrusted)
@@ -120,11 +120,11 @@ copy_request (Deferred *deferred, const CellCall *call)
                           &fault);
 }
 
-/* A direct call has nothing to give back, unless it says so. */
+/* A call without pointers has nothing to give back, unless it says so. */
 static void
 make_dirty (CellCall *call)
 {
-  if (call != &call->channel->direct_call || call->dirty)
+  if (call != &call->channel->trivial_call || call->dirty)
     return;
   call->mark = arena_mark (&call->thread->arena);
   call->dirty = true;
@@ -134,7 +134,6 @@ uint64_t
 call_defer (CellCall *call)
 {
   Deferred *deferred;
-  bool is_direct = call == &call->channel->direct_call;     /* whose caller is this thread: its record holds still */
 
   if (call->deferred != NULL)
     return call->deferred->id;
@@ -143,11 +142,7 @@ call_defer (CellCall *call)
     return 0;
   arena_init (&deferred->memory.arena, DEFERRED_ARENA);
   deferred->call = *call;
-  if (is_direct)
-    {
-      deferred->call.id = call->request->id;
-      deferred->call.in = NULL;
-    }
+  deferred->call.in = NULL;
   deferred->call.thread = &deferred->memory;
   deferred->call.build_in_place = false;
   deferred->call.reply = NULL;

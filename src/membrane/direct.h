@@ -14,60 +14,6 @@
 /* The rest of a call that has been served this way and has no plain answer: it failed, or was kept to be answered later. */
 void direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result);
 
-/* Copies and zeroes structs: few bytes, but how many the compiler does not know.  The last step overlaps the one before. */
-static inline void
-copy_struct (uint8_t *to, const uint8_t *from, uint32_t n)
-{
-  uint8_t *end = to + n;
-  const uint8_t *from_end = from + n;
-
-  if (unlikely (n > 256))
-    __builtin_memcpy (to, from, n);
-  else if (n >= 32)
-    {
-      for (; to + 32 < end; to += 32, from += 32)
-        __builtin_memcpy (to, from, 32);
-      __builtin_memcpy (end - 32, from_end - 32, 32);
-    }
-  else if (n >= 16)
-    {
-      __builtin_memcpy (to, from, 16);
-      __builtin_memcpy (end - 16, from_end - 16, 16);
-    }
-  else if (n >= 8)
-    {
-      __builtin_memcpy (to, from, 8);
-      __builtin_memcpy (end - 8, from_end - 8, 8);
-    }
-  else
-    for (; to < end; to++, from++)
-      *to = *from;
-}
-
-static inline void
-zero_struct (uint8_t *to, uint32_t n)
-{
-  uint8_t *end = to + n;
-
-  if (unlikely (n > 256))
-    __builtin_memset (to, 0, n);
-  else if (n >= 32)
-    {
-      for (; to + 32 < end; to += 32)
-        __builtin_memset (to, 0, 32);
-      __builtin_memset (end - 32, 0, 32);
-    }
-  else if (n >= 8)
-    {
-      for (; to + 8 < end; to += 8)
-        __builtin_memset (to, 0, 8);
-      __builtin_memset (end - 8, 0, 8);
-    }
-  else
-    for (; to < end; to++)
-      *to = 0;
-}
-
 /* The gate is held.  The callee's half that the caller reads is another one while it has yet to learn of a move. */
 static inline bool
 direct_is_possible (const Channel *channel, const CallPlan *plan, const Service *service)
@@ -79,38 +25,6 @@ direct_is_possible (const Channel *channel, const CallPlan *plan, const Service 
          && channel->callee_half == channel->answer_half && channel->reserved == 0;
 }
 
-static inline CellStatus
-direct_run (Channel *channel, ThreadContext *thread, Service *service, const Method *method, Record *request, Record *reply)
-{
-  CellCall *call = &channel->direct_call;
-  MethodStats *stats = method->stats;
-  uint64_t n = load_relaxed (&stats->calls), started = 0;
-  CellStatus status;
-
-  /* Mostly the same as last time: fewer stores, which are what a call waits for. */
-  if (unlikely (call->method != method || call->thread != thread || call->service != service))
-    {
-      call->method = method;
-      call->thread = thread;
-      call->service = service;
-      call->number = method->head.method;
-      call->capacity = method->max_reply;
-    }
-  call->used = method->head.root;
-  call->request = request;
-  call->reply = reply;
-  channel->building = call;
-  zero_struct (reply->payload, method->head.root);
-  if (unlikely (stats_is_sampled (n)))
-    started = monotonic_ns ();
-  store_relaxed (&stats->calls, n + 1);
-  status = method->invoke (service->self, call, request->payload, reply->payload);
-  channel->building = NULL;
-  if (unlikely (started != 0))
-    stats_sample (method, started);
-  return status;
-}
-
 /* The reply of this build of the cell may have less or more than what the caller was compiled for. */
 static inline void
 direct_read (Channel *channel, const CallPlan *plan, const Record *reply, uint32_t root, CellResult *result)
@@ -118,14 +32,14 @@ direct_read (Channel *channel, const CallPlan *plan, const Record *reply, uint32
   uint32_t size = plan->reply_size, n = root < size ? root : size;
 
   *result = (CellResult) { .status = CELL_OK };
-  copy_struct (result_outputs (result), reply->payload, n);
+  copy_bytes (result_outputs (result), reply->payload, n);
   if (unlikely (n < size))
     memset ((uint8_t *) result_outputs (result) + n, 0, size - n);
   channel->replies.at += record_size (root);
   ring_release (&channel->replies);
 }
 
-/* False: nothing has happened, it has to go another way. */
+/* False: nothing has happened; channel_call_far () is the other way. */
 static inline bool
 direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
@@ -134,6 +48,7 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   const Method *method;
   Record *request, *reply;
   uint64_t id, start;
+  uint32_t root;                        /* a method may go with its service once the gate is free */
   CellStatus status;
 
   if (unlikely (!plan->fast || endpoint->threading != CELL_SERIAL || channel->broken != CELL_OK || !gate_enter (&endpoint->gate, thread)))
@@ -150,27 +65,28 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
 
   id = ++channel->next_id;
   start = channel->out.head;
-  copy_struct (request->payload, args, plan->head.root);
+  root = method->head.root;
+  copy_bytes (request->payload, args, plan->head.root);
   record_set_head (request, &plan->head, id);
   ring_commit (&channel->out, request, plan->head.root);
   ring_take (&channel->requests, plan->head.root);
-  status = direct_run (channel, thread, service, method, request, reply);
+  status = serve_trivial (channel, thread, service, method, id, reply, request->payload, reply->payload);
   if (likely (status == CELL_OK))
     {
       record_set_head (reply, &method->head, id);
-      ring_commit (&channel->answers, reply, method->head.root);
+      ring_commit (&channel->answers, reply, root);
     }
   else
-    serve_failed (&channel->direct_call, status);
-  if (unlikely (channel->direct_call.dirty))
-    call_clean (&channel->direct_call);
+    serve_failed (&channel->trivial_call, status);
+  if (unlikely (channel->trivial_call.dirty))
+    call_clean (&channel->trivial_call);
   ring_release (&channel->requests);
   if (unlikely (channel->stash != NULL))
     serve_flush_stash (channel);
   gate_leave (&endpoint->gate, thread);
 
   if (likely (status == CELL_OK))
-    direct_read (channel, plan, reply, method->head.root, result);
+    direct_read (channel, plan, reply, root, result);
   else
     direct_missed (channel, thread, plan, id, start, result);
   return true;

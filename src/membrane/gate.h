@@ -60,8 +60,9 @@ gate_enter (Gate *gate, ThreadContext *thread)
 {
   uintptr_t free_word = 0;
 
-  if (unlikely (!atomic_compare_exchange_strong_explicit (&gate->word, &free_word, GATE_HELD, memory_order_acquire,
-                                                          memory_order_relaxed)))
+  if (unlikely (load_relaxed (&gate->word) != 0
+                || !atomic_compare_exchange_strong_explicit (&gate->word, &free_word, GATE_HELD, memory_order_acquire,
+                                                             memory_order_relaxed)))
     return false;
   store_release (&gate->holder, thread);
   return true;

@@ -3,6 +3,7 @@
 #include "lanes.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #define TICK_NS 1000000u        /* how long a handler may keep the poller before another thread takes over */
 #define HOT_MAX 64u
 #define SPIN_NS 100000u
+#define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
+#define ROUNDS_BUSY 256u        /* rounds with something to do before bells are looked at, when no other thread says that it is time */
 
 /* A channel on the lanes. */
 typedef struct Entry Entry;
@@ -46,6 +49,8 @@ struct Lanes
   _Atomic (LaneTask *) tasks;
   _Atomic uint32_t poller;      /* number of the thread that polls; changes when another takes over */
   _Atomic uint32_t progress;    /* counts what the poller does */
+  _Atomic uint32_t wanted;      /* threads that want the lock: the poller is to let go soon */
+  _Atomic uint32_t look;        /* the poller is to look at bells, however busy: set every tick by a spare thread */
   _Atomic uint32_t active;      /* the poller is awake: futex word of the spare threads */
   _Atomic uint32_t stopping;
   _Atomic uint32_t spares;
@@ -65,14 +70,22 @@ static Lanes *the_lanes;
 
 /* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread. */
 static bool
-entry_is_ready (const Entry *entry)
+channel_is_ready (const Channel *channel)
 {
-  const RingReader *requests = &entry->channel->requests;
+  const RingReader *requests = &channel->requests;
   uint64_t at = load_relaxed (&requests->own->taken);
   const Record *record = (const Record *) (requests->data + (at & requests->mask));
 
-  return load_acquire (&record->sequence) == requests->salt + at && !channel_is_blocked (entry->channel)
-         && load_relaxed (&entry->channel->broken) == CELL_OK;
+  if (load_acquire (&record->sequence) != requests->salt + at)
+    return false;
+  record_fetch (record);
+  return !channel_is_blocked (channel) && load_relaxed (&channel->broken) == CELL_OK;
+}
+
+static bool
+entry_is_ready (const Entry *entry)
+{
+  return channel_is_ready (entry->channel);
 }
 
 static HalfControl *
@@ -104,15 +117,61 @@ make_cold (Lanes *lanes, Entry *entry)
   return entry_is_ready (entry);
 }
 
-/* Serves without the lock; meanwhile the channel cannot be removed. */
+/* What the poller does counts as progress; only the poller writes it, or one that is just being overtaken. */
 static void
-serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread)
+progressed (Lanes *lanes)
+{
+  store_relaxed (&lanes->progress, load_relaxed (&lanes->progress) + 1);
+}
+
+/* Whether the poller may stay with the one channel that it has: nobody wants anything else of it. */
+static bool
+may_stay (Lanes *lanes, uint32_t number)
+{
+  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->look) == 0 && load_relaxed (&lanes->tasks) == NULL
+         && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
+}
+
+/* For all but the poller, which has the lock nearly always. */
+static void
+lock_lanes (Lanes *lanes)
+{
+  atomic_fetch_add (&lanes->wanted, 1);
+  pthread_mutex_lock (&lanes->lock);
+  atomic_fetch_sub (&lanes->wanted, 1);
+}
+
+static void
+let_others_lock (Lanes *lanes)
+{
+  while (load_relaxed (&lanes->wanted) != 0)
+    {
+      pthread_mutex_unlock (&lanes->lock);
+      sched_yield ();
+      pthread_mutex_lock (&lanes->lock);
+    }
+}
+
+/* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is looked for
+ * at once, without taking the lock in between. */
+static void
+serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool alone)
 {
   Channel *channel = channel_ref (entry->channel);
 
   lanes->in_use[number] = channel;
   pthread_mutex_unlock (&lanes->lock);
   channel_serve_ready (channel, thread);
+  progressed (lanes);
+  for (unsigned looks = 0; alone && looks < STAY_LOOKS && may_stay (lanes, number); looks++)
+    if (channel_is_ready (channel))
+      {
+        channel_serve_ready (channel, thread);
+        progressed (lanes);
+        looks = 0;
+      }
+    else
+      cpu_relax ();
   pthread_mutex_lock (&lanes->lock);
   lanes->in_use[number] = NULL;
   channel_unref (channel);
@@ -121,9 +180,13 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread)
 static bool
 run_tasks (Lanes *lanes, ThreadContext *thread)
 {
-  LaneTask *task = atomic_exchange (&lanes->tasks, NULL), *reversed = NULL, *next;
-  bool any = task != NULL;
+  LaneTask *task, *reversed = NULL, *next;
+  bool any;
 
+  if (load_relaxed (&lanes->tasks) == NULL)
+    return false;
+  task = atomic_exchange (&lanes->tasks, NULL);
+  any = task != NULL;
   for (; task != NULL; task = next)
     {
       next = task->next;
@@ -156,8 +219,7 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
       if (entry_is_ready (entry))
         {
           any = true;
-          serve (lanes, number, entry, thread);
-          atomic_fetch_add_explicit (&lanes->progress, 1, memory_order_relaxed);
+          serve (lanes, number, entry, thread, lanes->n_hot == 1);
         }
     }
   return any;
@@ -187,10 +249,34 @@ bell_rang (Lanes *lanes, Bell *bell)
 }
 
 static void
+answer_bells (Lanes *lanes, const struct epoll_event *events, int n)
+{
+  uint64_t count;
+
+  for (int i = 0; i < n; i++)
+    if (events[i].data.ptr == NULL)
+      {
+        if (read (lanes->kick, &count, sizeof count) < 0)
+          continue;
+      }
+    else
+      bell_rang (lanes, events[i].data.ptr);
+}
+
+/* Those who rang while others kept the poller busy: a busy caller is not the only one. */
+static void
+look_at_bells (Lanes *lanes)
+{
+  struct epoll_event events[16];
+
+  store_relaxed (&lanes->look, 0);
+  answer_bells (lanes, events, epoll_wait (lanes->epoll, events, 16, 0));
+}
+
+static void
 sleep_until_rung (Lanes *lanes, uint32_t number)
 {
   struct epoll_event events[16];
-  uint64_t count;
   bool again = false;
   int n;
 
@@ -212,16 +298,8 @@ sleep_until_rung (Lanes *lanes, uint32_t number)
   atomic_store (&lanes->active, 1);
   if (atomic_load (&lanes->spares) > 0)
     futex_wake (&lanes->active, 1);
-  if (load_relaxed (&lanes->poller) != number)
-    return;
-  for (int i = 0; i < n; i++)
-    if (events[i].data.ptr == NULL)
-      {
-        if (read (lanes->kick, &count, sizeof count) < 0)
-          continue;
-      }
-    else
-      bell_rang (lanes, events[i].data.ptr);
+  if (load_relaxed (&lanes->poller) == number)
+    answer_bells (lanes, events, n);
 }
 
 static uint32_t
@@ -242,14 +320,19 @@ static void
 poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 {
   uint64_t idle_since = 0;
-  unsigned looks = 0;
+  unsigned looks = 0, rounds = 0;
 
   while (load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping))
     {
-      atomic_fetch_add_explicit (&lanes->progress, 1, memory_order_relaxed);
+      progressed (lanes);
       if (run_tasks (lanes, thread) | round_of_hot (lanes, number, thread))
         {
           idle_since = 0;
+          if (load_relaxed (&lanes->poller) != number)
+            break;
+          if (load_relaxed (&lanes->look) || ++rounds % ROUNDS_BUSY == 0)
+            look_at_bells (lanes);
+          let_others_lock (lanes);
           continue;
         }
       if (load_relaxed (&lanes->poller) != number)
@@ -261,9 +344,7 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
         idle_since = monotonic_ns ();
       if (monotonic_ns () - idle_since < spin_for (lanes))
         {
-          /* Those who add and remove wait for the lock. */
-          pthread_mutex_unlock (&lanes->lock);
-          pthread_mutex_lock (&lanes->lock);
+          let_others_lock (lanes);
           continue;
         }
       sleep_until_rung (lanes, number);
@@ -295,6 +376,7 @@ wait_to_take_over (Lanes *lanes, uint32_t number)
         {
           seen = progress;
           stuck = 0;
+          store_relaxed (&lanes->look, 1);
           futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
         }
       else if (++stuck < 2)
@@ -326,7 +408,7 @@ lane_main (void *data)
         break;
       if (atomic_load (&lanes->stopping))
         break;
-      pthread_mutex_lock (&lanes->lock);
+      lock_lanes (lanes);
       if (atomic_load (&lanes->spares) == 0)
         start_thread (lanes);
       poll_lanes (lanes, self.number, thread);
@@ -371,7 +453,7 @@ lanes_start (Fault *fault)
       return NULL;
     }
   the_lanes = lanes;
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   started = start_thread (lanes) && start_thread (lanes);
   pthread_mutex_unlock (&lanes->lock);
   if (started)
@@ -394,7 +476,7 @@ count_threads (Lanes *lanes)
 {
   uint32_t n;
 
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   n = lanes->n_threads;
   pthread_mutex_unlock (&lanes->lock);
   return n;
@@ -432,7 +514,7 @@ lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
   bell->fd = fd;
   bell->rang = rang;
   bell->data = data;
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   bell->next = lanes->bells;
   lanes->bells = bell;
   pthread_mutex_unlock (&lanes->lock);
@@ -462,7 +544,7 @@ lanes_remove_bell (Lanes *lanes, Bell *bell)
   while (bell->entries != NULL)
     lanes_remove (lanes, bell->entries->channel);
   epoll_ctl (lanes->epoll, EPOLL_CTL_DEL, bell->fd, NULL);
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   for (Bell **link = &lanes->bells; *link != NULL; link = &(*link)->next)
     if (*link == bell)
       {
@@ -482,7 +564,7 @@ lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
     abort ();
   entry->channel = channel_ref (channel);
   entry->bell = bell;
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   entry->next = bell->entries;
   bell->entries = entry;
   /* What is there already would ring no bell. */
@@ -506,7 +588,7 @@ lanes_remove (Lanes *lanes, Channel *channel)
 {
   Entry **link, *entry;
 
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   entry = find_entry (lanes, channel, &link);
   if (entry != NULL)
     {
@@ -517,9 +599,11 @@ lanes_remove (Lanes *lanes, Channel *channel)
     }
   while (is_in_use (lanes, channel))
     {
+      atomic_fetch_add (&lanes->wanted, 1);
       pthread_mutex_unlock (&lanes->lock);
       sched_yield ();
       pthread_mutex_lock (&lanes->lock);
+      atomic_fetch_sub (&lanes->wanted, 1);
     }
   pthread_mutex_unlock (&lanes->lock);
   if (entry != NULL)
@@ -532,7 +616,7 @@ lanes_wake (Lanes *lanes, Channel *channel)
 {
   Entry *entry;
 
-  pthread_mutex_lock (&lanes->lock);
+  lock_lanes (lanes);
   entry = find_entry (lanes, channel, NULL);
   if (entry != NULL)
     make_hot (lanes, entry);

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "atomic.h"
+#include "bytes.h"
 #include "fault.h"
 
 #define RECORD_ALIGN 64u
@@ -167,16 +167,23 @@ ring_commit (RingWriter *writer, Record *record, uint32_t length)
   writer->head += record_size (length);
 }
 
-/* The same for a reader that is another processor. */
+#define RECORD_FIRST_LINE (RECORD_ALIGN - (uint32_t) sizeof (Record))    /* bytes of payload beside the header */
+
+/* Writes a record's payload for a reader on another processor: the line that it polls is touched last, and once. */
+static inline void
+ring_write_far (Record *record, const void *payload, uint32_t length)
+{
+  if (length > RECORD_FIRST_LINE)
+    copy_bytes (record->payload + RECORD_FIRST_LINE, (const uint8_t *) payload + RECORD_FIRST_LINE, length - RECORD_FIRST_LINE);
+  copy_bytes (record->payload, payload, length < RECORD_FIRST_LINE ? length : RECORD_FIRST_LINE);
+}
+
+/* Makes a record visible to a reader on another processor.  The second line of the next one is fetched while nobody waits for it. */
 static inline void
 ring_commit_far (RingWriter *writer, Record *record, uint32_t length)
 {
-  uint8_t *next;
-
   ring_commit (writer, record, length);
-  next = writer->data + (writer->head & writer->mask);
-  __builtin_prefetch (next, 1);
-  __builtin_prefetch (next + 64, 1);
+  __builtin_prefetch (writer->data + (writer->head & writer->mask) + RECORD_ALIGN, 1);
 }
 
 /* For whoever takes over when this side is gone: where its records end. */
@@ -186,13 +193,23 @@ ring_publish_head (RingWriter *writer)
   store_release (&writer->own->head, writer->head);
 }
 
+/* Asks for the second line of a record that has been found: another processor has it, and it is needed a hundred instructions on. */
+static inline void
+record_fetch (const Record *record)
+{
+  __builtin_prefetch ((const uint8_t *) record + RECORD_ALIGN);
+}
+
 /* The next record, or NULL.  Every word of it is the peer's to change, if the peer is another process. */
 static inline Record *
 ring_peek (const RingReader *reader)
 {
   Record *record = (Record *) (reader->data + (reader->at & reader->mask));
 
-  return load_acquire (&record->sequence) == reader->salt + reader->at ? record : NULL;
+  if (load_acquire (&record->sequence) != reader->salt + reader->at)
+    return NULL;
+  record_fetch (record);
+  return record;
 }
 
 /* The futex word of the next record, which changes when it arrives. */
@@ -213,36 +230,4 @@ static inline void
 ring_release (RingReader *reader)
 {
   store_release (&reader->own->released, reader->at);
-}
-
-/* Copies a few bytes: sizes are small, mostly multiples of eight, and not known to the compiler.  In words of eight, since that is how
- * the members were written a moment ago: wider loads would wait until those stores have reached the cache. */
-static inline void
-copy_words (void *to, const void *from, size_t n)
-{
-  uint8_t *d = to;
-  const uint8_t *s = from;
-
-  if (unlikely (n > 256))
-    {
-      __builtin_memcpy (d, s, n);
-      return;
-    }
-  for (; n >= 32; n -= 32, d += 32, s += 32)
-    {
-      uint64_t w0, w1, w2, w3;
-
-      __builtin_memcpy (&w0, s, 8);
-      __builtin_memcpy (&w1, s + 8, 8);
-      __builtin_memcpy (&w2, s + 16, 8);
-      __builtin_memcpy (&w3, s + 24, 8);
-      __builtin_memcpy (d, &w0, 8);
-      __builtin_memcpy (d + 8, &w1, 8);
-      __builtin_memcpy (d + 16, &w2, 8);
-      __builtin_memcpy (d + 24, &w3, 8);
-    }
-  for (; n >= 8; n -= 8, d += 8, s += 8)
-    __builtin_memcpy (d, s, 8);
-  for (; n > 0; n--)
-    *d++ = *s++;
 }

@@ -114,11 +114,13 @@ serve_failed (CellCall *call, CellStatus status)
 {
   Channel *channel = call->channel;
 
+  if (status < 0)
+    atomic_fetch_add_explicit (&call->method->stats->errors, 1, memory_order_relaxed);
   if (status != CELL_DEFERRED || call->deferred == NULL)
     {
       call->status = status;
       serve_error (call);
-      reply_commit (channel, call->reply, RECORD_REPLY, call->request->id, (uint16_t) call->number, call->status, call->used, 0, call->request->trace);
+      reply_commit (channel, call->reply, RECORD_REPLY, call->id, (uint16_t) call->number, call->status, call->used, 0, 0);
     }
   call_clean (call);
   *call = (CellCall) { .channel = channel, .build_in_place = true };
@@ -205,7 +207,7 @@ request_decode (CellCall *call, Record *record, const Header *header, CodecFault
           *fault = (CodecFault) { CELL_ERROR_NO_RESOURCES, "arena", "", 0 };
           return NULL;
         }
-      copy_words (payload, record->payload, header->length);
+      copy_bytes (payload, record->payload, header->length);
       atomic_signal_fence (memory_order_seq_cst);       /* from here on only the copy is looked at */
     }
   if (plan->trivial && header->root >= plan->size)
@@ -238,7 +240,7 @@ run_handler (CellCall *call, Method *method)
           return;
         }
     }
-  zero_words (out, size);
+  zero_bytes (out, size);
   if (stats_is_sampled (load_relaxed (&method->stats->calls)))
     started = monotonic_ns ();
   call->status = method->invoke (service->self, call, call->in, out);
@@ -252,7 +254,7 @@ run_handler (CellCall *call, Method *method)
   if (plan->trivial)
     {
       if (out != call->reply->payload)
-        copy_words (call->reply->payload, out, size);
+        copy_bytes (call->reply->payload, out, size);
       call->used = size;
     }
   else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used, &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
@@ -376,8 +378,9 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   call.used = (call.used + 15) & ~15u;
   call.build_in_place = !channel->untrusted && call.used <= capacity;
   ring_take (&channel->requests, header.length);
-  /* Who gives a call up marks it and then looks at `taken`: one of us sees the other. */
-  if (!own)
+  /* Who gives a call up marks it and then looks at `taken`: one of us sees the other.  Another process is never told that its call
+   * was not executed. */
+  if (!own && !channel->untrusted)
     full_fence ();
   call.flags = load_relaxed (&record->flags);
   if (!(call.flags & RECORD_CANCELLED))
@@ -407,6 +410,57 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   return SERVE_DONE;
 }
 
+#define QUICK_MAX 256u                  /* bytes of a request or reply that are copied to and from the stack */
+
+/* Serves the next record if it is the plainest there is from another process: no pointers, no flags, room for the reply.  False: it is not,
+ * or there is none; nothing has happened. */
+static bool
+serve_quick (Channel *channel, ThreadContext *thread, Service *service)
+{
+  const volatile Record *record = ring_peek (&channel->requests);
+  uint64_t id, in[QUICK_MAX / 8], out[QUICK_MAX / 8];
+  uint32_t number, length, root, in_size, out_size;
+  const Method *method;
+  Record *reply;
+  CellStatus status;
+
+  if (record == NULL)
+    return false;
+  id = record->id;
+  number = record->method;
+  length = record->length;
+  root = record->root;
+  if (number >= service->n_methods || record->kind != RECORD_REQUEST || load_relaxed (&record->flags) != 0)
+    return false;
+  method = &service->methods[number];
+  in_size = method->in_size;
+  out_size = method->head.root;
+  if (!method->fast || length > QUICK_MAX || root > length || in_size > root || in_size > QUICK_MAX || out_size > QUICK_MAX || channel->reserved != 0
+      || load_relaxed (&channel->answers.own->blocked) != 0 || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL)
+    return false;
+
+  copy_bytes (in, (const uint8_t *) record->payload, in_size);
+  atomic_signal_fence (memory_order_seq_cst);           /* from here on only the copy is looked at */
+  ring_take (&channel->requests, length);
+  status = serve_trivial (channel, thread, service, method, id, reply, in, out);
+  if (likely (status == CELL_OK))
+    {
+      ring_write_far (reply, out, out_size);
+      record_set_head (reply, &method->head, id);
+      ring_commit_far (&channel->answers, reply, out_size);
+      ring_publish_head (&channel->answers);
+      serve_wake (channel, reply);
+    }
+  else
+    serve_failed (&channel->trivial_call, status);
+  if (unlikely (channel->trivial_call.dirty))
+    call_clean (&channel->trivial_call);
+  ring_release (&channel->requests);
+  if (unlikely (channel->stash != NULL))
+    serve_flush_stash (channel);
+  return true;
+}
+
 NodeResult
 channel_serve (Channel *channel, ThreadContext *thread)
 {
@@ -417,6 +471,8 @@ channel_serve (Channel *channel, ThreadContext *thread)
     {
       if (channel->broken != CELL_OK)
         return NODE_DONE;
+      if (channel->untrusted && serve_quick (channel, thread, endpoint->service))
+        continue;
       switch (serve_one (channel, thread, endpoint->service, false))
         {
         case SERVE_DONE:
@@ -453,6 +509,14 @@ channel_serve_ready (Channel *channel, ThreadContext *thread)
         }
       while (again || (result == NODE_MORE && !channel->untrusted));    /* who is polled is come back to: others wait too */
       return;
+    }
+  if (gate_enter (&endpoint->gate, thread))
+    {
+      NodeResult result = channel_serve (channel, thread);
+
+      gate_leave (&endpoint->gate, thread);
+      if (result != NODE_MORE || channel->untrusted)    /* who is polled is come back to */
+        return;
     }
   /* The list has a reference: a caller may have its answer, and close its channel, while the holder still looks for more. */
   channel_ref (channel);
