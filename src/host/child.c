@@ -22,7 +22,7 @@
 struct Child
 {
   gatomicrefcount refs;
-  HostCell *cell;               /* borrowed: the cell owns the child */
+  HostCell *cell;               /* a reference */
   Connection *connection;
   GSubprocess *process;
   GMutex lock;
@@ -178,7 +178,6 @@ closed_job (gpointer data)
   Child *child = data;
 
   relocate_child_died (child->cell, child);
-  host_cell_unref (child->cell);
   child_unref (child);
 }
 
@@ -192,8 +191,21 @@ on_closed (Connection *connection)
   g_cond_signal (&child->answered);
   g_mutex_unlock (&child->lock);
   child_ref (child);
-  host_cell_ref (child->cell);
   host_submit (connection->host, closed_job, child);
+}
+
+static gboolean
+unref_child (gpointer data)
+{
+  child_unref (data);
+  return G_SOURCE_REMOVE;
+}
+
+/* Not before the main loop is through with a message that it may be reading. */
+static void
+on_ended (Connection *connection)
+{
+  g_idle_add (unref_child, connection->data);
 }
 
 gboolean
@@ -269,7 +281,7 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   g_mutex_init (&child->lock);
   g_mutex_init (&child->asking);
   g_cond_init (&child->answered);
-  child->cell = cell;
+  child->cell = host_cell_ref (cell);
   child->answer = (WireMessage) { .fds = { -1, -1, -1, -1 } };
   child->connection = connection_new (host, sockets[0], error);
   argv = sandbox_argv (&host->config);
@@ -287,9 +299,11 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   child->connection->access = CELL_ACCESS_ANY;
   child->connection->cell = cell;
   child->connection->data = child;
+  child_ref (child);
   child->connection->on_answer = on_answer;
   child->connection->on_greeted = on_greeted;
   child->connection->on_closed = on_closed;
+  child->connection->on_ended = on_ended;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);
   g_main_context_invoke (NULL, start_reading, child->connection);
   if (wait_for_greeting (child, error))
@@ -358,6 +372,7 @@ child_unref (Child *child)
   if (child->connection != NULL)
     connection_unref (child->connection);
   g_clear_object (&child->process);
+  host_cell_unref (child->cell);
   wire_message_clear (&child->answer);
   g_mutex_clear (&child->lock);
   g_mutex_clear (&child->asking);

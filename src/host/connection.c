@@ -524,6 +524,8 @@ close_job (gpointer data)
     link_close (link);
   if (connection->bell != NULL)
     lanes_remove_bell (connection->host->lanes, g_steal_pointer (&connection->bell));
+  if (connection->on_ended != NULL)
+    connection->on_ended (connection);
   connection_unref (connection);
 }
 

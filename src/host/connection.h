@@ -29,6 +29,7 @@ struct Connection
   gboolean (*on_answer) (Connection *connection, WireMessage *message);
   void (*on_greeted) (Connection *connection);
   void (*on_closed) (Connection *connection);
+  void (*on_ended) (Connection *connection);    /* its links and its bell are gone, too */
   gpointer data;
 };
 
