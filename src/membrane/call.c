@@ -90,8 +90,8 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
     {
       uint32_t n = root < reply->size ? root : reply->size;
 
-      memcpy (outputs, payload, n);
-      memset (outputs + n, 0, reply->size - n);
+      copy_bytes (outputs, payload, n);
+      zero_bytes (outputs + n, reply->size - n);
       return;
     }
   if (reply->flat)
@@ -990,13 +990,83 @@ kick_sent (Channel *channel, ThreadContext *thread)
   while (channel->broken == CELL_OK && look_at_epoch (channel, thread));
 }
 
+/* Opens a call whose request has been sent, and waits for it. */
+static void
+sent_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result)
+{
+  Pending *pending = pending_put (channel, id);
+
+  if (pending == NULL)
+    {
+      result_error_for (result, plan, CELL_ERROR_NO_RESOURCES, "no memory for an open call");
+      return;
+    }
+  *pending = (Pending) {
+    .id = id, .start = start, .end = channel->out.head, .plan = plan, .result = result, .state = PENDING_OPEN,
+  };
+  wait_reply (channel, thread, id, result);
+}
+
+/* Sends a request to a cell whose gate this thread holds, and serves it.  False: it has not been sent. */
+static bool
+send_and_serve (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, uint64_t id)
+{
+  SentBlobs sent;                       /* these two are large, and not zeroed for nothing */
+  Fault fault;
+
+  sent.n = 0;
+  fault.status = CELL_OK;
+  /* In a channel where something waits, somebody else may look for this record, or for its answer. */
+  if (channel->requests.at != channel->out.head || channel->replies.at != channel->answers.head || channel->callee_half != channel->answer_half
+      || try_send (channel, plan, args, id, &sent, &fault) != CELL_OK)
+    return false;
+  serve_one (channel, thread, channel->endpoint->service, true);
+  return true;
+}
+
+/* A call whose values have pointers, to a cell that is here and whose gate is free.  False: nothing has happened. */
+static bool
+call_here (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  Gate *gate = &channel->endpoint->gate;
+  uint64_t id = channel->next_id + 1, start = channel->out.head;
+  const Record *reply;
+  bool sent;
+
+  /* Blobs leave once: what may have to be sent again some other way does not carry any. */
+  if (channel->endpoint->threading != CELL_SERIAL || plan->oneway || (plan->args != NULL && plan->args->blobs) || channel->n_pending != 0
+      || channel->broken != CELL_OK || !gate_enter (gate, thread))
+    return false;
+  sent = send_and_serve (channel, thread, plan, args, id);
+  gate_leave (gate, thread);
+  if (!sent)
+    return false;
+  channel->next_id = id;
+  reply = ring_peek (&channel->replies);
+  if (reply == NULL || reply->id != id || reply->kind != RECORD_REPLY)
+    {
+      channel_kick (channel, thread);
+      sent_call (channel, thread, plan, id, start, result);
+    }
+  else
+    {
+      result_fill (result, plan, reply->status, reply->payload, reply->length, reply->root, false, channel->blobs);
+      ring_take (&channel->replies, reply->length);
+      ring_release (&channel->replies);
+    }
+  return true;
+}
+
 static void
 call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
   Fault fault = { 0 };
-  Pending *pending = open_call (channel, thread, plan, args, &fault);
+  Pending *pending;
   uint64_t id;
 
+  if (call_here (channel, thread, plan, args, result))
+    return;
+  pending = open_call (channel, thread, plan, args, &fault);
   if (pending == NULL)
     {
       result_error_for (result, plan, fault.status, fault.message);
@@ -1012,23 +1082,6 @@ call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
     }
   pending->result = result;
   channel_kick (channel, thread);
-  wait_reply (channel, thread, id, result);
-}
-
-/* Opens a call whose request has been sent, and waits for it. */
-static void
-sent_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result)
-{
-  Pending *pending = pending_put (channel, id);
-
-  if (pending == NULL)
-    {
-      result_error_for (result, plan, CELL_ERROR_NO_RESOURCES, "no memory for an open call");
-      return;
-    }
-  *pending = (Pending) {
-    .id = id, .start = start, .end = channel->out.head, .plan = plan, .result = result, .state = PENDING_OPEN,
-  };
   wait_reply (channel, thread, id, result);
 }
 

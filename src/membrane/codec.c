@@ -219,6 +219,8 @@ add_slot (Builder *b, uint8_t op, uint32_t offset)
   b->plan->trivial = false;
   if (op != STEP_OPTIONAL)
     b->plan->flat = false;
+  if (op == STEP_BLOB)
+    b->plan->blobs = true;
   return add_step (b, op, offset);
 }
 
@@ -332,6 +334,7 @@ add_array (Builder *b, const CellField *field, uint32_t base, unsigned depth)
     }
   step->extra = base + field->extra;
   step->element = element;
+  b->plan->blobs |= element->blobs;
   return true;
 }
 

@@ -27,6 +27,7 @@ struct CodecPlan
   uint32_t size, align;         /* of the struct in C; size 0: no members at all */
   bool flat;                    /* refers to nothing */
   bool trivial;                 /* flat, and has neither gaps nor bools: every byte pattern is a value */
+  bool blobs;                   /* holds blobs, perhaps in an array */
   bool checked;                 /* holds bools or optionals, which not every byte pattern is */
   uint32_t n_steps;
   CodecStep *steps;             /* each byte of the struct belongs to one */

@@ -81,12 +81,19 @@ serve_wake_slow (Channel *channel, Record *record, uint32_t waiting)
 /* ---- replies ---------------------------------------------------------------------------------- */
 
 static void
-reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
-              uint64_t trace)
+reply_write (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
+             uint64_t trace)
 {
   record_set_head (reply, &(RecordHead) { .length = length, .root = root, .kind = kind, .method = method, .status = status, .trace = trace }, id);
   ring_commit_far (&channel->answers, reply, length);
   ring_publish_head (&channel->answers);
+}
+
+static void
+reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
+              uint64_t trace)
+{
+  reply_write (channel, reply, kind, id, method, status, length, root, trace);
   serve_wake (channel, reply);
 }
 
@@ -267,8 +274,9 @@ run_handler (CellCall *call, Method *method)
   call->root_out = size;
 }
 
+/* own: the caller is this thread, and does not sleep. */
 static void
-answer (CellCall *call, Method *method, uint16_t number)
+answer (CellCall *call, Method *method, uint16_t number, bool own)
 {
   Channel *channel = call->channel;
 
@@ -280,7 +288,9 @@ answer (CellCall *call, Method *method, uint16_t number)
     return;
   if (call->status != CELL_OK)
     serve_error (call);
-  reply_commit (channel, call->reply, RECORD_REPLY, call->id, number, call->status, call->used, call->root_out, call->trace);
+  reply_write (channel, call->reply, RECORD_REPLY, call->id, number, call->status, call->used, call->root_out, call->trace);
+  if (!own)
+    serve_wake (channel, call->reply);
 }
 
 static MethodStats no_method_stats;
@@ -370,12 +380,21 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   if (load_relaxed (&channel->answers.own->blocked) != 0)
     store_relaxed (&channel->answers.own->blocked, 0);
 
-  call = (CellCall) {
-    .channel = channel, .service = service, .method = method, .thread = thread, .id = header.id, .number = header.method, .trace = header.trace,
-    .reply = reply, .capacity = capacity,
-    .used = method->out != NULL ? method->out->size : 0, .request = record, .length = header.length, .root = header.root,
-  };
-  call.used = (call.used + 15) & ~15u;
+  /* Not as one compound literal: the compiler fills so many bytes with an instruction that takes its time to start. */
+  zero_bytes (&call, sizeof call);
+  call.channel = channel;
+  call.service = service;
+  call.method = method;
+  call.thread = thread;
+  call.id = header.id;
+  call.number = header.method;
+  call.trace = header.trace;
+  call.reply = reply;
+  call.capacity = capacity;
+  call.request = record;
+  call.length = header.length;
+  call.root = header.root;
+  call.used = codec_built_from (method->out != NULL ? method->out->size : 0);
   call.build_in_place = !channel->untrusted && call.used <= capacity;
   ring_take (&channel->requests, header.length);
   /* Who gives a call up marks it and then looks at `taken`: one of us sees the other.  Another process is never told that its call
@@ -400,7 +419,7 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
         run_handler (&call, method);
       else
         call.status = fault.status;
-      answer (&call, method, header.method);
+      answer (&call, method, header.method, own);
     }
   call_release_blobs (&call);
   arena_release (&thread->arena, mark);
