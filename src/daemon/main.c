@@ -31,6 +31,15 @@ typedef struct
   int ready_fd;
 } Options;
 
+static void
+options_clear (Options *options)
+{
+  g_free (options->socket);
+  g_free (options->runner);
+  g_strfreev (options->cells);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
+
 static gboolean
 read_options (Options *options, int *argc, char ***argv, GError **error)
 {
@@ -179,7 +188,7 @@ run (Options *options, GError **error)
 int
 main (int argc, char **argv)
 {
-  Options options = { .ready_fd = -1 };
+  g_auto(Options) options = { .ready_fd = -1 };
   g_autoptr(GError) error = NULL;
 
   signal (SIGPIPE, SIG_IGN);
