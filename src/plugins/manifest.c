@@ -256,6 +256,9 @@ manifest_find (const char *what, GError **error)
     return find_by_name (what, error);
   if (!g_file_test (what, G_FILE_TEST_EXISTS))
     return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no file %s", what), NULL;
+  if (!g_str_has_suffix (what, MODULE_SUFFIX) && !g_str_has_suffix (what, MANIFEST_SUFFIX))
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s: a cell's file is a module, NAME%s, or what is said of one, NAME%s", what,
+                           MODULE_SUFFIX, MANIFEST_SUFFIX), NULL;
   if (!g_str_has_suffix (what, MODULE_SUFFIX))
     return manifest_load (what, error);
   path = g_strdup_printf ("%.*s%s", (int) (strlen (what) - strlen (MODULE_SUFFIX)), what, MANIFEST_SUFFIX);
