@@ -4,9 +4,13 @@
  */
 #define _GNU_SOURCE
 #define G_LOG_DOMAIN "cellhostd"
+#include "config.h"
+
 #include <errno.h>
 #include <glib-unix.h>
+#include <glib/gi18n.h>
 #include <glib/gstdio.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,18 +20,16 @@
 #include <unistd.h>
 
 #include "api/host-cell.h"
-#include "config.h"
 #include "host/cell.h"
-
-static GMainLoop *loop;
+#include "log.h"
 
 /* ---- what is asked for ------------------------------------------------------------------------------ */
 
 typedef struct
 {
-  char *socket, *runner;
+  char *socket, *runner, *state_dir, *log_level;
   char **cells;
-  gboolean allow_root, version;
+  gboolean allow_root, verbose, version;
   int ready_fd;
 } Options;
 
@@ -36,30 +38,57 @@ options_clear (Options *options)
 {
   g_free (options->socket);
   g_free (options->runner);
+  g_free (options->state_dir);
+  g_free (options->log_level);
   g_strfreev (options->cells);
 }
+
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
 static gboolean
 read_options (Options *options, int *argc, char ***argv, GError **error)
 {
   const GOptionEntry entries[] = {
-    { "socket", 's', 0, G_OPTION_ARG_FILENAME, &options->socket, "Where programs connect (default: $XDG_RUNTIME_DIR/cellhost/socket)", "PATH" },
-    { "cell", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &options->cells, "Load this cell at the start; may be given again", "FILE" },
-    { "runner", 0, 0, G_OPTION_ARG_FILENAME, &options->runner, "The program that ejected cells run in", "PATH" },
-    { "allow-root", 0, 0, G_OPTION_ARG_NONE, &options->allow_root, "Run although this is root", NULL },
-    { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, "Write a byte to this descriptor when programs can connect", "N" },
-    { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Say which version this is", NULL },
+    { "socket", 's', 0, G_OPTION_ARG_FILENAME, &options->socket, N_("Where programs connect (default: $XDG_RUNTIME_DIR/cellhost/socket)"), N_("PATH") },
+    { "cell", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &options->cells, N_("Load this cell at the start; may be given again"), N_("FILE") },
+    { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
+      N_("Where cells' states are kept between runs (default: $XDG_STATE_HOME/cellhost)"), N_("FOLDER") },
+    { "runner", 0, 0, G_OPTION_ARG_FILENAME, &options->runner, N_("The program that ejected cells run in"), N_("PATH") },
+    { "allow-root", 0, 0, G_OPTION_ARG_NONE, &options->allow_root, N_("Run although this is root"), NULL },
+    { "log-level", 'l', 0, G_OPTION_ARG_STRING, &options->log_level, N_("Log errors only, or also warning, info (the default), debug"), N_("LEVEL") },
+    { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, N_("The same as --log-level debug"), NULL },
+    { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, N_("Write a byte to this descriptor when programs can connect"), N_("N") },
+    { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, N_("Say which version this is"), NULL },
     G_OPTION_ENTRY_NULL
   };
-  g_autoptr(GOptionContext) context = g_option_context_new ("– runs cells");
+  g_autoptr(GOptionContext) context = g_option_context_new (NULL);
+  g_autoptr(GError) why = NULL;
 
+  g_option_context_set_translation_domain (context, GETTEXT_PACKAGE);
   g_option_context_add_main_entries (context, entries, GETTEXT_PACKAGE);
-  if (!g_option_context_parse (context, argc, argv, error))
-    return FALSE;
+  g_option_context_set_summary (context, _("Runs cells, in the foreground; 'cellctl' speaks to it."));
+  if (!g_option_context_parse (context, argc, argv, &why))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("%s; see 'cellhostd --help'"), why->message);
   if (*argc > 1)
-    return cell_set_error (error, CELL_ERROR_INVALID, "“%s” is not an option; see --help", (*argv)[1]);
-  return TRUE;
+    return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not an option; see 'cellhostd --help'"), (*argv)[1]);
+  return log_open (options->verbose ? "debug" : options->log_level != NULL ? options->log_level : "info", error);
+}
+
+/* Where clients look for it, too.  What GLib takes when there is no such folder, the cache, is not private and not gone at the end. */
+static char *
+find_socket (const Options *options, GError **error)
+{
+  const char *runtime = g_getenv ("XDG_RUNTIME_DIR");
+  g_autofree char *usual = g_strdup_printf ("/run/user/%u", (guint) getuid ());
+
+  if (options->socket != NULL)
+    return g_canonicalize_filename (options->socket, NULL);
+  if (runtime == NULL || *runtime == 0)
+    runtime = usual;
+  if (g_access (runtime, W_OK | X_OK) == 0)
+    return g_build_filename (runtime, "cellhost", "socket", NULL);
+  cell_set_error (error, CELL_ERROR_DENIED, _("there is no folder %s to make a socket in; set XDG_RUNTIME_DIR, or say where with --socket"), runtime);
+  return NULL;
 }
 
 /* Beside this program in a build tree, or where it is installed. */
@@ -116,25 +145,43 @@ notify_manager (const char *text)
 
 /* ---- the end ------------------------------------------------------------------------------------------------ */
 
-static gboolean
-quit_cb (gpointer data)
+/* Flags, and no GMainLoop: one that is told to quit before it runs has not heard it. */
+static int asked, stopped;
+
+static void
+raise_flag (int *flag)
 {
-  (void) data;
-  g_main_loop_quit (loop);
-  return G_SOURCE_REMOVE;
+  g_atomic_int_set (flag, TRUE);
+  g_main_context_wakeup (NULL);
+}
+
+static void
+run_until (const int *flag)
+{
+  while (!g_atomic_int_get (flag))
+    g_main_context_iteration (NULL, TRUE);
 }
 
 static void
 shut_down (void)
 {
-  g_main_context_invoke (NULL, quit_cb, NULL);
+  raise_flag (&asked);
+}
+
+/* Removed, it leaves the signal as it was: the second one ends this process at once. */
+static gboolean
+on_signal (gpointer data)
+{
+  (void) data;
+  raise_flag (&asked);
+  return G_SOURCE_REMOVE;
 }
 
 static gpointer
 stop_main (gpointer data)
 {
   host_stop (data);
-  g_main_context_invoke (NULL, quit_cb, NULL);
+  raise_flag (&stopped);
   return NULL;
 }
 
@@ -142,47 +189,71 @@ stop_main (gpointer data)
 static void
 stop (Host *host)
 {
-  g_autoptr(GThread) thread = NULL;
+  GThread *thread;
 
+  g_info ("stopping");
   notify_manager ("STOPPING=1");
-  thread = g_thread_new ("stop", stop_main, g_steal_pointer (&host));
-  g_main_loop_run (loop);
-  g_thread_join (g_steal_pointer (&thread));
+  thread = g_thread_new ("stop", stop_main, host);
+  run_until (&stopped);
+  g_thread_join (thread);
 }
 
 static gboolean
-run (Options *options, GError **error)
+load_cells (Host *host, char **cells, GError **error)
 {
-  g_auto(HostConfig) config = { .socket_path = g_strdup (options->socket), .bwrap_path = g_find_program_in_path ("bwrap") };
-  g_autoptr(Host) host = NULL;
-  g_autoptr(HostCell) own = NULL;
-
-  config.runner_path = options->runner != NULL ? g_canonicalize_filename (options->runner, NULL) : find_runner ();
-  host = host_new (&config, error);
-  if (host == NULL)
-    return FALSE;
-  host_cell_set_host (host, shut_down);
-  own = host_load_entry (host, host_cell_entry (), "host", error);
-  if (own == NULL)
-    return FALSE;
-  for (guint i = 0; options->cells != NULL && options->cells[i] != NULL; i++)
+  for (guint i = 0; cells != NULL && cells[i] != NULL; i++)
     {
-      g_autoptr(HostCell) cell = host_load (host, options->cells[i], NULL, NULL, error);
+      g_autoptr(HostCell) cell = host_load (host, cells[i], NULL, NULL, error);
 
       if (cell == NULL)
         return FALSE;
     }
-  if (!host_listen (host, error))
-    return FALSE;
-  g_unix_signal_add (SIGTERM, quit_cb, NULL);
-  g_unix_signal_add (SIGINT, quit_cb, NULL);
+  return TRUE;
+}
+
+static void
+say_ready (const Options *options, const Host *host)
+{
   notify_manager ("READY=1");
   if (options->ready_fd >= 0 && write (options->ready_fd, "\n", 1) < 0)
     g_warning ("--ready-fd %d: %s", options->ready_fd, g_strerror (errno));
   g_info ("serving at %s", host->config.socket_path);
-  g_main_loop_run (loop);
+}
+
+static gboolean
+run (const Options *options, GError **error)
+{
+  g_auto(HostConfig) config = { .socket_path = find_socket (options, error), .bwrap_path = g_find_program_in_path ("bwrap") };
+  g_autoptr(Host) host = NULL;
+  g_autoptr(HostCell) own = NULL;
+
+  if (config.socket_path == NULL)
+    return FALSE;
+  config.runner_path = options->runner != NULL ? g_canonicalize_filename (options->runner, NULL) : find_runner ();
+  config.state_dir = options->state_dir != NULL ? g_canonicalize_filename (options->state_dir, NULL)
+                                                : g_build_filename (g_get_user_state_dir (), "cellhost", NULL);
+  host = host_new (&config, error);
+  /* The socket before the cells: where another host runs, none of them is started, and no state is read.  Who connects meanwhile waits. */
+  if (host == NULL || !host_listen (host, error))
+    return FALSE;
+  host_cell_set_host (host, shut_down);
+  own = host_load_entry (host, host_cell_entry (), "host", error);
+  if (own == NULL || !load_cells (host, options->cells, error))
+    return FALSE;
+  g_unix_signal_add (SIGTERM, on_signal, NULL);
+  g_unix_signal_add (SIGINT, on_signal, NULL);
+  g_unix_signal_add (SIGHUP, on_signal, NULL);
+  say_ready (options, host);
+  run_until (&asked);
   stop (host);
   return TRUE;
+}
+
+static int
+complain (const GError *error)
+{
+  g_printerr ("cellhostd: %s\n", error->message);
+  return cell_error_exit_code (cell_status_from_error (error));
 }
 
 int
@@ -191,12 +262,13 @@ main (int argc, char **argv)
   g_auto(Options) options = { .ready_fd = -1 };
   g_autoptr(GError) error = NULL;
 
+  setlocale (LC_ALL, "");
+  bindtextdomain (GETTEXT_PACKAGE, LOCALEDIR);
+  bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
+  textdomain (GETTEXT_PACKAGE);
   signal (SIGPIPE, SIG_IGN);
   if (!read_options (&options, &argc, &argv, &error))
-    {
-      g_printerr ("cellhostd: %s\n", error->message);
-      return 2;
-    }
+    return complain (error);
   if (options.version)
     {
       g_print ("cellhostd %s\n", PACKAGE_VERSION);
@@ -204,15 +276,9 @@ main (int argc, char **argv)
     }
   if (geteuid () == 0 && !options.allow_root)
     {
-      g_printerr ("cellhostd: this is root, and cells would be, too; start it as an ordinary user, or with --allow-root\n");
-      return cell_error_exit_code (CELL_ERROR_DENIED);
+      cell_set_error (&error, CELL_ERROR_DENIED, _("this is root, and cells would be, too; start it as an ordinary user, or with --allow-root"));
+      return complain (error);
     }
   more_descriptors ();
-  loop = g_main_loop_new (NULL, FALSE);
-  if (!run (&options, &error))
-    {
-      g_printerr ("cellhostd: %s\n", error->message);
-      return cell_error_exit_code (cell_status_from_error (error));
-    }
-  return 0;
+  return run (&options, &error) ? 0 : complain (error);
 }
