@@ -2,24 +2,26 @@
  *
  * introspect, client, call: what a cell offers, read at run time.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api/json-scan.h"
 #include "api/text-value.h"
 #include "command.h"
+#include "files.h"
 #include "plugins/client-header.h"
 #include "plugins/contract.h"
+#include "suggest.h"
 #include "value-print.h"
+
+#define BLOB_BYTES_MAX (256u << 20)     /* what a host takes of a program */
+#define BYTES_MAX (1u << 20)            /* of a request */
 
 static Contract *
 fetch_contract (Session *session, const char *cell, GError **error)
 {
   cell_auto HostIntrospect reply = host_introspect (session->host, .name = cell);
 
-  if (!check_result (&reply.result, NULL, error))
+  if (!check_cell (session, cell, &reply.result, error))
     return NULL;
   return contract_new_from_text (reply.contract, -1, error);
 }
@@ -27,84 +29,100 @@ fetch_contract (Session *session, const char *cell, GError **error)
 gboolean
 command_introspect (Session *session, char **args, GError **error)
 {
-  g_autoptr(Contract) contract = NULL;
+  g_autoptr(Contract) contract = fetch_contract (session, args[0], error);
   g_autofree char *text = NULL;
 
-  if (!check_args (args, 1, 1, "introspect CELL", error) || (contract = fetch_contract (session, args[0], error)) == NULL)
+  if (contract == NULL)
     return FALSE;
   text = contract_to_text (contract, TRUE);
   if (session->json)
     {
-      g_autoptr(JsonNode) node = json_node_new (JSON_NODE_OBJECT);
       g_autoptr(JsonObject) object = json_object_new ();
-      g_autofree char *fingerprint = g_strdup_printf ("%016" G_GINT64_MODIFIER "x", contract->fingerprint), *written = NULL;
+      g_autofree char *fingerprint = g_strdup_printf ("%016" G_GINT64_MODIFIER "x", contract->fingerprint);
 
       json_object_set_string_member (object, "interface", contract->interface);
       json_object_set_int_member (object, "version", contract->version);
       json_object_set_string_member (object, "fingerprint", fingerprint);
       json_object_set_string_member (object, "contract", text);
-      json_node_set_object (node, object);
-      written = json_write (node, TRUE);
-      g_print ("%s\n", written);
+      print_json (json_node_init_object (json_node_alloc (), object));
     }
   else
-    g_print ("%s", text);
+    print_text (text);
   return TRUE;
 }
 
 gboolean
 command_client (Session *session, char **args, GError **error)
 {
-  g_autoptr(Contract) contract = NULL;
-  g_autofree char *header = NULL;
+  g_autoptr(Contract) contract = fetch_contract (session, args[0], error);
+  g_autofree char *header = contract != NULL ? client_header_new (contract, error) : NULL;
 
-  if (!check_args (args, 1, 1, "client CELL", error) || (contract = fetch_contract (session, args[0], error)) == NULL
-      || (header = client_header_new (contract, error)) == NULL)
+  if (header == NULL)
     return FALSE;
-  g_print ("%s", header);
+  print_text (header);
   return TRUE;
 }
 
-/* ---- a call that was not compiled in ------------------------------------------------------------------- */
+/* ---- files in arguments and replies --------------------------------------------------------------------- */
 
-/* "@FILE": the file's bytes. */
+/* "@FILE" */
 static CellBlob *
 blob_from_text (const char *text, gpointer data, GError **error)
 {
   Session *session = data;
-  g_autofree char *bytes = NULL;
+  g_autoptr(GBytes) bytes = NULL;
   CellBlob *blob;
-  gsize size;
 
   if (text[0] != '@')
     {
-      cell_set_error (error, CELL_ERROR_INVALID, "a blob is given as @FILE");
+      cell_set_error (error, CELL_ERROR_INVALID, _("a blob is given as @FILE"));
       return NULL;
     }
-  if (!g_file_get_contents (text + 1, &bytes, &size, NULL))
-    {
-      cell_set_error (error, CELL_ERROR_NOT_FOUND, "%s cannot be read", text + 1);
-      return NULL;
-    }
-  blob = cell_bus_blob (session->bus, size);
+  bytes = read_file (text + 1, BLOB_BYTES_MAX, error);
+  if (bytes == NULL)
+    return NULL;
+  blob = cell_bus_blob (session->bus, g_bytes_get_size (bytes));
   if (blob == NULL)
-    cell_set_error (error, CELL_ERROR_NO_RESOURCES, "there is no memory for a blob of %" G_GSIZE_FORMAT " bytes", size);
-  else if (size > 0)
-    memcpy (cell_blob_data (blob), bytes, size);
+    cell_set_error (error, CELL_ERROR_NO_RESOURCES, _("there is no memory for a copy of %s"), text + 1);
+  else if (g_bytes_get_size (bytes) > 0)
+    memcpy (cell_blob_data (blob), g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes));
   return blob;
 }
+
+static GBytes *
+bytes_from_text (const char *text, gpointer data, GError **error)
+{
+  (void) data;
+  return read_file (text + 1, BYTES_MAX, error);
+}
+
+/* A reply as it is shown, and the blobs that were in it. */
+typedef struct
+{
+  const char *output;
+  guint n_blobs;
+} Shown;
 
 static JsonNode *
 blob_to_json (CellBlob *blob, gpointer data, GError **error)
 {
-  JsonNode *node = json_node_new (JSON_NODE_VALUE);
-  g_autofree char *text = g_strdup_printf ("%" G_GSIZE_FORMAT " bytes", cell_blob_size (blob));
+  Shown *shown = data;
+  g_autofree char *path = NULL, *text = NULL;
 
-  (void) data;
-  (void) error;
-  json_node_set_string (node, text);
-  return node;
+  shown->n_blobs++;
+  if (shown->output == NULL)
+    text = g_strdup_printf ("%" G_GSIZE_FORMAT " bytes", cell_blob_size (blob));
+  else
+    {
+      path = shown->n_blobs == 1 ? g_strdup (shown->output) : g_strdup_printf ("%s.%u", shown->output, shown->n_blobs);
+      if (!write_file (path, cell_blob_data (blob), cell_blob_size (blob), error))
+        return NULL;
+      text = g_strconcat ("@", path, NULL);
+    }
+  return json_node_init_string (json_node_alloc (), text);
 }
+
+/* ---- a call that was not compiled in ------------------------------------------------------------------- */
 
 /* The rows of one role as those of a struct, and its type as a generated header would have it. */
 static void
@@ -119,16 +137,16 @@ rows_to_type (const CellField *rows, guint n, uint32_t size, const char *name, C
 static gboolean
 show (Session *session, const ContractCallable *callable, const void *outputs, GError **error)
 {
-  const ValueHooks hooks = { .blob_to_json = blob_to_json, .data = session };
+  Shown shown = { .output = session->output };
+  const ValueHooks hooks = { .blob_to_json = blob_to_json, .data = &shown };
 
   if (session->json)
     {
-      g_autoptr(JsonNode) node = value_to_json (callable->out, callable->n_out, CELL_ROLE_OUT, outputs, &hooks, error);
-      g_autofree char *text = node != NULL ? json_write (node, TRUE) : NULL;
+      JsonNode *node = value_to_json (callable->out, callable->n_out, CELL_ROLE_OUT, outputs, &hooks, error);
 
-      if (text == NULL)
+      if (node == NULL)
         return FALSE;
-      g_print ("%s\n", text);
+      print_json (node);
     }
   else
     {
@@ -136,9 +154,27 @@ show (Session *session, const ContractCallable *callable, const void *outputs, G
 
       if (!value_print (callable->out, callable->n_out, CELL_ROLE_OUT, outputs, &hooks, text, error))
         return FALSE;
-      g_print ("%s", text->str);
+      print_text (text->str);
     }
+  if (session->output != NULL && shown.n_blobs == 0)
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND, _("%s was not written: the call was executed, and there is no blob in its reply"), session->output);
   return TRUE;
+}
+
+/* The client library says of which method it speaks, and so do we; a cell that says nothing has said what its error means. */
+static gboolean
+check_call (const CellResult *result, const char *cell, const Contract *contract, const char *method, GError **error)
+{
+  g_autofree char *what = g_strdup_printf ("%s.%s", cell, method), *prefix = g_strconcat (method, ": ", NULL);
+  const char *dot = result->error != NULL ? strrchr (result->error, '.') : NULL;
+  const CellItem *item = dot != NULL ? contract_find_item (contract, CELL_ITEM_ERROR, dot + 1) : NULL;
+  CellResult better = *result;
+
+  if (better.message != NULL && g_str_has_prefix (better.message, prefix))
+    better.message += strlen (prefix);
+  if (item != NULL && (better.message == NULL || *better.message == 0))
+    better.message = item->doc;
+  return check_result (&better, what, error);
 }
 
 static gboolean
@@ -152,17 +188,17 @@ call (Session *session, const char *cell, const Contract *contract, const Contra
                         .n_methods = 1, .method_size = sizeof method, .signal_size = sizeof (CellRemoteSignal), .methods = &method };
   CellClient *client;
   CellResult *result;
-  g_autofree char *what = g_strdup_printf ("%s.%s", cell, callable->name);
   gboolean good;
 
   rows_to_type (callable->in, callable->n_in, callable->in_size, "Args", args_rows, &args);
   rows_to_type (callable->out, callable->n_out, (callable->out_size + 7) & ~7u, "Reply", reply_rows, &reply);
   client = cell_bind_remote (session->bus, cell, &remote);
+  if (session->timeout > 0)
+    client->api->set_timeout (client, (uint32_t) session->timeout * 1000);
   result = g_malloc0 (sizeof *result + reply.size);
   client->api->call (client, 0, in, result);
-  good = check_result (result, what, error) && show (session, callable, result + 1, error);
-  if (result->memory != NULL)
-    result->release (result->memory);
+  good = check_call (result, cell, contract, callable->name, error) && show (session, callable, result + 1, error);
+  cell_reply_free (result);
   g_free (result);
   client->api->close (client);
   return good;
@@ -171,35 +207,56 @@ call (Session *session, const char *cell, const Contract *contract, const Contra
 static gboolean
 unknown_method (const Contract *contract, const char *cell, const char *method, GError **error)
 {
-  g_autoptr(GString) names = g_string_new (NULL);
+  g_autoptr(GPtrArray) names = g_ptr_array_new ();
+  g_autofree char *all = NULL;
+  const char *meant;
 
   for (guint i = 0; i < contract->n_callables; i++)
-    g_string_append_printf (names, "%s%s", i > 0 ? ", " : "", contract->callables[i].name);
-  return cell_set_error (error, CELL_ERROR_NO_METHOD, "cell %s has no method %s; it has %s", cell, method, names->len > 0 ? names->str : "none");
+    g_ptr_array_add (names, (char *) contract->callables[i].name);
+  g_ptr_array_add (names, NULL);
+  meant = suggest (method, (const char *const *) names->pdata);
+  if (meant != NULL)
+    return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no method %s; did you mean %s?"), cell, method, meant);
+  if (contract->n_callables == 0)
+    return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no method %s; it has none at all"), cell, method);
+  all = g_strjoinv (", ", (char **) names->pdata);
+  return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no method %s; it has: %s"), cell, method, all);
+}
+
+static gboolean
+read_arguments (Session *session, const ContractCallable *callable, char **words, ValueArena *arena, void *in, GError **error)
+{
+  const ValueHooks hooks = { .blob_from_text = blob_from_text, .blob_unref = cell_blob_unref, .bytes_from_text = bytes_from_text, .data = session };
+  g_autoptr(GBytes) text = NULL;
+
+  if (session->input == NULL)
+    return words_to_value (callable->in, callable->n_in, CELL_ROLE_IN, (const char *const *) words, &hooks, arena, in, error);
+  if (*words != NULL)
+    return cell_set_error (error, CELL_ERROR_INVALID, _("arguments come from --input or from the command line, not from both"));
+  text = read_file (session->input, JSON_SCAN_MAX_SIZE, error);
+  return text != NULL
+         && json_text_to_value (callable->in, callable->n_in, CELL_ROLE_IN, g_bytes_get_data (text, NULL), (gssize) g_bytes_get_size (text), &hooks,
+                                arena, in, error);
 }
 
 gboolean
 command_call (Session *session, char **args, GError **error)
 {
-  const ValueHooks hooks = { .blob_from_text = blob_from_text, .blob_unref = cell_blob_unref, .data = session };
   g_auto(ValueArena) arena = VALUE_ARENA_INIT;
-  g_autoptr(Contract) contract = NULL;
+  g_autoptr(Contract) contract = fetch_contract (session, args[0], error);
   g_autofree void *in = NULL;
   const ContractCallable *callable;
 
-  if (!check_args (args, 2, 1000, "call CELL METHOD [ARGUMENT…]", error))
-    return FALSE;
-  for (char **arg = args; *arg != NULL; arg++)
-    if (!g_utf8_validate (*arg, -1, NULL))
-      return cell_set_error (error, CELL_ERROR_INVALID, "argument %u is not UTF-8", (guint) (arg - args) + 1);
-  contract = fetch_contract (session, args[0], error);
   if (contract == NULL)
     return FALSE;
   callable = contract_find (contract, args[1]);
   if (callable == NULL)
     return unknown_method (contract, args[0], args[1], error);
   in = g_malloc0 (MAX (callable->in_size, 8));
-  if (!words_to_value (callable->in, callable->n_in, CELL_ROLE_IN, (const char *const *) args + 2, &hooks, &arena, in, error))
-    return FALSE;
+  if (!read_arguments (session, callable, args + 2, &arena, in, error))
+    {
+      g_prefix_error (error, "%s.%s: ", args[0], args[1]);
+      return FALSE;
+    }
   return call (session, args[0], contract, callable, in, error);
 }

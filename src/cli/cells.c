@@ -2,44 +2,57 @@
  *
  * list, load, unload, eject, absorb, shutdown, stats: what the host's own cell does.
  */
-#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "api/json-scan.h"
 #include "command.h"
+#include "suggest.h"
 #include "table.h"
+
+/* A declared error's own name is what a script asks for; those of the table have exit codes. */
+static const char *
+short_name (const CellResult *result)
+{
+  if (result->error == NULL || g_str_has_prefix (result->error, CELL_ERROR_NAME_PREFIX) || strrchr (result->error, '.') == NULL)
+    return NULL;
+  return strrchr (result->error, '.') + 1;
+}
 
 gboolean
 check_result (const CellResult *result, const char *what, GError **error)
 {
+  const char *message = result->message != NULL && *result->message != 0 ? result->message : cell_error_text (result->status);
+  const char *name = short_name (result);
+
   if (result->status == CELL_OK)
     return TRUE;
-  if (what != NULL)
-    return cell_set_error (error, result->status, "%s: %s", what, result->message);
-  return cell_set_error (error, result->status, "%s", result->message);
+  return cell_set_error (error, result->status, "%s%s%s%s%s%s", what != NULL ? what : "", what != NULL ? ": " : "", message,
+                         name != NULL ? " (" : "", name != NULL ? name : "", name != NULL ? ")" : "");
 }
 
 gboolean
-check_args (char **args, guint least, guint most, const char *usage, GError **error)
+check_cell (Session *session, const char *cell, const CellResult *result, GError **error)
 {
-  guint n = g_strv_length (args);
+  g_autoptr(GPtrArray) names = g_ptr_array_new ();
+  const char *meant;
 
-  if (n >= least && n <= most)
-    return TRUE;
-  return cell_set_error (error, CELL_ERROR_INVALID, "usage: cellctl %s", usage);
+  if (result->status != CELL_ERROR_NOT_FOUND)
+    return check_result (result, NULL, error);
+  cell_auto HostList list = host_list (session->host);
+  for (uint32_t i = 0; i < list.n_cells; i++)
+    g_ptr_array_add (names, (char *) list.cells[i].name);
+  g_ptr_array_add (names, NULL);
+  meant = suggest (cell, (const char *const *) names->pdata);
+  if (meant != NULL)
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND, _("there is no cell %s; did you mean %s?"), cell, meant);
+  return cell_set_error (error, CELL_ERROR_NOT_FOUND, _("there is no cell %s; 'cellctl list' shows those that there are"), cell);
 }
 
 static void
 print_table (const Session *session, Table *table)
 {
   if (session->json)
-    {
-      g_autoptr(JsonNode) node = table_to_json (table);
-      g_autofree char *text = json_write (node, TRUE);
-
-      g_print ("%s\n", text);
-    }
+    print_json (table_to_json (table));
   else
     table_print (table, stdout);
 }
@@ -50,7 +63,8 @@ command_list (Session *session, char **args, GError **error)
   cell_auto HostList list = host_list (session->host);
   g_autoptr(Table) table = table_new ();
 
-  if (!check_args (args, 0, 0, "list", error) || !check_result (&list.result, NULL, error))
+  (void) args;
+  if (!check_result (&list.result, NULL, error))
     return FALSE;
   table_add_column (table, "name", "NAME", 0);
   table_add_column (table, "interface", "INTERFACE", TABLE_CUT);
@@ -78,78 +92,107 @@ command_list (Session *session, char **args, GError **error)
   return TRUE;
 }
 
+static gboolean
+read_settings (char **words, GArray *config, GError **error)
+{
+  for (char **word = words; *word != NULL; word++)
+    {
+      char *equals = strchr (*word, '=');
+      HostSetting setting;
+
+      if (equals == NULL || equals == *word)
+        return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not KEY=VALUE; a cell's name stands right behind the file"), *word);
+      *equals = 0;
+      setting = (HostSetting) { *word, equals + 1 };
+      g_array_append_val (config, setting);
+    }
+  return TRUE;
+}
+
+/* What became of a cell: one line, or one object. */
+static void
+print_done (const Session *session, const char *cell, const char *done)
+{
+  JsonNode *node;
+
+  if (!session->json)
+    {
+      g_autofree char *line = g_strdup_printf ("%s: %s\n", cell, done);
+
+      print_text (line);
+      return;
+    }
+  node = json_node_init_object (json_node_alloc (), json_object_new ());
+  json_object_unref (json_node_get_object (node));
+  json_object_set_string_member (json_node_get_object (node), "name", cell);
+  print_json (node);
+}
+
 gboolean
 command_load (Session *session, char **args, GError **error)
 {
   g_autofree char *path = NULL;
   g_autoptr(GArray) config = g_array_new (FALSE, FALSE, sizeof (HostSetting));
-  const char *name = NULL;
+  const char *name = args[1] != NULL && strchr (args[1], '=') == NULL ? args[1] : NULL;
 
-  if (!check_args (args, 1, 100, "load FILE [NAME] [KEY=VALUE…]", error))
+  if (!read_settings (args + (name != NULL ? 2 : 1), config, error))
     return FALSE;
-  /* The host may be in another folder. */
-  path = strchr (args[0], '/') != NULL ? g_canonicalize_filename (args[0], NULL) : g_strdup (args[0]);
-  for (char **arg = args + 1; *arg != NULL; arg++)
-    {
-      char *equals = strchr (*arg, '=');
-      HostSetting setting;
-
-      if (equals == NULL && name == NULL && arg == args + 1)
-        {
-          name = *arg;
-          continue;
-        }
-      if (equals == NULL)
-        return cell_set_error (error, CELL_ERROR_INVALID, "“%s” is not KEY=VALUE", *arg);
-      *equals = 0;
-      setting = (HostSetting) { *arg, equals + 1 };
-      g_array_append_val (config, setting);
-    }
+  /* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
+  if (strchr (args[0], '/') != NULL || g_str_has_suffix (args[0], ".so") || g_str_has_suffix (args[0], ".cell"))
+    path = g_canonicalize_filename (args[0], NULL);
+  else
+    path = g_strdup (args[0]);
   cell_auto HostLoad load = host_load (session->host, .path = path, .name = name, .has_name = name != NULL,
                                        .config = (const HostSetting *) config->data, .n_config = config->len);
   if (!check_result (&load.result, NULL, error))
     return FALSE;
-  if (session->json)
-    g_print ("{\"name\": \"%s\"}\n", load.name);
-  else
-    g_print ("%s is loaded\n", load.name);
+  print_done (session, load.name, _("loaded"));
   return TRUE;
 }
 
 gboolean
 command_unload (Session *session, char **args, GError **error)
 {
-  if (!check_args (args, 1, 1, "unload CELL", error))
-    return FALSE;
   cell_auto HostUnload reply = host_unload (session->host, .name = args[0]);
-  return check_result (&reply.result, NULL, error);
+
+  if (!check_cell (session, args[0], &reply.result, error))
+    return FALSE;
+  print_done (session, args[0], _("unloaded"));
+  return TRUE;
 }
 
 gboolean
 command_eject (Session *session, char **args, GError **error)
 {
-  if (!check_args (args, 1, 1, "eject CELL", error))
-    return FALSE;
   cell_auto HostEject reply = host_eject (session->host, .name = args[0]);
-  return check_result (&reply.result, NULL, error);
+
+  if (!check_cell (session, args[0], &reply.result, error))
+    return FALSE;
+  print_done (session, args[0], _("in a sandbox"));
+  return TRUE;
 }
 
 gboolean
 command_absorb (Session *session, char **args, GError **error)
 {
-  if (!check_args (args, 1, 1, "absorb CELL", error))
-    return FALSE;
   cell_auto HostAbsorb reply = host_absorb (session->host, .name = args[0]);
-  return check_result (&reply.result, NULL, error);
+
+  if (!check_cell (session, args[0], &reply.result, error))
+    return FALSE;
+  print_done (session, args[0], _("in the host"));
+  return TRUE;
 }
 
 gboolean
 command_shutdown (Session *session, char **args, GError **error)
 {
-  if (!check_args (args, 0, 0, "shutdown", error))
-    return FALSE;
   cell_auto HostShutdown reply = host_shutdown (session->host);
-  return check_result (&reply.result, NULL, error);
+
+  (void) args;
+  if (!check_result (&reply.result, NULL, error))
+    return FALSE;
+  print_done (session, "host", _("ends"));
+  return TRUE;
 }
 
 gboolean
@@ -159,10 +202,8 @@ command_stats (Session *session, char **args, GError **error)
   static const char *const headings[] = { "CALLS", "ERRORS", "SAMPLES", "P50 ns", "P99 ns", "P99.9 ns" };
   g_autoptr(Table) table = table_new ();
 
-  if (!check_args (args, 1, 1, "stats CELL", error))
-    return FALSE;
   cell_auto HostStats stats = host_stats (session->host, .name = args[0]);
-  if (!check_result (&stats.result, NULL, error))
+  if (!check_cell (session, args[0], &stats.result, error))
     return FALSE;
   table_add_column (table, "method", "METHOD", 0);
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++)

@@ -3,20 +3,28 @@
  * The subcommands of cellctl: each is a function that says what went wrong with a GError, whose code becomes the exit code.
  */
 #pragma once
+#include "config.h"
+
 #include <glib.h>
+#include <glib/gi18n.h>
+#include <json-glib/json-glib.h>
 
 #include <cell/remote/host.h>
 
 #include "plugins/cell-error.h"
 
+/* What was asked for, and whom it is asked of. */
 typedef struct
 {
+  char *socket;                 /* NULL: the user's own host */
+  gboolean json;
+  int timeout;                  /* seconds; 0: each method's own */
+  char *input, *output;         /* of call: where the arguments are, where blobs go */
   CellBus *bus;
   CellClient *host;
-  gboolean json;
 } Session;
 
-/* args: the words behind the subcommand, NULL-terminated. */
+/* args: the words behind the subcommand, NULL-terminated, UTF-8; as many as the table of commands allows. */
 typedef gboolean (*Command) (Session *session, char **args, GError **error);
 
 gboolean command_list (Session *session, char **args, GError **error);
@@ -32,5 +40,10 @@ gboolean command_call (Session *session, char **args, GError **error);
 
 /* FALSE and an error when the call failed; what: what was tried, for the message, or NULL. */
 gboolean check_result (const CellResult *result, const char *what, GError **error);
-/* "usage: cellctl …" unless there are between least and most words. */
-gboolean check_args (char **args, guint least, guint most, const char *usage, GError **error);
+/* The same for a call that was about a cell: when there is no such cell, the error says what else could have been meant. */
+gboolean check_cell (Session *session, const char *cell, const CellResult *result, GError **error);
+
+/* Standard output, in UTF-8 whatever the locale: what is printed may be read by programs. */
+void print_text (const char *text);
+/* Takes the node. */
+void print_json (JsonNode *node);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+
+static gboolean
+fail (const char *path, gboolean reading, GError **error)
+{
+  int number = errno;
+  g_autoptr(GError) why = g_error_new_literal (G_FILE_ERROR, g_file_error_from_errno (number), "");
+  g_autofree char *shown = g_filename_display_name (path);
+
+  return cell_set_error (error, cell_status_from_error (why), reading ? _("%s cannot be read: %s") : _("%s cannot be written: %s"), shown,
+                         g_strerror (number));
+}
+
+static gboolean
+read_stream (FILE *from, gsize limit, GByteArray *to)
+{
+  guint8 piece[65536];
+  gsize n;
+
+  while (to->len <= limit && (n = fread (piece, 1, sizeof piece, from)) > 0)
+    g_byte_array_append (to, piece, (guint) n);
+  return ferror (from) == 0;
+}
+
+GBytes *
+read_file (const char *path, gsize limit, GError **error)
+{
+  gboolean standard = g_str_equal (path, "-");
+  g_autoptr(GByteArray) bytes = g_byte_array_new ();
+  FILE *from = standard ? stdin : fopen (path, "re");
+  gboolean good = from != NULL && read_stream (from, limit, bytes);
+
+  if (!good)
+    fail (path, TRUE, error);
+  if (from != NULL && !standard)
+    fclose (from);
+  if (!good)
+    return NULL;
+  if (bytes->len > limit)
+    {
+      cell_set_error (error, CELL_ERROR_TOO_LARGE, _("%s has more than the %u bytes that can be sent"), path, (guint) limit);
+      return NULL;
+    }
+  return g_byte_array_free_to_bytes (g_steal_pointer (&bytes));
+}
+
+gboolean
+write_file (const char *path, gconstpointer data, gsize size, GError **error)
+{
+  FILE *to = fopen (path, "we");
+  gboolean good = to != NULL && (size == 0 || fwrite (data, 1, size, to) == size) && fflush (to) == 0;
+
+  if (!good)
+    fail (path, FALSE, error);
+  if (to != NULL)
+    fclose (to);
+  return good;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Files that arguments come from and replies go to.
+ */
+#pragma once
+#include <glib.h>
+
+/* All of a file, which may be a pipe; "-": standard input.  CELL_ERROR_TOO_LARGE when there is more than limit bytes. */
+GBytes *read_file (const char *path, gsize limit, GError **error);
+/* Creates the file, or overwrites it. */
+gboolean write_file (const char *path, gconstpointer data, gsize size, GError **error);
