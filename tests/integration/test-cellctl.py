@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""cellctl at a real host: what it prints, and the sentence and exit code that each kind of bad input gets."""
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+
+from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
+
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "stats", "shutdown"]
+SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
+           "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
+ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}
+
+
+def no_constants(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse(text):
+    return json.loads(text, parse_constant=no_constants)
+
+
+def words(values):
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def can_sandbox(here):
+    if here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode != 0:
+        raise Skip("bubblewrap cannot make a sandbox here")
+
+
+# ---- what works --------------------------------------------------------------------------------------------
+
+
+def help_and_version(here):
+    overview = here.good("--help")
+    for name in SUBCOMMANDS:
+        assert re.search(rf"^  {name}\b", overview, re.MULTILINE), name
+        text = here.good(name, "--help")
+        assert text.startswith("Usage:\n  cellctl " + name) and "--json" in text, text
+        assert here.good("help", name) == text
+    assert here.good("help") == overview == here.good("-h")
+    assert re.fullmatch(r"cellctl \d+\.\d+\.\d+\n", here.good("--version"))
+    for name in ("--input", "--output", "NAME=VALUE"):
+        assert name in here.good("call", "--help")
+
+
+def life_of_a_cell(here):
+    here.host()
+    assert here.good("load", cell("mirror")) == "mirror: loaded\n"
+    assert here.good("load", cell("mirror"), "second", "key=value", "other=") == "second: loaded\n"
+    # A file is named from where cellctl is, not from where the host is.
+    os.symlink(cell("memory"), here.path("here.so"))
+    os.mkdir(here.path("elsewhere"))
+    assert parse(here.good("load", "--json", "../here.so", "third", cwd=here.path("elsewhere"))) == {"name": "third"}
+    rows = here.good("list").splitlines()
+    assert [row.split()[0] for row in rows] == ["NAME", "host", "mirror", "second", "third"], rows
+    listed = {entry["name"]: entry for entry in parse(here.good("list", "--json"))}
+    assert listed["mirror"]["interface"] == "org.cellhost.test.Mirror" and listed["mirror"]["location"] == "in process"
+    assert listed["mirror"]["moves"] == 0 and listed["mirror"]["pid"] is None
+    here.good("call", "mirror", "nothing")
+    assert {"method": "nothing", "calls": 1, "errors": 0}.items() <= next(
+        row for row in parse(here.good("--json", "stats", "mirror")) if row["method"] == "nothing").items()
+    assert re.search(r"^nothing +1 +0 ", here.good("stats", "mirror"), re.MULTILINE)
+    assert here.good("unload", "second") == "second: unloaded\n"
+    assert parse(here.good("--json", "unload", "third")) == {"name": "third"}
+    assert [entry["name"] for entry in parse(here.good("list", "-j"))] == ["host", "mirror"]
+
+
+def ejected_and_absorbed(here):
+    can_sandbox(here)
+    host = here.host("--cell", cell("mirror"))
+    here.good("call", "mirror", "=number", "7")
+    assert here.good("eject", "mirror") == "mirror: in a sandbox\n"
+    entry = next(entry for entry in parse(here.good("--json", "list")) if entry["name"] == "mirror")
+    assert entry["location"] == "sandbox" and entry["pid"] not in (None, host.pid) and entry["moves"] == 1, entry
+    assert here.good("call", "mirror", "@number") == "value: 7\n"
+    here.good("call", "mirror", "=number", "8")
+    assert parse(here.good("--json", "absorb", "mirror")) == {"name": "mirror"}
+    entry = next(entry for entry in parse(here.good("--json", "list")) if entry["name"] == "mirror")
+    assert entry["location"] == "in process" and entry["moves"] == 2, entry
+    assert here.good("call", "mirror", "@number") == "value: 8\n"
+
+
+def introspection(here):
+    here.host("--cell", cell("mirror"))
+    text = here.good("introspect", "mirror")
+    assert text.startswith('interface org.cellhost.test.Mirror 1 "Gives back what it is given"\n'), text
+    assert "\nmethod fail (str message) -> () fails Asked\n" in text, text
+    parsed = parse(here.good("--json", "introspect", "mirror"))
+    assert parsed["contract"] == text and parsed["version"] == 1 and re.fullmatch("[0-9a-f]{16}", parsed["fingerprint"])
+    header = here.good("client", "mirror")
+    assert "mirror_nothing" in header and "#ifndef" in header
+    assert "org.cellhost.Host" in here.good("introspect", "host")
+
+
+def every_scalar(here):
+    here.host("--cell", cell("mirror"))
+    lines = "".join(f"{name}: {value}\n" for name, value in SCALARS.items())
+    assert here.good("call", "mirror", "scalars", *SCALARS.values()) == lines
+    assert here.good("call", "mirror", "scalars", *reversed(words(SCALARS))) == lines
+    as_json = json.dumps({name: parse(value) for name, value in SCALARS.items()})
+    assert here.good("call", "mirror", "scalars", as_json) == lines
+    reply = parse(here.good("call", "--json", "mirror", "scalars", as_json))
+    # Beyond what a double holds a number is a string, which is read as well.
+    assert reply["u64"] == "18446744073709551615" and reply["i64"] == "-9223372036854775808"
+    assert reply["u32"] == 4294967295 and reply["f64"] == -0.125 and reply["b"] is True
+    assert here.good("call", "mirror", "scalars", json.dumps(reply)) == lines
+
+
+def strings_bytes_and_blobs(here):
+    here.host("--cell", cell("mirror"))
+    here.write("data", b"\0\xff")
+    for value, shown in (("häß €", "häß €"), ("", '""'), ("a\nb\x1b[31m", "a\\nb\\u001b[31m"), ("=5", "=5")):
+        assert here.good("call", "mirror", "texts", "text=" + value, "data=").splitlines()[0] == "text: " + shown, value
+        reply = parse(here.good("call", "-j", "mirror", "texts", "text=" + value, "data=AP8="))
+        assert reply == {"text": value, "data": "AP8=", "size": 2}, reply
+    # The same bytes in a locale that cannot show them: somebody else may read them.
+    assert here.good("call", "mirror", "texts", "häß", "@data", env=dict(here.env, LC_ALL="C")) == "text: häß\ndata: AP8=\nsize: 2\n"
+    assert here.good("call", "mirror", "blobs", "@data", "[]") == "one: 2 bytes\nmore: -\nsize: 2\n"
+    shown = here.good("call", "-o", "out", "mirror", "blobs", "@data", '["@data", null]')
+    assert shown == "one: @out\nmore: @out.2, -\nsize: 2\n", shown
+    for name in ("out", "out.2"):
+        with open(here.path(name), "rb") as file:
+            assert file.read() == b"\0\xff"
+    assert parse(here.good("call", "-j", "mirror", "blobs", '{"one": null, "more": []}')) == {"one": None, "more": [], "size": 0}
+
+
+def arrays_optionals_and_structs(here):
+    here.host("--cell", cell("mirror"))
+    here.write("data", "12345")
+    outer = {"inner": {"x": -1, "note": None}, "inners": [{"x": 1, "note": "a, b"}, {"x": 2, "note": None}], "words": ["one", "two\t"], "data": "@data"}
+    values = {"numbers": [1, -2, 32767], "maybe": None, "perhaps": {"x": 3, "note": ""}, "outer": outer}
+    reply = parse(here.good("call", "--json", "mirror", "shapes", json.dumps(values)))
+    assert reply == values | {"outer": outer | {"data": "5 bytes"}}, reply
+    one_by_one = ["outer=" + json.dumps(outer), "maybe=5", "numbers=[]"]
+    shown = here.good("call", "mirror", "shapes", *one_by_one)
+    assert shown.startswith("numbers: -\nmaybe: 5\nperhaps: -\nouter:\n  inner:\n    x: -1\n"), shown
+    assert '  words: "one", "two\\t"\n' in shown, shown
+    here.write("input", json.dumps(values))
+    assert parse(here.good("call", "-j", "--input", "input", "mirror", "shapes")) == reply
+    assert parse(here.good("call", "-j", "-i", "-", "mirror", "shapes", stdin=None, input=json.dumps(values).encode())) == reply
+    assert here.good("call", "mirror", "nothing") == "" and parse(here.good("call", "-j", "mirror", "nothing", "{}")) == {}
+
+
+def the_largest_that_fits(here):
+    here.host("--cell", cell("memory"))
+    here.write("input", json.dumps({"text": "x" * ((1 << 20) - 1000)}))
+    assert here.good("call", "-i", "input", "memory", "add") == "id: 1\n"
+
+
+# ---- what does not -----------------------------------------------------------------------------------------
+
+
+def bad_command_lines(here):
+    assert "list, load, " in here.refused("INVALID")
+    assert "did you mean list?" in here.refused("INVALID", "lits")
+    assert "list, load, " in here.refused("INVALID", "frobnicate")
+    assert "--frobnicate" in here.refused("INVALID", "--frobnicate") and "--help" in here.refused("INVALID", "list", "-x")
+    assert "usage: cellctl load FILE" in here.refused("INVALID", "load")
+    assert "usage: cellctl list" in here.refused("INVALID", "list", "more")
+    assert "usage: cellctl call CELL METHOD" in here.refused("INVALID", "call", "mirror")
+    assert "SECONDS" in here.ctl("--help").stdout.decode() and "many" in here.refused("INVALID", "--timeout", "many", "list")
+    assert "--timeout -1" in here.refused("INVALID", "--timeout", "-1", "list")
+    assert "--timeout 2147484" in here.refused("INVALID", "--timeout", "2147484", "list")
+    assert "\\u001b" in here.refused("INVALID", "a\x1b[31m\n")
+    assert "not UTF-8" in here.refused("INVALID", "unload", b"\xff")
+
+
+def unknown_names(here):
+    here.host("--cell", cell("mirror"), "--cell", cell("pacer"))
+    for command in ("unload", "introspect", "client", "eject", "absorb", "stats"):
+        assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
+    assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
+    assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")
+    assert "it has: blobs, " in here.refused("NO_METHOD", "call", "mirror", "frobnicate")
+    said = here.refused("INVALID", "call", "mirror", "texts", "txt=x")
+    assert "'txt'" in said and "text, data" in said, said
+    assert "'more' is one argument too many" in here.refused("INVALID", "call", "mirror", "nothing", "more")
+    assert "the argument data is missing; they are: text=str data=bytes" in here.refused("INVALID", "call", "mirror", "texts", "x")
+    assert "text is given twice" in here.refused("INVALID", "call", "mirror", "texts", "text=x", "text=y")
+    assert "'perhap'" in here.refused("INVALID", "call", "mirror", "shapes", '{"perhap": 1}')
+
+
+def wrong_values(here):
+    here.host("--cell", cell("mirror"))
+    wrong = [("b", "1", "true or false"), ("b", "True", "true or false"), ("f64", "x", "a number"), ("f64", "1e999", "a number that a double can hold"),
+             ("f64", "nan", "a number"), ("u8", "1.5", "a whole number"), ("u8", "", "a whole number"), ("u8", "0x10", "a whole number"), ("i32", " 1", "a whole number")]
+    for name, low, high in (("u8", -1, 256), ("i8", -129, 128), ("u16", -1, 65536), ("i16", -32769, 32768), ("u32", -1, 1 << 32),
+                            ("i32", -(1 << 31) - 1, 1 << 31), ("u64", -1, 1 << 64), ("i64", -(1 << 63) - 1, 1 << 63)):
+        wrong += [(name, str(value), f"{value} does not fit in {name}") for value in (low, high)]
+    for name, value, why in wrong:
+        said = here.refused("INVALID", "call", "mirror", "scalars", *words(ORDINARY | {name: value}))
+        assert said.startswith(f"mirror.scalars: {name}: ") and why in said, (name, value, said)
+    for method, words_of_it, why in [
+            ("scalars", ['{"b": "true"}'], "b: "), ("texts", ["x", "no base64!"], "base64"), ("blobs", ["data", "[]"], "@FILE"),
+            ("shapes", ["1", "outer={}"], "numbers: "), ("shapes", ["[1", "outer={}"], "JSON"), ("shapes", ["[1, 99999]"], "numbers[1]: 99999 does not fit in i16"),
+            ("shapes", ["[]", 'outer={"inner": {"x": 1, "y": 2}}'], "'y'"), ("shapes", ['{"numbers": [], "numbers": []}'], "numbers"),
+            ("texts", ['{"text": "\\ud800", "data": ""}', "x"], "base64")]:
+        said = here.refused("INVALID", "call", "mirror", method, *words_of_it)
+        assert why in said, (method, words_of_it, said)
+    assert "not UTF-8" in here.refused("INVALID", "call", "mirror", "texts", b"\xc3\x28", "")
+    assert "not UTF-8" in here.refused("INVALID", "call", b"mirr\xf6r", "texts", "", "")
+    here.write("latin1", b'{"text": "\xe4", "data": ""}')
+    assert "UTF-8" in here.refused("INVALID", "call", "-i", "latin1", "mirror", "texts")
+    here.write("empty", "")
+    assert "JSON" in here.refused("INVALID", "call", "-i", "empty", "mirror", "texts")
+    assert "--input" in here.refused("INVALID", "call", "-i", "empty", "mirror", "texts", "x")
+
+
+def too_large(here):
+    here.host("--cell", cell("mirror"))
+    here.write("text", json.dumps({"text": "x" * (1 << 20), "data": ""}))
+    said = here.refused("TOO_LARGE", "call", "-i", "text", "mirror", "texts")
+    assert said == "mirror.texts: the request is larger than 1048576 bytes; larger data travels as a blob", said
+    here.write("bytes", b"x" * ((1 << 20) + 1))
+    assert "1048576" in here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@bytes")
+    # A reply has a bound of its own.
+    here.write("reply", b"x" * 10000)
+    assert "blob" in here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@reply")
+    here.write("json", b" " * (5 << 20))
+    assert "64 deep" in here.refused("TOO_LARGE", "call", "mirror", "shapes", "[]", "outer=" + "[" * 100)
+    assert "4194304" in here.refused("TOO_LARGE", "call", "-i", "json", "mirror", "texts")
+    assert "268435456" in here.refused("TOO_LARGE", "call", "mirror", "blobs", "@/dev/zero", "[]")
+    # The host is none the worse.
+    assert here.good("call", "mirror", "nothing") == ""
+
+
+def files_that_are_not_there(here):
+    here.host("--cell", cell("mirror"))
+    assert here.path("no.so") in here.refused("NOT_FOUND", "load", "no.so")
+    assert "nowhere" in here.refused("NOT_FOUND", "load", "nowhere")
+    for arguments in (["blobs", "@no", "[]"], ["texts", "x", "@no"]):
+        assert "no cannot be read: No such file" in here.refused("NOT_FOUND", "call", "mirror", *arguments)
+    assert "no cannot be read" in here.refused("NOT_FOUND", "call", "-i", "no", "mirror", "nothing")
+    assert "no/out cannot be written" in here.refused("NOT_FOUND", "call", "-o", "no/out", "mirror", "blobs", "@/dev/null", "[]")
+    assert "no blob in its reply" in here.refused("NOT_FOUND", "call", "-o", "out", "mirror", "nothing")
+    if os.geteuid() != 0:
+        here.write("closed", "x", 0)
+        assert "Permission denied" in here.refused("DENIED", "call", "mirror", "blobs", "@closed", "[]")
+
+
+def files_that_are_no_cells(here):
+    here.host("--cell", cell("mirror"))
+    junk = bytes(range(256)) * 20
+    for name, content, why in [("empty.so", b"", "ELF"), ("text.so", "#!/bin/sh\n", "not an ELF file"), ("junk.so", junk, "not an ELF file"),
+                               ("elf.so", b"\x7fELF" + junk, ""), ("elf64.so", b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x03\0\x3e\0" + junk, "")]:
+        here.write(name, content)
+        said = here.refused("REFUSED", "load", name)
+        assert said.startswith(here.path(name) + ": ") and why in said, said
+    with open(cell("mirror"), "rb") as file:
+        whole = file.read()
+    here.write("cut.so", whole[:len(whole) // 2])
+    here.refused("REFUSED", "load", "cut.so")
+    here.write("open.so", whole, 0o666)
+    assert "chmod go-w" in here.refused("REFUSED", "load", "open.so")
+    library = next(line.split()[2] for line in here.run("ldd", CTL).stdout.decode().splitlines() if "libglib" in line)
+    os.symlink(os.path.realpath(library), here.path("glib.so"))
+    assert "it is no cell" in here.refused("REFUSED", "load", "glib.so")
+    assert "cell_entry.magic" in here.refused("REFUSED", "load", cell("broken-magic"))
+    for name in (".", here.write("words.txt", "secret words")):
+        said = here.refused("INVALID", "load", os.path.join(here.folder, name))
+        assert "secret" not in said and ".so" in said, said
+    assert "already" in here.refused("EXISTS", "load", cell("mirror"))
+    assert "1st" in here.refused("INVALID", "load", cell("mirror"), "1st")
+    assert "KEY=VALUE" in here.refused("INVALID", "load", cell("mirror"), "name", "word")
+    here.refused("DENIED", "unload", "host")
+    here.refused("UNSUPPORTED", "eject", "host")
+
+
+def errors_of_cells(here):
+    here.host("--cell", cell("mirror"))
+    assert here.refused("FAILED", "call", "mirror", "fail", "no\n\x1b]0;title\x07") == "mirror.fail: no\\n\\u001b]0;title\\u0007 (Asked)"
+    assert here.refused("FAILED", "call", "mirror", "fail", "") == "mirror.fail: It was asked for (Asked)"
+
+
+def hosts_that_do_not_answer(here):
+    assert here.refused("UNREACHABLE", "list") == f"no host answers at {here.socket}: start it with cellhostd"
+    assert "no host answers" in here.refused("UNREACHABLE", "--socket", here.folder, "list")
+    assert "no host answers" in here.refused("UNREACHABLE", "list", env=dict(here.env, CELLHOST_SOCKET=here.path("no")))
+    assert "107 bytes" in here.refused("INVALID", "-s", "/" + "x" * 200, "list")
+    host = here.host()
+    host.kill()
+    host.wait(BOUND)
+    assert os.path.exists(here.socket)
+    assert "no host answers" in here.refused("UNREACHABLE", "list")
+
+
+def sockets_of_others(here):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        path = here.path(f"other-{int(kind)}")
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            other.bind(path)
+            other.listen()
+            started = here.spawn(CTL, "-s", path, "list", stderr=subprocess.PIPE)
+            if kind == socket.SOCK_SEQPACKET:
+                # It takes the connection and says something else.
+                connection = other.accept()[0]
+                connection.send(b"220 mail.example.org ESMTP\r\n")
+                connection.close()
+            said = started.communicate(timeout=BOUND)[1].decode()
+        assert started.returncode != 0 and said.startswith("cellctl: ") and path in said and said.count("\n") == 1, said
+
+
+def closed_doors(here):
+    if os.geteuid() == 0:
+        raise Skip("root may connect to everything")
+    here.host()
+    assert stat.S_IMODE(os.stat(here.socket).st_mode) == 0o600
+    for path, mode in ((here.socket, 0), (os.path.dirname(here.socket), 0)):
+        before = stat.S_IMODE(os.stat(path).st_mode)
+        os.chmod(path, mode)
+        said = here.refused("DENIED", "list")
+        os.chmod(path, before)
+        assert "may not connect to" in said and here.socket in said, said
+    here.good("list")
+
+
+# ---- what happens meanwhile --------------------------------------------------------------------------------
+
+
+def a_reader_that_has_gone(here):
+    here.host("--cell", cell("mirror"))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = here.ctl("list", stdout=writing, stderr=subprocess.PIPE, capture_output=False, restore_signals=True)
+    assert done.returncode == -signal.SIGPIPE and not done.stderr, done     # as any filter
+    done = here.ctl("list", stdout=writing, stderr=subprocess.PIPE, capture_output=False, restore_signals=False)
+    os.close(writing)
+    assert done.returncode != 0 and (done.returncode < 0 or b"Broken pipe" in done.stderr), done
+    with open("/dev/full", "wb") as full:
+        done = here.ctl("list", stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert b"No space left" in done.stderr and done.stderr.count(b"\n") == 1 and done.returncode != 0, done
+
+
+def interrupted_calls(here):
+    here.host("--cell", cell("mirror"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        begun, until = here.path(f"begun-{int(number)}"), here.path(f"until-{int(number)}")
+        calling = here.spawn(CTL, "call", "mirror", "hold", begun, until, stderr=subprocess.PIPE)
+        wait_until(lambda: os.path.exists(begun), "the call")
+        calling.send_signal(number)
+        said = calling.communicate(timeout=BOUND)[1].decode()
+        # It ends by the signal, so that a loop in a shell ends, too.
+        assert calling.returncode == -number and said == "cellctl: interrupted; what was begun may be done all the same\n", said
+        here.write(os.path.basename(until), "")
+        assert here.good("call", "mirror", "nothing") == ""
+
+
+def deadlines(here):
+    here.host("--cell", cell("mirror"))
+    said = here.refused("DEADLINE", "call", "--timeout", "1", "mirror", "hold", here.path("begun"), here.path("until"))
+    assert "mirror.hold: the deadline passed" in said, said
+    here.write("until", "")
+    assert here.good("call", "mirror", "nothing") == ""
+
+
+def a_host_that_dies(here):
+    host = here.host("--cell", cell("mirror"))
+    calling = here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"), stderr=subprocess.PIPE)
+    wait_until(lambda: os.path.exists(here.path("begun")), "the call")
+    assert stop(host, signal.SIGKILL) == -signal.SIGKILL
+    said = calling.communicate(timeout=BOUND)[1].decode()
+    assert calling.returncode > 0 and said.startswith("cellctl: mirror.hold: ") and said.count("\n") == 1, said
+
+
+def shut_down(here):
+    host = here.host()
+    assert here.good("shutdown") == "host: ends\n"
+    assert host.wait(BOUND) == 0 and not os.path.exists(here.socket)
+    host = here.host()
+    assert parse(here.good("--json", "shutdown")) == {"name": "host"}
+    assert host.wait(BOUND) == 0
+
+
+main([help_and_version, life_of_a_cell, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
+      arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
+      files_that_are_not_there, files_that_are_no_cells, errors_of_cells, hosts_that_do_not_answer, sockets_of_others, closed_doors,
+      a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
