@@ -12,11 +12,11 @@
 #include <unistd.h>
 
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
-#define TICK_NS 1000000u        /* how long a handler may keep the poller before another thread takes over */
+#define TICK_NS 1000000u        /* a handler may keep the poller for one to two of these before another thread takes over */
 #define HOT_MAX 64u
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
-#define ROUNDS_BUSY 256u        /* rounds with something to do before bells are looked at, when no other thread says that it is time */
+#define NOBODY UINT32_MAX
 
 /* A channel on the lanes. */
 typedef struct Entry Entry;
@@ -40,20 +40,20 @@ struct Bell
 struct Lanes
 {
   int epoll, kick;
-  pthread_mutex_t lock;         /* of bells, entries and threads; whoever polls holds it but in handlers and asleep */
+  pthread_mutex_t lock;         /* of all that is not atomic; whoever polls holds it but in handlers */
   Bell *bells;
   Entry *hot[HOT_MAX];
   unsigned n_hot;
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
+  uint32_t spares;              /* threads that wait for a bell, or watch */
+  bool watching;                /* one of them watches */
+  bool watched;                 /* one of them watches, or has been asked to */
   _Atomic (LaneTask *) tasks;
-  _Atomic uint32_t poller;      /* number of the thread that polls; changes when another takes over */
+  _Atomic uint32_t poller;      /* number of the thread that polls, or NOBODY; changes when another takes over */
   _Atomic uint32_t progress;    /* counts what the poller does */
   _Atomic uint32_t wanted;      /* threads that want the lock: the poller is to let go soon */
-  _Atomic uint32_t look;        /* the poller is to look at bells, however busy: set every tick by a spare thread */
-  _Atomic uint32_t active;      /* the poller is awake: futex word of the spare threads */
   _Atomic uint32_t stopping;
-  _Atomic uint32_t spares;
   uint32_t n_threads;
   pthread_t threads[THREADS_MAX];
 };
@@ -128,7 +128,7 @@ progressed (Lanes *lanes)
 static bool
 may_stay (Lanes *lanes, uint32_t number)
 {
-  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->look) == 0 && load_relaxed (&lanes->tasks) == NULL
+  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->tasks) == NULL
          && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
 }
 
@@ -230,17 +230,12 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
 static void
 bell_rang (Lanes *lanes, Bell *bell)
 {
-  uint64_t count;
-  Entry *entry;
-
   for (Bell *b = lanes->bells; b != bell; b = b->next)
     if (b == NULL)
       return;                           /* removed meanwhile */
-  if (read (bell->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-    return;
   if (bell->rang != NULL)
     bell->rang (bell->data);
-  for (entry = bell->entries; entry != NULL; entry = entry->next)
+  for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
     {
       store_relaxed (&entry_words (entry)->blocked, 0);
       if (entry_is_ready (entry))
@@ -249,57 +244,28 @@ bell_rang (Lanes *lanes, Bell *bell)
 }
 
 static void
-answer_bells (Lanes *lanes, const struct epoll_event *events, int n)
+ring_kick (Lanes *lanes)
 {
-  uint64_t count;
+  uint64_t one = 1;
 
-  for (int i = 0; i < n; i++)
-    if (events[i].data.ptr == NULL)
-      {
-        if (read (lanes->kick, &count, sizeof count) < 0)
-          continue;
-      }
-    else
-      bell_rang (lanes, events[i].data.ptr);
+  if (write (lanes->kick, &one, sizeof one) < 0)
+    return;                             /* full: it has been rung */
 }
 
-/* Those who rang while others kept the poller busy: a busy caller is not the only one. */
-static void
-look_at_bells (Lanes *lanes)
+/* Makes all channels cold.  False: something has come, and there is no sleep yet. */
+static bool
+cool_down (Lanes *lanes)
 {
-  struct epoll_event events[16];
-
-  store_relaxed (&lanes->look, 0);
-  answer_bells (lanes, events, epoll_wait (lanes->epoll, events, 16, 0));
-}
-
-static void
-sleep_until_rung (Lanes *lanes, uint32_t number)
-{
-  struct epoll_event events[16];
   bool again = false;
-  int n;
 
   while (lanes->n_hot > 0)
     again |= make_cold (lanes, lanes->hot[0]);
   if (again)
-    {
-      for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
-        for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
-          if (entry_is_ready (entry))
-            make_hot (lanes, entry);
-      if (lanes->n_hot > 0)
-        return;
-    }
-  store_relaxed (&lanes->active, 0);
-  pthread_mutex_unlock (&lanes->lock);
-  n = epoll_wait (lanes->epoll, events, 16, -1);
-  pthread_mutex_lock (&lanes->lock);
-  atomic_store (&lanes->active, 1);
-  if (atomic_load (&lanes->spares) > 0)
-    futex_wake (&lanes->active, 1);
-  if (load_relaxed (&lanes->poller) == number)
-    answer_bells (lanes, events, n);
+    for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
+      for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
+        if (entry_is_ready (entry))
+          make_hot (lanes, entry);
+  return lanes->n_hot == 0 && load_relaxed (&lanes->tasks) == NULL;
 }
 
 static uint32_t
@@ -315,24 +281,32 @@ spin_for (Lanes *lanes)
   return lanes->n_hot > 0 ? SPIN_NS : 0;
 }
 
-/* Polls until another thread has taken over, or the end. */
+/* Whether a stuck poller would keep others waiting who ring no bell. */
+static bool
+is_to_be_watched (Lanes *lanes)
+{
+  return lanes->n_hot > 1 || load_relaxed (&lanes->tasks) != NULL;
+}
+
+/* Polls until there is nothing to do, another thread has taken over, or the end. */
 static void
 poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 {
   uint64_t idle_since = 0;
-  unsigned looks = 0, rounds = 0;
+  unsigned looks = 0;
 
   while (load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping))
     {
       progressed (lanes);
+      if (lanes->n_hot > 1 && !lanes->watched && lanes->spares > 0)
+        {
+          lanes->watched = true;
+          ring_kick (lanes);
+        }
+      let_others_lock (lanes);
       if (run_tasks (lanes, thread) | round_of_hot (lanes, number, thread))
         {
           idle_since = 0;
-          if (load_relaxed (&lanes->poller) != number)
-            break;
-          if (load_relaxed (&lanes->look) || ++rounds % ROUNDS_BUSY == 0)
-            look_at_bells (lanes);
-          let_others_lock (lanes);
           continue;
         }
       if (load_relaxed (&lanes->poller) != number)
@@ -343,11 +317,12 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
       if (idle_since == 0)
         idle_since = monotonic_ns ();
       if (monotonic_ns () - idle_since < spin_for (lanes))
+        continue;
+      if (cool_down (lanes))
         {
-          let_others_lock (lanes);
-          continue;
+          store_relaxed (&lanes->poller, NOBODY);
+          break;
         }
-      sleep_until_rung (lanes, number);
       idle_since = 0;
     }
 }
@@ -356,39 +331,49 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 
 static bool start_thread (Lanes *lanes);
 
-/* Waits for the poller to be stuck in a handler; then polls in its place. */
-static bool
-wait_to_take_over (Lanes *lanes, uint32_t number)
+/* While the poller is busy and others depend on it: if it is stuck in a handler this thread polls in its place. */
+static void
+watch (Lanes *lanes, uint32_t number)
 {
-  uint32_t seen = 0, stuck = 0;
+  uint32_t seen = load_relaxed (&lanes->progress), stuck = 0;
 
-  atomic_fetch_add (&lanes->spares, 1);
-  while (!atomic_load (&lanes->stopping))
+  lanes->watching = lanes->watched = true;
+  while (stuck < 2 && is_to_be_watched (lanes) && load_relaxed (&lanes->poller) != NOBODY && !load_relaxed (&lanes->stopping))
     {
-      uint32_t poller = atomic_load (&lanes->poller), progress = atomic_load (&lanes->progress);
-
-      if (!atomic_load (&lanes->active))
-        {
-          futex_wait_until (&lanes->active, 0, UINT64_MAX);
-          stuck = 0;
-        }
-      else if (progress != seen || poller == number)
-        {
-          seen = progress;
-          stuck = 0;
-          store_relaxed (&lanes->look, 1);
-          futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
-        }
-      else if (++stuck < 2)
-        futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
-      else if (atomic_compare_exchange_strong (&lanes->poller, &poller, number))
-        {
-          atomic_fetch_sub (&lanes->spares, 1);
-          return true;
-        }
+      pthread_mutex_unlock (&lanes->lock);
+      futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
+      lock_lanes (lanes);
+      stuck = load_relaxed (&lanes->progress) == seen ? stuck + 1 : 0;
+      seen = load_relaxed (&lanes->progress);
     }
-  atomic_fetch_sub (&lanes->spares, 1);
-  return false;
+  lanes->watching = lanes->watched = false;
+  if (stuck == 2)
+    store_relaxed (&lanes->poller, number);
+}
+
+/* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this thread polls,
+ * since none did or the one that did is stuck; or at the end. */
+static void
+wait_for_bell (Lanes *lanes, uint32_t number)
+{
+  struct epoll_event events[16];
+  int n;
+
+  lanes->spares++;
+  while (load_relaxed (&lanes->poller) != number && !load_relaxed (&lanes->stopping))
+    {
+      pthread_mutex_unlock (&lanes->lock);
+      n = epoll_wait (lanes->epoll, events, 16, -1);
+      lock_lanes (lanes);
+      for (int i = 0; i < n; i++)
+        if (events[i].data.ptr != NULL)
+          bell_rang (lanes, events[i].data.ptr);
+      if (load_relaxed (&lanes->poller) == NOBODY)
+        store_relaxed (&lanes->poller, number);
+      else if (is_to_be_watched (lanes) && !lanes->watching)
+        watch (lanes, number);
+    }
+  lanes->spares--;
 }
 
 static void *
@@ -402,18 +387,16 @@ lane_main (void *data)
   free (data);
   sigfillset (&all);
   pthread_sigmask (SIG_BLOCK, &all, NULL);
-  for (;;)
+  lock_lanes (lanes);
+  while (!load_relaxed (&lanes->stopping))
     {
-      if (atomic_load (&lanes->poller) != self.number && !wait_to_take_over (lanes, self.number))
-        break;
-      if (atomic_load (&lanes->stopping))
-        break;
-      lock_lanes (lanes);
-      if (atomic_load (&lanes->spares) == 0)
+      wait_for_bell (lanes, self.number);
+      if (lanes->spares == 0)
         start_thread (lanes);
       poll_lanes (lanes, self.number, thread);
-      pthread_mutex_unlock (&lanes->lock);
     }
+  pthread_mutex_unlock (&lanes->lock);
+  ring_kick (lanes);                    /* the next one */
   return NULL;
 }
 
@@ -439,7 +422,7 @@ Lanes *
 lanes_start (Fault *fault)
 {
   Lanes *lanes = calloc (1, sizeof *lanes);
-  struct epoll_event event = { .events = EPOLLIN };
+  struct epoll_event event = { .events = EPOLLIN | EPOLLET };
   bool started;
 
   if (lanes == NULL)
@@ -462,15 +445,6 @@ lanes_start (Fault *fault)
   return NULL;
 }
 
-static void
-ring_kick (Lanes *lanes)
-{
-  uint64_t one = 1;
-
-  if (write (lanes->kick, &one, sizeof one) < 0)
-    return;                             /* full: it has been rung */
-}
-
 static uint32_t
 count_threads (Lanes *lanes)
 {
@@ -488,7 +462,6 @@ lanes_stop (Lanes *lanes)
   atomic_store (&lanes->stopping, 1);
   ring_kick (lanes);
   futex_wake (&lanes->stopping, INT32_MAX);
-  futex_wake (&lanes->active, INT32_MAX);
   for (uint32_t i = 0; i < count_threads (lanes); i++)
     pthread_join (lanes->threads[i], NULL);
   while (lanes->bells != NULL)
@@ -507,7 +480,7 @@ Bell *
 lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
 {
   Bell *bell = calloc (1, sizeof *bell);
-  struct epoll_event event = { .events = EPOLLIN, .data.ptr = bell };
+  struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = bell };
 
   if (bell == NULL)
     return NULL;
