@@ -105,25 +105,40 @@ measure_private (const BenchFigure *figure, const BenchSettings *settings, const
   bench_daemon_stop (daemon);
 }
 
-/* How often any of its threads has come to a processor. */
-static double
-switches (pid_t pid, uint32_t *ret_threads)
+/* How often each of its threads has come to a processor: id → number. */
+static GHashTable *
+switches (pid_t pid)
 {
+  GHashTable *counts = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_autofree char *folder = g_strdup_printf ("/proc/%d/task", (int) pid);
   g_autoptr(GDir) threads = g_dir_open (folder, 0, NULL);
   const char *name;
-  double sum = 0;
 
-  *ret_threads = 0;
   while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
     {
       g_autofree char *path = g_build_filename (folder, name, "status", NULL), *text = NULL;
 
-      if (!g_file_get_contents (path, &text, NULL, NULL))
-        continue;
-      sum += sum_of_lines (text, "voluntary_ctxt_switches") + sum_of_lines (text, "nonvoluntary_ctxt_switches");
-      ++*ret_threads;
+      if (g_file_get_contents (path, &text, NULL, NULL))
+        g_hash_table_insert (counts, g_strdup (name), GUINT_TO_POINTER ((guint) (sum_of_lines (text, "voluntary_ctxt_switches")
+                                                                                 + sum_of_lines (text, "nonvoluntary_ctxt_switches"))));
     }
+  return counts;
+}
+
+/* Of threads that are there now; one that ended in between has woken up for that. */
+static guint
+switched (GHashTable *before, GHashTable *after)
+{
+  GHashTableIter iter;
+  gpointer name, count;
+  guint sum = 0;
+
+  g_hash_table_iter_init (&iter, after);
+  while (g_hash_table_iter_next (&iter, &name, &count))
+    sum += GPOINTER_TO_UINT (count) - GPOINTER_TO_UINT (g_hash_table_lookup (before, name));
+  g_hash_table_iter_init (&iter, before);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    sum += !g_hash_table_contains (after, name);
   return sum;
 }
 
@@ -131,20 +146,20 @@ static void
 measure_idle (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
 {
   BenchDaemon *daemon = start_idle (place, &result->problem);
-  uint32_t n_threads;
+  g_autoptr(GHashTable) before = NULL, after = NULL;
   uint64_t began;
-  double before, after;
 
   (void) figure;
   if (!daemon)
     return;
-  g_usleep (settings->quick ? 50000 : 500000);  /* until it has come to rest; if it does not, that shows */
+  /* Until it has come to rest; GLib's threads give up half a second after their last work.  If it does not, that shows. */
+  g_usleep (settings->quick ? 50000 : 2000000);
   began = bench_clock_monotonic ();
-  before = switches (daemon->pid, &n_threads);
+  before = switches (daemon->pid);
   g_usleep (settings->quick ? 100000 : 5000000);
-  after = switches (daemon->pid, &n_threads);
-  result->value = (after - before) * 1e9 / (double) (bench_clock_monotonic () - began);
-  g_snprintf (result->note, sizeof result->note, "%u threads, %.0f wake-ups in all", n_threads, after - before);
+  after = switches (daemon->pid);
+  result->value = switched (before, after) * 1e9 / (double) (bench_clock_monotonic () - began);
+  g_snprintf (result->note, sizeof result->note, "%u threads, %u wake-ups in all", g_hash_table_size (after), switched (before, after));
   bench_daemon_stop (daemon);
 }
 
