@@ -1160,12 +1160,41 @@ call_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
     sent_call (channel, thread, plan, id, start, result);
 }
 
+/* A request without pointers that nobody answers, to a cell that is in another process. */
+static void
+post_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  uint32_t size = plan->head.root;
+  Record *record = ring_reserve (&channel->out, size, NULL);
+
+  if (unlikely (record == NULL))
+    {
+      call_slow (channel, thread, plan, args, result);
+      return;
+    }
+  ring_write_far (record, args, size);
+  record_set_head (record, &plan->head, ++channel->next_id);
+  release_replies (channel);
+  ring_commit (&channel->out, record, size);
+  full_fence ();
+  wake_remote (channel);
+  if (unlikely (load_relaxed (&channel->endpoint->epoch->word) != channel->epoch_seen) && look_at_epoch (channel, thread))
+    kick_sent (channel, thread);
+  *result = (CellResult) { .status = CELL_OK };
+}
+
 void
 channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
-  if (unlikely (!plan->fast || channel->n_pending != 0 || channel->broken != CELL_OK))
+  bool across = channel->remote || gate_is_closed (&channel->endpoint->gate);
+
+  if (unlikely (channel->broken != CELL_OK))
     call_slow (channel, thread, plan, args, result);
-  else if (channel->remote || gate_is_closed (&channel->endpoint->gate))
+  else if (across && plan->oneway && plan->plain)
+    post_across (channel, thread, plan, args, result);
+  else if (!plan->fast || channel->n_pending != 0)
+    call_slow (channel, thread, plan, args, result);
+  else if (across)
     call_across (channel, thread, plan, args, result);
   else
     call_near (channel, thread, plan, args, result);

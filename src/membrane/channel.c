@@ -23,9 +23,11 @@ call_plan_finish (CallPlan *plan)
   uint32_t size = plan->args != NULL ? plan->args->size : 0;
 
   plan->reply_size = plan->reply != NULL ? plan->reply->size : 0;
-  plan->fast = !plan->oneway && (plan->args == NULL || plan->args->trivial) && (plan->reply == NULL || plan->reply->trivial);
+  plan->plain = plan->args == NULL || plan->args->trivial;
+  plan->fast = !plan->oneway && plan->plain && (plan->reply == NULL || plan->reply->trivial);
   plan->head = (RecordHead) {
     .length = size, .root = size, .kind = RECORD_REQUEST, .method = (uint16_t) plan->number, .timeout = plan->timeout,
+    .flags = plan->oneway ? RECORD_ONEWAY : 0,
   };
 }
 

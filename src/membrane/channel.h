@@ -105,7 +105,8 @@ typedef struct
   const CodecPlan *args, *reply;        /* NULL: none */
   uint32_t number;                      /* at the callee */
   uint32_t timeout;                     /* ms */
-  bool fast, oneway;                    /* fast: both trivial */
+  bool fast, oneway;                    /* fast: both trivial, and an answer is expected */
+  bool plain;                           /* the arguments are trivial */
   uint32_t reply_size;                  /* of the outputs */
   RecordHead head;                      /* of a fast request */
   const char *name;

@@ -70,7 +70,7 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   record_set_head (request, &plan->head, id);
   ring_commit (&channel->out, request, plan->head.root);
   ring_take (&channel->requests, plan->head.root);
-  status = serve_trivial (channel, thread, service, method, id, reply, request->payload, reply->payload);
+  status = serve_trivial (channel, thread, service, method, id, reply, request->payload, reply->payload, root);
   if (likely (status == CELL_OK))
     {
       record_set_head (reply, &method->head, id);

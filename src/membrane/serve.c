@@ -123,7 +123,7 @@ serve_failed (CellCall *call, CellStatus status)
 
   if (status < 0)
     atomic_fetch_add_explicit (&call->method->stats->errors, 1, memory_order_relaxed);
-  if (status != CELL_DEFERRED || call->deferred == NULL)
+  if ((status != CELL_DEFERRED || call->deferred == NULL) && !(call->flags & RECORD_ONEWAY))
     {
       call->status = status;
       serve_error (call);
@@ -431,16 +431,16 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
 
 #define QUICK_MAX 256u                  /* bytes of a request or reply that are copied to and from the stack */
 
-/* Serves the next record if it is the plainest there is from another process: no pointers, no flags, room for the reply.  False: it is not,
- * or there is none; nothing has happened. */
+/* Serves the next record if it is the plainest there is from another process: no pointers, not cancelled, room for the reply.  False: it is
+ * not, or there is none; nothing has happened. */
 static bool
 serve_quick (Channel *channel, ThreadContext *thread, Service *service)
 {
   const volatile Record *record = ring_peek (&channel->requests);
   uint64_t id, in[QUICK_MAX / 8], out[QUICK_MAX / 8];
-  uint32_t number, length, root, in_size, out_size;
+  uint32_t number, length, root, in_size, out_size, flags;
   const Method *method;
-  Record *reply;
+  Record *reply = NULL;
   CellStatus status;
 
   if (record == NULL)
@@ -449,20 +449,24 @@ serve_quick (Channel *channel, ThreadContext *thread, Service *service)
   number = record->method;
   length = record->length;
   root = record->root;
-  if (number >= service->n_methods || record->kind != RECORD_REQUEST || load_relaxed (&record->flags) != 0)
+  flags = load_relaxed (&record->flags);
+  if (number >= service->n_methods || record->kind != RECORD_REQUEST || (flags & ~RECORD_ONEWAY) != 0)
     return false;
   method = &service->methods[number];
   in_size = method->in_size;
   out_size = method->head.root;
   if (!method->fast || length > QUICK_MAX || root > length || in_size > root || in_size > QUICK_MAX || out_size > QUICK_MAX || channel->reserved != 0
-      || load_relaxed (&channel->answers.own->blocked) != 0 || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL)
+      || load_relaxed (&channel->answers.own->blocked) != 0)
+    return false;
+  if (flags == 0 && (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL)
     return false;
 
   copy_bytes (in, (const uint8_t *) record->payload, in_size);
   atomic_signal_fence (memory_order_seq_cst);           /* from here on only the copy is looked at */
   ring_take (&channel->requests, length);
-  status = serve_trivial (channel, thread, service, method, id, reply, in, out);
-  if (likely (status == CELL_OK))
+  channel->trivial_call.flags = flags;
+  status = serve_trivial (channel, thread, service, method, id, reply, in, out, out_size);
+  if (likely (status == CELL_OK && flags == 0))
     {
       ring_write_far (reply, out, out_size);
       record_set_head (reply, &method->head, id);
@@ -470,7 +474,7 @@ serve_quick (Channel *channel, ThreadContext *thread, Service *service)
       ring_publish_head (&channel->answers);
       serve_wake (channel, reply);
     }
-  else
+  else if (status != CELL_OK)
     serve_failed (&channel->trivial_call, status);
   if (unlikely (channel->trivial_call.dirty))
     call_clean (&channel->trivial_call);

@@ -59,10 +59,10 @@ stats_count (Endpoint *endpoint, Method *method, bool failed)
 }
 
 /* Runs the handler of a call whose request and reply have no pointers.  in: in the record where the caller is this process, otherwise a
- * private copy; out: likewise, zeroed here. */
+ * private copy; out: likewise, `size` bytes, zeroed here. */
 static inline CellStatus
 serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const Method *method, uint64_t id, Record *reply,
-               const void *in, void *out)
+               const void *in, void *out, uint32_t size)
 {
   CellCall *call = &channel->trivial_call;
   MethodStats *stats = method->stats;
@@ -79,12 +79,12 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
       call->capacity = method->max_reply;
       call->build_in_place = !channel->untrusted;
     }
-  call->used = method->head.root;
+  call->used = size;
   call->id = id;
   call->in = in;
   call->reply = reply;
   channel->building = call;
-  zero_bytes (out, method->head.root);
+  zero_bytes (out, size);
   if (unlikely (stats_is_sampled (n)))
     started = monotonic_ns ();
   if (service->endpoint->threading != CELL_CONCURRENT)
