@@ -78,13 +78,21 @@ make_channel (Link *link, GError **error)
   return TRUE;
 }
 
+/* Whoever reads a half gets no writable view of it: this process has its mapping, or has let the writer have his. */
+static gboolean
+seal (Half *half, GError **error)
+{
+  Fault fault = { 0 };
+
+  return half_seal (half, &fault) || set_fault (error, &fault);
+}
+
 /* Hands the callee's end to the child that has the cell. */
 static gboolean
 attach (Link *link, GError **error)
 {
   WireAttach body;
   WireMessage answer;
-  Fault fault = { 0 };
   int fds[3];
   unsigned n_fds;
 
@@ -92,9 +100,7 @@ attach (Link *link, GError **error)
   if (!child_ask (link->cell->child, WIRE_ATTACH, &body, NULL, 0, fds, n_fds, WIRE_DONE, &answer, 2000, error))
     return FALSE;
   wire_message_clear (&answer);
-  if (!half_seal (link->replies, &fault))
-    return set_fault (error, &fault);
-  return TRUE;
+  return seal (link->replies, error);
 }
 
 Link *
@@ -124,7 +130,8 @@ link_new (HostCell *cell, Connection *connection, uint32_t request_capacity, GEr
     good = cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason != NULL ? cell->reason : "it was stopped");
   else
     good = link->requests != NULL && (link->replies = link_new_replies (link, link->taken, error)) != NULL && make_channel (link, error)
-           && (cell->location == CELL_LOCATION_HERE || attach (link, error));
+           && (!link->local || seal (link->requests, error))
+           && (cell->location == CELL_LOCATION_HERE ? seal (link->replies, error) : attach (link, error));
   if (good)
     {
       g_ptr_array_add (cell->links, link);
@@ -147,14 +154,13 @@ gboolean
 link_in_use (Link *link, GError **error)
 {
   HostCell *cell = link->cell;
-  Fault fault = { 0 };
   gboolean good = TRUE;
 
   g_mutex_lock (&cell->lock);
   if (!link->mapped)
     {
       /* The caller has its writable mapping; nobody gets another. */
-      good = half_seal (link->requests, &fault) || set_fault (error, &fault);
+      good = seal (link->requests, error);
       link->mapped = good;
       if (good && cell->location == CELL_LOCATION_HERE && link->bell != NULL)
         lanes_add (cell->host->lanes, link->bell, link->channel);

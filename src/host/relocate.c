@@ -344,7 +344,7 @@ hand_over_to_host (HostCell *cell, CellInstance *instance, GError **error)
 
       link_positions (link, FALSE, &link->taken, &link->answered);
       half = link_new_replies (link, link->taken, error);
-      if (half == NULL)
+      if (half == NULL || !half_seal (half, NULL))
         return FALSE;
       g_ptr_array_add (halves, half);
     }
