@@ -50,5 +50,17 @@ unsigned client_dispatch_failed (CellClient *client, ThreadContext *thread);
 unsigned client_dispatch_thread (const void *data, ThreadContext *thread, bool look);
 /* In how many milliseconds it should be called again even if nothing comes; UINT32_MAX: no need. */
 uint32_t client_thread_due (const void *data, ThreadContext *thread);
+
+/* ---- of a cell that moves: in its context, while it is held ------------------------------------------------------ */
+
+/* Runs what has come.  NULL: nothing that it has asked for is under way any more; else the name of such a method. */
+const char *client_settle (CellClient *client, ThreadContext *thread);
+const char *client_get_name (const CellClient *client);
+/* Its cell takes over from another instance, which has had the signals so far: those that have come are dropped, and each
+ * subscription's next one tells of a gap. */
+void client_take_over (CellClient *client, ThreadContext *thread);
+/* References to its channels that have a context of their own; to be freed.  NULL: there are none. */
+Channel **client_channels (CellClient *client, size_t *ret_n);
+
 /* Ends it and all its channels; what it has started is given up.  No thread may be using it. */
 void client_free (CellClient *client);

@@ -319,6 +319,123 @@ deferred_move (Service *from, Service *to)
     }
 }
 
+/* ---- to and from another process ---------------------------------------------------------------- */
+
+unsigned
+deferred_list (Service *service, void (*each) (uint64_t id, const char *method, void *data), void *data)
+{
+  unsigned n = 0;
+
+  pthread_mutex_lock (&service->lock);
+  for (Deferred *deferred = service->deferred; deferred != NULL; deferred = deferred->next, n++)
+    each (deferred->id, deferred->call.method->name, data);
+  pthread_mutex_unlock (&service->lock);
+  return n;
+}
+
+bool
+deferred_export (Service *service, bool (*each) (const DeferredRecord *record, void *data), void *data)
+{
+  bool good = true;
+
+  for (Deferred *deferred = service->deferred; deferred != NULL && good; deferred = deferred->next)
+    {
+      const CellCall *call = &deferred->call;
+      const CodecPlan *plan = call->method->in;
+      DeferredRecord record = {
+        .id = deferred->id, .channel = call->channel->serial, .call = call->id, .trace = call->trace, .method = call->number,
+        .flags = call->flags & RECORD_ONEWAY, .n_blobs = call->n_blobs, .blobs = call->blobs,
+      };
+      uint8_t *payload = NULL;
+
+      if (plan != NULL)
+        {
+          payload = encode_again (plan, call->in, plan->size, &record.length);
+          record.root = plan->size;
+          good = payload != NULL;
+        }
+      record.payload = payload;
+      good = good && each (&record, data);
+      free (payload);
+    }
+  return good;
+}
+
+/* The request, decoded into memory of its own. */
+static bool
+import_request (Deferred *deferred, const DeferredRecord *record, Fault *fault)
+{
+  const CodecPlan *plan = deferred->call.method->in;
+  Arena *arena = &deferred->memory.arena;
+  KeptBlobs kept = { &deferred->call, 0 };
+  uint8_t *payload, *local;
+  CodecFault wrong = { CELL_ERROR_NO_RESOURCES, "no memory", "", 0 };
+
+  if (plan == NULL)
+    return true;
+  payload = record->root <= record->length ? arena_get (arena, record->length) : NULL;
+  local = payload != NULL ? arena_get (arena, plan->size) : NULL;
+  if (local != NULL)
+    memcpy (payload, record->payload, record->length);
+  deferred->call.in = local;
+  if (local != NULL
+      && codec_decode (plan, payload, record->length, record->root, CODEC_PRIVATE, arena, &(CodecBlobs){ NULL, kept_blob, &kept }, local,
+                       &wrong))
+    return true;
+  return fault_set (fault, wrong.status, "the request of a kept call breaks the rule '%s'", wrong.rule);
+}
+
+bool
+deferred_import (Service *service, Channel *channel, const DeferredRecord *record, Fault *fault)
+{
+  const Method *method =
+    record->method < service->n_methods && service->methods[record->method].invoke != NULL ? &service->methods[record->method] : NULL;
+  uint32_t whole = (uint32_t) (channel->answers.mask + 1 - sizeof (Record)), capacity, credit;
+  Deferred *deferred;
+
+  if (method == NULL)
+    return fault_set (fault, CELL_ERROR_NO_METHOD, "a kept call is of a method that there is none of");
+  capacity = method->max_reply < whole ? method->max_reply : whole;
+  credit = record->flags & RECORD_ONEWAY ? 0 : record_size (capacity);
+  if (record->id == 0 || call_resume (service, record->id) != NULL || credit > channel->answers.mask + 1 - channel->reserved)
+    return fault_set (fault, CELL_ERROR_CORRUPT, "a kept call is there twice, or more are kept than can be answered");
+  deferred = calloc (1, sizeof *deferred);
+  if (deferred == NULL)
+    return fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a kept call");
+  deferred->id = record->id;
+  arena_init (&deferred->memory.arena, DEFERRED_ARENA);
+  deferred->call = (CellCall) {
+    .channel = channel_ref (channel), .service = service, .method = method, .thread = &deferred->memory, .id = record->call,
+    .trace = record->trace, .number = record->method, .flags = record->flags & RECORD_ONEWAY, .capacity = capacity, .deferred = deferred,
+  };
+  for (uint32_t i = 0; i < record->n_blobs; i++)
+    call_keep_blob (&deferred->call, blob_ref (record->blobs[i]));
+  channel->reserved += credit;
+  pthread_mutex_lock (&service->lock);
+  deferred->next = service->deferred;
+  service->deferred = deferred;
+  service->n_deferred++;
+  pthread_mutex_unlock (&service->lock);
+  if (import_request (deferred, record, fault))
+    return true;
+  channel->reserved -= credit;
+  unlink_deferred (deferred);
+  return false;
+}
+
+void
+deferred_forget_all (Service *service)
+{
+  while (service->deferred != NULL)
+    {
+      const CellCall *call = &service->deferred->call;
+
+      if (!(call->flags & RECORD_ONEWAY))
+        call->channel->reserved -= record_size (call->capacity);
+      unlink_deferred (service->deferred);
+    }
+}
+
 unsigned
 deferred_count (Service *service)
 {

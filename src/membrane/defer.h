@@ -16,6 +16,25 @@ void call_answer (CellCall *call, CellStatus status, const void *out);
 /* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not
  * have ends in CELL_ERROR_NO_METHOD. */
 void deferred_move (Service *from, Service *to);
+/* A kept call as it goes to another process: by numbers, with its request written down as a payload. */
+typedef struct
+{
+  uint64_t id, channel, call, trace;    /* channel: its serial */
+  uint32_t method, flags, root, length;
+  const uint8_t *payload;
+  uint32_t n_blobs;
+  CellBlob *const *blobs;
+} DeferredRecord;
+
+/* Each of the kept calls in turn; both ends are stopped.  False: one cannot be written down, or `each` said so. */
+bool deferred_export (Service *service, bool (*each) (const DeferredRecord *record, void *data), void *data);
+/* Keeps a call that was kept elsewhere; whatever is in the record is checked.  The blobs are referred to. */
+bool deferred_import (Service *service, Channel *channel, const DeferredRecord *record, Fault *fault);
+/* They have gone elsewhere: nothing is answered. */
+void deferred_forget_all (Service *service);
+/* The id and the method of each; returns how many there are. */
+unsigned deferred_list (Service *service, void (*each) (uint64_t id, const char *method, void *data), void *data);
+
 /* How many calls of this service are kept. */
 unsigned deferred_count (Service *service);
 /* Ends all of them with an error: the cell stops. */

@@ -349,6 +349,8 @@ take_message (Uplink *uplink, WireMessage *message)
     case WIRE_START:
     case WIRE_STOP:
     case WIRE_SAVE:
+    case WIRE_TAKE:
+    case WIRE_GIVE:
     case WIRE_QUIT:
       take_command (uplink, message);
       break;

@@ -43,10 +43,12 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_READY: *ret = (Shape) { 0, 0, 0, true }; return true;
     case WIRE_ATTACH: *ret = (Shape) { sizeof (WireAttach), 2, 3, false }; return true;
     case WIRE_RESTORE:
+    case WIRE_TAKE:
     case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 1, 1, false }; return true;
     case WIRE_START:
     case WIRE_STOP:
     case WIRE_SAVE:
+    case WIRE_GIVE:
     case WIRE_DONE:
     case WIRE_QUIT: *ret = (Shape) { 0, 0, 0, false }; return true;
     default: return false;

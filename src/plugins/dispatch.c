@@ -12,6 +12,8 @@ struct Dispatch
   Lanes *lanes;
   Channel *channel;             /* whose it is; what is queued has a reference */
   _Atomic uint32_t queued, ended;
+  void *held;
+  void (*let_go) (void *held);
 };
 
 _Static_assert (offsetof (Dispatch, node) == 0, "a dispatch is found from its node");
@@ -113,7 +115,11 @@ notify (Channel *channel)
 static void
 freed (Channel *channel)
 {
-  free (channel->freed_data);
+  Dispatch *dispatch = channel->freed_data;
+
+  if (dispatch->let_go != NULL)
+    dispatch->let_go (dispatch->held);
+  free (dispatch);
 }
 
 Dispatch *
@@ -132,6 +138,13 @@ dispatch_new (Endpoint *endpoint, Lanes *lanes, Channel *channel)
   channel->freed = freed;
   channel->notify = notify;
   return dispatch;
+}
+
+void
+dispatch_hold (Dispatch *dispatch, void *what, void (*let_go) (void *what))
+{
+  dispatch->held = what;
+  dispatch->let_go = let_go;
 }
 
 void

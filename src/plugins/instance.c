@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #include "instance-private.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "membrane/result.h"
 
@@ -320,6 +323,221 @@ cell_instance_detach (CellInstance *instance)
   if (instance->loop != NULL)
     loop_disown (instance->loop);
   instance->attached = FALSE;
+}
+
+/* ---- stopping ------------------------------------------------------------------------------------------- */
+
+#define SETTLE_NS (100u * 1000000ull)   /* for what it has asked others, and for calls that it keeps and cannot take along */
+#define SETTLE_STEP_NS 2000000
+
+/* What has come for its calls has found nobody while it was held. */
+static GPtrArray *
+channels_of (CellInstance *instance)
+{
+  GPtrArray *channels = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
+
+  pthread_mutex_lock (&instance->lock);
+  for (guint i = 0; i < instance->clients->len; i++)
+    {
+      size_t n;
+      Channel **of_client = client_channels (g_ptr_array_index (instance->clients, i), &n);
+
+      for (size_t k = 0; k < n; k++)
+        g_ptr_array_add (channels, of_client[k]);
+      free (of_client);
+    }
+  pthread_mutex_unlock (&instance->lock);
+  return channels;
+}
+
+void
+cell_instance_go_on (CellInstance *instance)
+{
+  g_autoptr (GPtrArray) channels = channels_of (instance);
+
+  endpoint_resume (instance->env.endpoint, thread_context ());
+  for (guint i = 0; i < channels->len; i++)
+    {
+      Channel *channel = g_ptr_array_index (channels, i);
+
+      if (channel->notify != NULL)
+        channel->notify (channel);
+    }
+}
+
+/* Whoever asks is called by the cell itself, on this thread or through others: to wait would be to wait for ourselves. */
+static gboolean
+is_called_by (Endpoint *endpoint, ThreadContext *thread)
+{
+  gboolean called;
+
+  if (endpoint->threading != CELL_CONCURRENT)
+    {
+      atomic_store (&thread->waits_for, &endpoint->gate);
+      called = gate_is_deadlock (&endpoint->gate, thread);
+      atomic_store (&thread->waits_for, NULL);
+      return called;
+    }
+  called = FALSE;
+  pthread_mutex_lock (&endpoint->lock);
+  for (Channel *channel = endpoint->channels; channel != NULL && !called; channel = channel->next_in_endpoint)
+    called = load_relaxed (&channel->server) == thread;
+  pthread_mutex_unlock (&endpoint->lock);
+  return called;
+}
+
+gboolean
+cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GError **error)
+{
+  Endpoint *endpoint = instance->env.endpoint;
+  ThreadContext *thread = thread_context ();
+
+  if (is_called_by (endpoint, thread))
+    return cell_set_error (error, CELL_ERROR_DEADLOCK, "cell %s is asked to stop by one of its own calls, which would have to end first",
+                           instance->name);
+  if (endpoint_stop (endpoint, thread, monotonic_ns () + nanoseconds))
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s; it stays where it is", instance->name,
+                         (guint) (nanoseconds / 1000000000u), (guint) (nanoseconds / 100000000u % 10));
+}
+
+typedef struct
+{
+  CellInstance *instance;
+  uint64_t deadline;
+  char *open;                   /* what is still under way; NULL: nothing */
+} Settle;
+
+static void
+settle_once (Settle *settle)
+{
+  CellInstance *instance = settle->instance;
+  g_autoptr (GPtrArray) clients = g_ptr_array_new ();
+
+  /* A completion may use another client, or close one. */
+  g_clear_pointer (&settle->open, g_free);
+  pthread_mutex_lock (&instance->lock);
+  for (guint i = 0; i < instance->clients->len; i++)
+    g_ptr_array_add (clients, g_ptr_array_index (instance->clients, i));
+  pthread_mutex_unlock (&instance->lock);
+  for (guint i = 0; i < clients->len && settle->open == NULL; i++)
+    {
+      CellClient *client = g_ptr_array_index (clients, i);
+      gboolean there;
+      const char *method;
+
+      pthread_mutex_lock (&instance->lock);
+      there = g_ptr_array_find (instance->clients, client, NULL);
+      pthread_mutex_unlock (&instance->lock);
+      method = there ? client_settle (client, thread_context ()) : NULL;
+      if (method != NULL)
+        settle->open = g_strdup_printf ("%s of cell %s", method, client_get_name (client));
+    }
+}
+
+/* In the cell's own context. */
+static void
+settle (gpointer data)
+{
+  Settle *settle = data;
+
+  for (;;)
+    {
+      settle_once (settle);
+      if (settle->open == NULL || monotonic_ns () >= settle->deadline)
+        return;
+      clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, SETTLE_STEP_NS }, NULL);
+    }
+}
+
+typedef struct
+{
+  GBytes *state;
+  const char *lost;             /* the method of a call whose id was not saved */
+} Ids;
+
+static void
+look_for_id (uint64_t id, const char *method, void *data)
+{
+  Ids *ids = data;
+  gsize size = 0;
+  const void *bytes = ids->state != NULL ? g_bytes_get_data (ids->state, &size) : NULL;
+
+  if (bytes == NULL || memmem (bytes, size, &id, sizeof id) == NULL)
+    ids->lost = method;
+}
+
+/* A kept call goes along if the cell will know of it: then its id is in what it saves. */
+static gboolean
+check_kept (CellInstance *instance, GError **error)
+{
+  g_autoptr (GBytes) state = NULL;
+  uint32_t version;
+  Ids ids = { 0 };
+
+  if (deferred_count (&instance->service) == 0)
+    return TRUE;
+  ids.state = state = cell_instance_save (instance, &version, error);
+  if (state == NULL)
+    return FALSE;
+  deferred_list (&instance->service, look_for_id, &ids);
+  if (ids.lost == NULL)
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s keeps a call of %s to answer later, and does not save its id; try again",
+                         instance->name, ids.lost);
+}
+
+static gboolean
+settle_all (CellInstance *instance, uint64_t deadline, GError **error)
+{
+  Settle step = { instance, deadline, NULL };
+  g_autofree char *open = NULL;
+
+  cell_instance_run (instance, settle, &step);
+  open = step.open;
+  if (open == NULL)
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s has called %s, which has not answered; try again", instance->name, open);
+}
+
+gboolean
+cell_instance_hold (CellInstance *instance, uint64_t nanoseconds, GError **error)
+{
+  uint64_t deadline = 0;
+
+  for (;;)
+    {
+      g_autoptr (GError) wrong = NULL;
+
+      if (!cell_instance_stop (instance, nanoseconds, error))
+        return FALSE;
+      if (deadline == 0)
+        deadline = monotonic_ns () + SETTLE_NS;
+      if (settle_all (instance, deadline, &wrong) && check_kept (instance, &wrong))
+        return TRUE;
+      cell_instance_go_on (instance);
+      if (cell_status_from_error (wrong) != CELL_ERROR_BUSY || monotonic_ns () >= deadline)
+        {
+          g_propagate_error (error, g_steal_pointer (&wrong));
+          return FALSE;
+        }
+      clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, SETTLE_STEP_NS }, NULL);
+    }
+}
+
+static void
+take_over (gpointer data)
+{
+  CellInstance *instance = data;
+
+  for (guint i = 0; i < instance->clients->len; i++)
+    client_take_over (g_ptr_array_index (instance->clients, i), thread_context ());
+}
+
+void
+cell_instance_take_over (CellInstance *instance)
+{
+  cell_instance_run (instance, take_over, instance);
 }
 
 void

@@ -65,6 +65,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (CellInstance, cell_instance_free)
 void cell_instance_attach (CellInstance *instance);
 void cell_instance_detach (CellInstance *instance);
 
+/* Serves, from where the endpoint was stopped, or for the first time after cell_instance_attach (). */
+void cell_instance_go_on (CellInstance *instance);
+/* Waits until nothing of it runs any more, and holds it so.  FALSE: it goes on, for a call of its own asks for this, or does not end
+ * within so many nanoseconds. */
+gboolean cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GError **error);
+/* The same for a cell that is to go on elsewhere: what it has asked others is answered, and it has saved the ids of the calls that it
+ * keeps to answer later.  Both may take 100 ms, in which it may go on for moments; or it stays, and the error names the call. */
+gboolean cell_instance_hold (CellInstance *instance, uint64_t nanoseconds, GError **error);
+/* It is about to serve in the place of another instance, which has had the signals that it has subscribed to.  The endpoint is held. */
+void cell_instance_take_over (CellInstance *instance);
+
 /* Hands the calls that it has kept to another build in this process, whose restore has learnt their ids.  The endpoint is held. */
 void cell_instance_move_kept (CellInstance *from, CellInstance *to);
 
