@@ -4,7 +4,6 @@
 #include <cell/cell.h>
 
 #include "host/cell.h"
-#include "host/child.h"
 #include "host/relocate.h"
 
 CELL_STRUCT (CellInfo,
@@ -59,18 +58,18 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
   for (guint i = 0; info != NULL && i < cells->len; i++, info++)
     {
       HostCell *cell = g_ptr_array_index (cells, i);
+      HostCellInfo place;
 
-      g_mutex_lock (&cell->lock);
+      host_cell_describe (cell, &place);
       info->name = cell_print (call, "%s", cell->name);
       info->interface = cell_print (call, "%s", cell->contract->interface);
-      info->location = host_cell_location_name (cell);
-      info->pid = cell->child != NULL ? (uint32_t) child_get_pid (cell->child) : 0;
-      info->moves = cell->moves;
-      info->generation = cell->generation;
-      info->since = cell->since;
-      info->channels = cell->links->len;
+      info->location = host_cell_location_text (place.location);
+      info->pid = (uint32_t) place.pid;
+      info->moves = place.moves;
+      info->generation = place.generation;
+      info->since = place.since;
+      info->channels = place.channels;
       count (cell, &info->calls, &info->errors);
-      g_mutex_unlock (&cell->lock);
     }
   return CELL_OK;
 }

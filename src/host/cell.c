@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -16,8 +17,10 @@
 #include "membrane/wire.h"
 #include "provider.h"
 #include "relocate.h"
+#include "state-file.h"
 
 #define STOP_NS (5u * 1000000000ull)    /* for the handler that runs when a cell is stopped */
+#define CLAIM_SECONDS 20
 
 /* An error of a cell's is none of the host's: it is written down as one, and is no reason for anybody to abort. */
 static void
@@ -47,28 +50,98 @@ cell_free (HostCell *cell)
   g_clear_pointer (&cell->contract, contract_unref);
   if (cell->module_fd >= 0)
     close (cell->module_fd);
+  if (cell->bell >= 0)
+    close (cell->bell);
   g_free (cell->stats);
   g_free (cell->name);
   g_free (cell->path);
   g_free (cell->reason);
-  g_mutex_clear (&cell->lock);
-  g_mutex_clear (&cell->move);
+  pthread_rwlock_destroy (&cell->place);
+  pthread_mutex_destroy (&cell->lock);
+  pthread_cond_destroy (&cell->unclaimed);
   g_free (cell);
 }
 
 HostCell *
 host_cell_ref (HostCell *cell)
 {
-  g_atomic_ref_count_inc (&cell->refs);
+  atomic_fetch_add (&cell->refs, 1);
   return cell;
 }
 
 void
 host_cell_unref (HostCell *cell)
 {
-  if (cell != NULL && g_atomic_ref_count_dec (&cell->refs))
+  if (cell != NULL && atomic_fetch_sub (&cell->refs, 1) == 1)
     cell_free (cell);
 }
+
+/* ---- whose it is ------------------------------------------------------------------------------------------ */
+
+static void
+init_locks (HostCell *cell)
+{
+  pthread_rwlockattr_t place;
+  pthread_condattr_t monotonic;
+
+  pthread_rwlockattr_init (&place);
+  /* Whoever opens and closes channels all the time must not keep a cell from moving. */
+  pthread_rwlockattr_setkind_np (&place, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  pthread_rwlock_init (&cell->place, &place);
+  pthread_rwlockattr_destroy (&place);
+  pthread_mutex_init (&cell->lock, NULL);
+  pthread_condattr_init (&monotonic);
+  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init (&cell->unclaimed, &monotonic);
+  pthread_condattr_destroy (&monotonic);
+}
+
+gboolean
+host_cell_claim (HostCell *cell, guint seconds, GError **error)
+{
+  ThreadContext *thread = thread_context ();
+  struct timespec until = { (time_t) (monotonic_ns () / 1000000000u) + (time_t) seconds, 0 };
+  gboolean in_time = TRUE, own;
+
+  pthread_mutex_lock (&cell->lock);
+  own = cell->claimed_by == thread;
+  while (cell->claimed_by != NULL && !own && in_time)
+    if (seconds == 0)
+      pthread_cond_wait (&cell->unclaimed, &cell->lock);
+    else
+      in_time = pthread_cond_timedwait (&cell->unclaimed, &cell->lock, &until) != ETIMEDOUT;
+  if (cell->claimed_by == NULL)
+    {
+      cell->claimed_by = thread;
+      in_time = TRUE;
+    }
+  pthread_mutex_unlock (&cell->lock);
+  if (own)
+    return cell_set_error (error, CELL_ERROR_DEADLOCK, "cell %s is being moved or ended, and its own code asks for that again", cell->name);
+  return in_time || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being moved or ended by somebody else; try again", cell->name);
+}
+
+void
+host_cell_unclaim (HostCell *cell)
+{
+  pthread_mutex_lock (&cell->lock);
+  cell->claimed_by = NULL;
+  pthread_cond_signal (&cell->unclaimed);
+  pthread_mutex_unlock (&cell->lock);
+}
+
+void
+host_cell_describe (HostCell *cell, HostCellInfo *ret)
+{
+  pthread_mutex_lock (&cell->lock);
+  *ret = (HostCellInfo) {
+    .location = cell->location, .pid = cell->child != NULL ? child_get_pid (cell->child) : 0, .moves = cell->moves,
+    .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
+  };
+  pthread_mutex_unlock (&cell->lock);
+}
+
+/* ---- beginning -------------------------------------------------------------------------------------------- */
 
 static MethodStats *
 cell_stats (void *data, uint32_t number)
@@ -88,6 +161,18 @@ host_cell_make_instance (HostCell *cell, GError **error)
   return cell_instance_new (cell->module, &env, cell->name, cell->config, error);
 }
 
+/* What it was when it was last stopped, if that was kept. */
+static gboolean
+restore_kept (HostCell *cell, GError **error)
+{
+  g_autoptr(GBytes) state = NULL;
+  uint32_t version = 0;
+
+  if (!state_file_read (cell, &version, &state, error))
+    return FALSE;
+  return state == NULL || cell_instance_restore (cell->instance, version, state, error) || state_file_set_aside (cell, error);
+}
+
 static gboolean
 cell_start (HostCell *cell, GError **error)
 {
@@ -95,19 +180,20 @@ cell_start (HostCell *cell, GError **error)
 
   if (!epoch_page_new (&cell->epoch, &fault))
     return cell_set_error (error, fault.status, "%s", fault.message);
+  cell->bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   cell->endpoint = endpoint_new (cell->epoch.page, cell->module->options->threading, lanes_kick_gate);
-  if (cell->endpoint == NULL)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for cell %s", cell->name);
+  if (cell->bell < 0 || cell->endpoint == NULL)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory or descriptors for cell %s", cell->name);
   cell->endpoint->data = cell;
   cell->stats = g_new0 (MethodStats, MAX (cell->contract->n_callables, 1));
   cell->instance = host_cell_make_instance (cell, error);
-  if (cell->instance == NULL)
+  if (cell->instance == NULL || !restore_kept (cell, error))
     return FALSE;
   cell->generation = host_next_generation (cell->host);
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   cell->since = g_get_real_time ();
   cell_instance_attach (cell->instance);
-  endpoint_resume (cell->endpoint, thread_context ());
+  cell_instance_go_on (cell->instance);
   return TRUE;
 }
 
@@ -139,16 +225,39 @@ copy_module (HostCell *cell, GError **error)
   return TRUE;
 }
 
+/* Names are taken before anything is loaded: what is kept for a name is one cell's. */
+static gboolean
+take_name (Host *host, const char *name, GError **error)
+{
+  gboolean taken;
+
+  pthread_mutex_lock (&host->lock);
+  taken = g_hash_table_contains (host->cells, name) || !g_hash_table_add (host->loading, g_strdup (name));
+  pthread_mutex_unlock (&host->lock);
+  if (taken)
+    return cell_set_error (error, CELL_ERROR_EXISTS, "there is a cell %s already; unload it, or load this one under another name", name);
+  return TRUE;
+}
+
+/* cell: to be found by its name from now on; NULL: it came to nothing. */
+static void
+settle_name (Host *host, const char *name, HostCell *cell)
+{
+  pthread_mutex_lock (&host->lock);
+  g_hash_table_remove (host->loading, name);
+  if (cell != NULL)
+    g_hash_table_insert (host->cells, cell->name, host_cell_ref (cell));
+  pthread_mutex_unlock (&host->lock);
+}
+
 /* Takes the module. */
 static HostCell *
 load_module (Host *host, CellModule *module, const char *path, const char *name, GHashTable *config, gboolean is_host, GError **error)
 {
   HostCell *cell = g_new0 (HostCell, 1);
-  gboolean taken;
 
-  g_atomic_ref_count_init (&cell->refs);
-  g_mutex_init (&cell->lock);
-  g_mutex_init (&cell->move);
+  cell->refs = 1;
+  init_locks (cell);
   cell->host = host;
   cell->id = host_next_generation (host);
   cell->name = g_strdup (name);
@@ -157,22 +266,12 @@ load_module (Host *host, CellModule *module, const char *path, const char *name,
   cell->contract = contract_ref ((Contract *) module->contract);
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
-  cell->epoch.fd = cell->module_fd = -1;
+  cell->epoch.fd = cell->module_fd = cell->bell = -1;
   cell->is_host = is_host;
-  if ((path != NULL && !copy_module (cell, error)) || !cell_start (cell, error))
-    {
-      host_cell_unref (cell);
-      return NULL;
-    }
-  g_mutex_lock (&host->lock);
-  taken = g_hash_table_contains (host->cells, cell->name);
-  if (!taken)
-    g_hash_table_insert (host->cells, cell->name, host_cell_ref (cell));
-  g_mutex_unlock (&host->lock);
-  if (!taken)
+  if ((path == NULL || copy_module (cell, error)) && cell_start (cell, error))
     return cell;
-  cell_set_error (error, CELL_ERROR_EXISTS, "there is a cell %s already; unload it, or load this one under another name", name);
-  host_cell_stop (cell);
+  /* Its clients refer to it. */
+  g_clear_pointer (&cell->instance, cell_instance_free);
   host_cell_unref (cell);
   return NULL;
 }
@@ -196,39 +295,48 @@ merged_config (GHashTable *of_manifest, GHashTable *given)
   return config;
 }
 
+static HostCell *
+load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *config, GError **error)
+{
+  g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
+  CellModule *module = cell_module_load (manifest->module, NULL, error);
+
+  return module != NULL ? load_module (host, module, manifest->module, name, merged, FALSE, error) : NULL;
+}
+
 HostCell *
 host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error)
 {
   g_autoptr(Manifest) manifest = manifest_find (path, error);
-  g_autoptr(GHashTable) merged = NULL;
-  CellModule *module;
-  gboolean taken;
+  HostCell *cell;
 
   if (manifest == NULL)
     return NULL;
   if (name == NULL || *name == 0)
     name = manifest->name;
-  if (!manifest_check_name (name, error))
+  if (!manifest_check_name (name, error) || !take_name (host, name, error))
     return NULL;
-  g_mutex_lock (&host->lock);
-  taken = g_hash_table_contains (host->cells, name);
-  g_mutex_unlock (&host->lock);
-  if (taken)
-    {
-      cell_set_error (error, CELL_ERROR_EXISTS, "there is a cell %s already; unload it, or load this one under another name", name);
-      return NULL;
-    }
-  merged = merged_config (manifest->config, config);
-  module = cell_module_load (manifest->module, NULL, error);
-  return module != NULL ? load_module (host, module, manifest->module, name, merged, FALSE, error) : NULL;
+  cell = load_file (host, manifest, name, config, error);
+  settle_name (host, name, cell);
+  return cell;
 }
 
 HostCell *
 host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **error)
 {
   CellModule *module = cell_module_new_from_entry (entry, name, error);
+  HostCell *cell;
 
-  return module != NULL ? load_module (host, module, NULL, name, NULL, TRUE, error) : NULL;
+  if (module == NULL)
+    return NULL;
+  if (!take_name (host, name, error))
+    {
+      cell_module_unref (module);
+      return NULL;
+    }
+  cell = load_module (host, module, NULL, name, NULL, TRUE, error);
+  settle_name (host, name, cell);
+  return cell;
 }
 
 gboolean
@@ -240,11 +348,7 @@ host_unload (Host *host, const char *name, GError **error)
     return FALSE;
   if (cell->is_host)
     return cell_set_error (error, CELL_ERROR_DENIED, "the host's own cell cannot be unloaded; `cellctl shutdown` ends the host");
-  g_mutex_lock (&host->lock);
-  g_hash_table_remove (host->cells, name);
-  g_mutex_unlock (&host->lock);
-  host_cell_stop (cell);
-  return TRUE;
+  return host_cell_stop (cell, FALSE, error);
 }
 
 HostCell *
@@ -252,11 +356,11 @@ host_find (Host *host, const char *name, GError **error)
 {
   HostCell *cell;
 
-  g_mutex_lock (&host->lock);
+  pthread_mutex_lock (&host->lock);
   cell = g_hash_table_lookup (host->cells, name);
   if (cell != NULL)
     host_cell_ref (cell);
-  g_mutex_unlock (&host->lock);
+  pthread_mutex_unlock (&host->lock);
   if (cell == NULL)
     cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s", name);
   return cell;
@@ -275,25 +379,34 @@ host_list (Host *host)
   GHashTableIter iter;
   gpointer cell;
 
-  g_mutex_lock (&host->lock);
+  pthread_mutex_lock (&host->lock);
   g_hash_table_iter_init (&iter, host->cells);
   while (g_hash_table_iter_next (&iter, NULL, &cell))
     g_ptr_array_add (list, host_cell_ref (cell));
-  g_mutex_unlock (&host->lock);
+  pthread_mutex_unlock (&host->lock);
   g_ptr_array_sort (list, by_name);
   return list;
 }
 
 const char *
-host_cell_location_name (const HostCell *cell)
+host_cell_location_text (CellLocation location)
 {
-  switch (cell->location)
+  switch (location)
     {
     case CELL_LOCATION_HERE: return "in process";
     case CELL_LOCATION_CHILD: return "sandbox";
     case CELL_LOCATION_DEAD: return "dead";
     }
   return "?";
+}
+
+const char *
+host_cell_location_name (HostCell *cell)
+{
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  return host_cell_location_text (info.location);
 }
 
 uint32_t
@@ -306,6 +419,8 @@ host_cell_max_reply (const HostCell *cell)
   return most;
 }
 
+/* ---- the end ---------------------------------------------------------------------------------------------- */
+
 /* What was accepted is answered: the handler that runs ends, and what waits in the rings is served. */
 static void
 drain (HostCell *cell)
@@ -316,7 +431,7 @@ drain (HostCell *cell)
     {
       gboolean waiting = FALSE;
 
-      g_mutex_lock (&cell->lock);
+      pthread_mutex_lock (&cell->lock);
       for (guint i = 0; i < cell->links->len && !waiting; i++)
         {
           Link *link = g_ptr_array_index (cell->links, i);
@@ -326,49 +441,94 @@ drain (HostCell *cell)
           waiting = !channel_is_blocked (link->channel) && link->channel->broken == CELL_OK
                     && atomic_load (&((Record *) (requests->data + (at & requests->mask)))->sequence) == requests->salt + at;
         }
-      g_mutex_unlock (&cell->lock);
+      pthread_mutex_unlock (&cell->lock);
       if (!waiting)
         return;
       clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, 1000000 }, NULL);
     }
 }
 
-void
-host_cell_stop (HostCell *cell)
+/* Its instance goes while its channels are still there: fini may call, and kept calls are answered.  FALSE: it goes on. */
+static gboolean
+stop_here (HostCell *cell, gboolean whatever, GError **error)
 {
-  ThreadContext *thread = thread_context ();
+  g_autoptr(GError) lost = NULL;
+  CellInstance *instance = cell->instance;
+
+  drain (cell);
+  if (!cell_instance_stop (instance, STOP_NS, error))
+    {
+      if (whatever)
+        host_cell_ref (cell);           /* its code still runs: nothing of it may go */
+      return whatever;
+    }
+  if (!state_file_keep_instance (cell, &lost) && !whatever)
+    {
+      cell_instance_go_on (instance);
+      g_propagate_error (error, g_steal_pointer (&lost));
+      return FALSE;
+    }
+  if (lost != NULL)
+    g_propagate_error (error, g_steal_pointer (&lost));
+  pthread_mutex_lock (&cell->lock);
+  cell->instance = NULL;
+  pthread_mutex_unlock (&cell->lock);
+  cell_instance_detach (instance);
+  endpoint_close (cell->endpoint);
+  cell_instance_free (instance);
+  return TRUE;
+}
+
+/* The same for a cell that is in a child: it finishes what it has taken, and gives its state. */
+static gboolean
+stop_there (HostCell *cell, gboolean whatever, GError **error)
+{
+  g_autoptr(GError) lost = NULL;
+  gboolean stopped = relocate_stop_child (cell, &lost);
+
+  if (stopped && state_file_keep_child (cell, &lost))
+    return TRUE;
+  if (stopped && !whatever)
+    child_say (cell->child, WIRE_START);
+  g_propagate_error (error, g_steal_pointer (&lost));
+  return whatever;
+}
+
+static void
+forget_name (HostCell *cell)
+{
+  Host *host = cell->host;
+
+  pthread_mutex_lock (&host->lock);
+  if (g_hash_table_lookup (host->cells, cell->name) == cell)
+    g_hash_table_remove (host->cells, cell->name);
+  pthread_mutex_unlock (&host->lock);
+}
+
+gboolean
+host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
+{
+  g_autoptr(HostCell) self = host_cell_ref (cell);
+  gboolean good = TRUE;
   Child *child;
-  CellInstance *instance = NULL;
 
-  g_mutex_lock (&cell->move);
-  if (cell->location == CELL_LOCATION_HERE)
-    drain (cell);
-  if (cell->location == CELL_LOCATION_HERE && endpoint_stop (cell->endpoint, thread, monotonic_ns () + STOP_NS))
+  if (!host_cell_claim (cell, whatever ? 0 : CLAIM_SECONDS, error))
+    return FALSE;
+  if (cell->ended)
+    good = whatever || cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s any more", cell->name);
+  else if (cell->location == CELL_LOCATION_HERE)
+    good = stop_here (cell, whatever, error);
+  else if (cell->location == CELL_LOCATION_CHILD)
+    good = stop_there (cell, whatever, error);
+  if (good && !cell->ended)
     {
-      /* Its fini and its kept calls, while the channels are still there. */
-      instance = g_steal_pointer (&cell->instance);
-      cell_instance_detach (instance);
-      endpoint_close (cell->endpoint);
-      cell_instance_free (instance);
-    }
-  g_mutex_lock (&cell->lock);
-  child = g_steal_pointer (&cell->child);
-  cell->location = CELL_LOCATION_DEAD;
-  for (guint i = 0; i < cell->links->len; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
-
-      if (!link->local)
-        lanes_remove (cell->host->lanes, link->channel);
-      link_positions (link, child == NULL, &link->taken, &link->answered);
-      link_moved (link, NULL, cell->generation, link->taken, link->answered, FALSE, FALSE);
-    }
-  g_mutex_unlock (&cell->lock);
-  epoch_page_set (&cell->epoch, host_next_generation (cell->host), EPOCH_DEAD);
-  if (child != NULL)
-    {
-      child_quit (child);
+      child = cell->child;
+      if (child != NULL)
+        child_quit (child);             /* before its positions are read */
+      relocate_end (cell, "it was stopped");
+      forget_name (cell);
       child_unref (child);
     }
-  g_mutex_unlock (&cell->move);
+  host_cell_unclaim (cell);
+  return good;
 }

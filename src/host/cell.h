@@ -11,8 +11,6 @@
 #include "host.h"
 #include "link.h"
 
-typedef struct Child Child;
-
 typedef enum
 {
   CELL_LOCATION_HERE,           /* in the host's process */
@@ -22,7 +20,7 @@ typedef enum
 
 struct HostCell
 {
-  gatomicrefcount refs;
+  _Atomic guint refs;           /* not GLib's, whose order ThreadSanitizer does not see */
   Host *host;
   uint64_t id;
   char *name, *path;
@@ -41,11 +39,33 @@ struct HostCell
   uint32_t moves;
   char *reason;                 /* why it is dead */
   MethodStats *stats;           /* one for each callable */
-  GMutex lock;                  /* of links and of where it is */
-  GMutex move;                  /* one relocation at a time */
-  GPtrArray *links;
+  int bell;                     /* eventfd that wakes its children: callers here may ring it whichever child there is, or none */
+  GPtrArray *links;             /* a reference to each */
   gboolean is_host;             /* the host's own cell: stays where it is */
+  gboolean ended;               /* it was stopped for good */
+
+  /* In the order in which they are taken.  Whoever moves or ends the cell claims it first, for as long as that takes; the place is
+   * locked for writing while its links get other ends, and the lock is held for a moment, by whoever reads or writes what is above. */
+  pthread_rwlock_t place;
+  pthread_mutex_t lock;
+  pthread_cond_t unclaimed;
+  ThreadContext *claimed_by;
 };
+
+/* Where it is, for people. */
+typedef struct
+{
+  CellLocation location;
+  GPid pid;                     /* of its own process; 0: the host's */
+  uint32_t moves, channels;
+  uint64_t generation;
+  gint64 since;                 /* real time, µs */
+} HostCellInfo;
+
+void host_cell_describe (HostCell *cell, HostCellInfo *ret);
+/* Makes it the caller's to move or to end.  seconds: how long to wait while somebody else has it; 0: as long as it takes. */
+gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
+void host_cell_unclaim (HostCell *cell);
 
 /* An instance for this process, which does not serve yet. */
 CellInstance *host_cell_make_instance (HostCell *cell, GError **error);
@@ -64,8 +84,11 @@ HostCell *host_cell_ref (HostCell *cell);
 void host_cell_unref (HostCell *cell);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (HostCell, host_cell_unref)
 
-const char *host_cell_location_name (const HostCell *cell);
+/* For people; of what host_cell_describe () says. */
+const char *host_cell_location_text (CellLocation location);
+const char *host_cell_location_name (HostCell *cell);
 /* The largest reply of any of its methods. */
 uint32_t host_cell_max_reply (const HostCell *cell);
-/* Ends it: callers learn that it is gone. */
-void host_cell_stop (HostCell *cell);
+/* Ends it: what it has accepted is answered, its state is kept if that is wanted, and callers learn that it is gone.  FALSE: it goes on, for
+ * it is in a call that does not end, or its state cannot be kept; whatever: it is ended all the same, and error says what was lost. */
+gboolean host_cell_stop (HostCell *cell, gboolean whatever, GError **error);

@@ -5,91 +5,134 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <gio/gio.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cell.h"
-#include "connection.h"
-#include "membrane/wait.h"
 #include "relocate.h"
 
-#define GREETING_US (10 * G_USEC_PER_SEC)
+#define GREETING_MS 10000u
+#define QUIT_MS 2000
+#define GONE_MS 5000
 
 struct Child
 {
-  gatomicrefcount refs;
+  _Atomic guint refs;
   HostCell *cell;               /* a reference */
-  Connection *connection;
-  GSubprocess *process;
-  GMutex lock;
-  GCond answered;
+  Connection *connection;       /* likewise */
+  GSubprocess *process;         /* bubblewrap */
+  int info;                     /* where bubblewrap says who the runner is */
+  GPid pid;                     /* of the runner */
+  int pidfd;                    /* likewise; -1: not known */
+  pthread_mutex_t asking;       /* one question at a time */
+  pthread_mutex_t lock;         /* of what follows */
+  pthread_cond_t changed;
   uint64_t last_serial;
-  uint64_t waiting_for;         /* serial of the question that is open; one at a time */
+  uint64_t waiting_for;         /* serial of the question that is open */
   gboolean greeted, got, closed;
   WireMessage answer;
-  GMutex asking;
 };
+
+static const WireMessage no_message = { .fds = { -1, -1, -1, -1 } };
+
+/* Waits for `changed`.  FALSE: the time has come. */
+static gboolean
+wait_until (Child *child, const struct timespec *until)
+{
+  return pthread_cond_timedwait (&child->changed, &child->lock, until) != ETIMEDOUT;
+}
+
+static struct timespec
+in_milliseconds (unsigned milliseconds)
+{
+  uint64_t at = (uint64_t) g_get_monotonic_time () + (uint64_t) milliseconds * 1000u;
+
+  return (struct timespec) { (time_t) (at / 1000000u), (long) (at % 1000000u) * 1000 };
+}
 
 /* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
 
 typedef struct
 {
   const char *const *argv;
-  int socket;
+  int socket, info;
   GSubprocess *process;
   GError *error;
-  GMutex lock;
-  GCond done;
   gboolean finished;
 } Spawn;
 
-static gpointer
-spawner_main (gpointer data)
-{
-  GAsyncQueue *queue = data;
+static pthread_mutex_t spawn_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t spawn_changed = PTHREAD_COND_INITIALIZER;
+static Spawn *to_spawn;
+static gboolean spawner_runs;
 
+static void *
+spawner_main (void *data)
+{
+  sigset_t all;
+
+  (void) data;
+  sigfillset (&all);
+  pthread_sigmask (SIG_BLOCK, &all, NULL);
+  pthread_mutex_lock (&spawn_lock);
   for (;;)
     {
-      Spawn *spawn = g_async_queue_pop (queue);
-      g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+      g_autoptr(GSubprocessLauncher) launcher = NULL;
 
-      g_subprocess_launcher_take_fd (launcher, spawn->socket, 3);
-      spawn->process = g_subprocess_launcher_spawnv (launcher, spawn->argv, &spawn->error);
-      g_mutex_lock (&spawn->lock);
-      spawn->finished = TRUE;
-      g_cond_signal (&spawn->done);
-      g_mutex_unlock (&spawn->lock);
+      while (to_spawn == NULL || to_spawn->finished)
+        pthread_cond_wait (&spawn_changed, &spawn_lock);
+      launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+      g_subprocess_launcher_take_fd (launcher, to_spawn->socket, 3);
+      g_subprocess_launcher_take_fd (launcher, to_spawn->info, 4);
+      to_spawn->process = g_subprocess_launcher_spawnv (launcher, to_spawn->argv, &to_spawn->error);
+      to_spawn->finished = TRUE;
+      pthread_cond_broadcast (&spawn_changed);
     }
   return NULL;
 }
 
-/* Takes the socket. */
-static GSubprocess *
-spawn_on_spawner (const char *const *argv, int socket, GError **error)
+static gboolean
+spawner_start (void)
 {
-  static GAsyncQueue *queue;
-  Spawn spawn = { .argv = argv, .socket = socket };
+  pthread_t thread;
 
-  if (g_once_init_enter (&queue))
+  if (!spawner_runs && pthread_create (&thread, NULL, spawner_main, NULL) == 0)
     {
-      GAsyncQueue *made = g_async_queue_new ();
-
-      g_thread_unref (g_thread_new ("spawner", spawner_main, made));
-      g_once_init_leave (&queue, made);
+      pthread_detach (thread);
+      spawner_runs = TRUE;
     }
-  g_mutex_init (&spawn.lock);
-  g_cond_init (&spawn.done);
-  g_async_queue_push (queue, &spawn);
-  g_mutex_lock (&spawn.lock);
+  return spawner_runs;
+}
+
+/* Takes the descriptors. */
+static GSubprocess *
+spawn_on_spawner (const char *const *argv, int socket, int info, GError **error)
+{
+  Spawn spawn = { .argv = argv, .socket = socket, .info = info };
+
+  pthread_mutex_lock (&spawn_lock);
+  if (!spawner_start ())
+    {
+      pthread_mutex_unlock (&spawn_lock);
+      close (socket);
+      close (info);
+      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread to start a sandbox from");
+      return NULL;
+    }
+  while (to_spawn != NULL)
+    pthread_cond_wait (&spawn_changed, &spawn_lock);
+  to_spawn = &spawn;
+  pthread_cond_broadcast (&spawn_changed);
   while (!spawn.finished)
-    g_cond_wait (&spawn.done, &spawn.lock);
-  g_mutex_unlock (&spawn.lock);
-  g_mutex_clear (&spawn.lock);
-  g_cond_clear (&spawn.done);
+    pthread_cond_wait (&spawn_changed, &spawn_lock);
+  to_spawn = NULL;
+  pthread_cond_broadcast (&spawn_changed);
+  pthread_mutex_unlock (&spawn_lock);
   if (spawn.error != NULL)
     {
       cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox cannot be started: %s", spawn.error->message);
@@ -106,6 +149,7 @@ sandbox_argv (const HostConfig *config)
   g_autoptr(GStrvBuilder) builder = g_strv_builder_new ();
   static const char *const always[] = {
     "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
+    "--info-fd", "4",
     "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
     "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
     "--proc", "/proc", "--dev", "/dev", "--size", "67108864", "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "LANG", "C.UTF-8",
@@ -124,48 +168,64 @@ sandbox_argv (const HostConfig *config)
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
 
-static gboolean
-on_answer (Connection *connection, WireMessage *message)
+gboolean
+child_answered (Child *child, WireMessage *message)
 {
-  Child *child = connection->data;
   gboolean wanted;
 
-  g_mutex_lock (&child->lock);
+  pthread_mutex_lock (&child->lock);
   wanted = message->header.serial <= child->last_serial;
   if (wanted && message->header.serial == child->waiting_for && !child->got)
     {
       child->answer = *message;
-      *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
+      *message = no_message;
       child->got = TRUE;
-      g_cond_signal (&child->answered);
+      pthread_cond_broadcast (&child->changed);
     }
-  g_mutex_unlock (&child->lock);
+  pthread_mutex_unlock (&child->lock);
   return wanted;                        /* an answer that came too late is nobody's */
 }
 
-static void
-on_greeted (Connection *connection)
+/* The info that bubblewrap has written before it started the runner: { "child-pid": 1234, … }. */
+static GPid
+read_pid (int info)
 {
-  Child *child = connection->data;
+  static const char key[] = "\"child-pid\":";
+  char text[512];
+  ssize_t n = read (info, text, sizeof text - 1);
+  const char *at;
 
-  g_mutex_lock (&child->lock);
+  if (n <= 0)
+    return 0;
+  text[n] = 0;
+  at = strstr (text, key);
+  return at != NULL ? (GPid) g_ascii_strtoll (at + strlen (key), NULL, 10) : 0;
+}
+
+void
+child_greeted (Child *child)
+{
+  pthread_mutex_lock (&child->lock);
+  child->pid = read_pid (child->info);
+  if (child->pid > 0)
+    child->pidfd = (int) syscall (SYS_pidfd_open, child->pid, 0);
   child->greeted = TRUE;
-  g_cond_signal (&child->answered);
-  g_mutex_unlock (&child->lock);
+  pthread_cond_broadcast (&child->changed);
+  pthread_mutex_unlock (&child->lock);
 }
 
 /* Nothing may be said to it before it has greeted. */
 static gboolean
 wait_for_greeting (Child *child, GError **error)
 {
-  gint64 until = g_get_monotonic_time () + GREETING_US;
+  struct timespec until = in_milliseconds (GREETING_MS);
   gboolean greeted;
 
-  g_mutex_lock (&child->lock);
-  while (!child->greeted && !child->closed && g_cond_wait_until (&child->answered, &child->lock, until))
+  pthread_mutex_lock (&child->lock);
+  while (!child->greeted && !child->closed && wait_until (child, &until))
     continue;
   greeted = child->greeted;
-  g_mutex_unlock (&child->lock);
+  pthread_mutex_unlock (&child->lock);
   if (greeted)
     return TRUE;
   return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; `bwrap --unshare-all --unshare-user --ro-bind / / true` "
@@ -173,7 +233,7 @@ wait_for_greeting (Child *child, GError **error)
 }
 
 static void
-closed_job (gpointer data)
+died_job (gpointer data)
 {
   Child *child = data;
 
@@ -181,74 +241,116 @@ closed_job (gpointer data)
   child_unref (child);
 }
 
-static void
-on_closed (Connection *connection)
+void
+child_closed (Child *child)
 {
-  Child *child = connection->data;
-
-  g_mutex_lock (&child->lock);
+  pthread_mutex_lock (&child->lock);
   child->closed = TRUE;
-  g_cond_signal (&child->answered);
-  g_mutex_unlock (&child->lock);
-  child_ref (child);
-  host_submit (connection->host, closed_job, child);
+  pthread_cond_broadcast (&child->changed);
+  pthread_mutex_unlock (&child->lock);
+  host_submit (child->cell->host, died_job, child_ref (child));
+}
+
+/* For people: what was asked. */
+static const char *
+step_name (WireType type)
+{
+  switch (type)
+    {
+    case WIRE_LOAD: return "load the cell";
+    case WIRE_RESTORE: return "restore its state";
+    case WIRE_TAKE: return "take its calls and subscriptions along";
+    case WIRE_ATTACH: return "attach a caller";
+    case WIRE_DETACH: return "let a caller go";
+    case WIRE_START: return "start";
+    case WIRE_STOP: return "stop";
+    case WIRE_SAVE: return "save its state";
+    case WIRE_GIVE: return "give its calls and subscriptions";
+    default: return "answer";
+    }
 }
 
 static gboolean
-unref_child (gpointer data)
+no_answer (Child *child, WireType type, gboolean closed, unsigned milliseconds, GError **error)
 {
-  child_unref (data);
-  return G_SOURCE_REMOVE;
-}
+  const char *name = child->cell->name;
 
-/* Not before the main loop is through with a message that it may be reading. */
-static void
-on_ended (Connection *connection)
-{
-  g_idle_add (unref_child, connection->data);
+  if (closed)
+    return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s", name, step_name (type));
+  return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process was to %s, and has not within %u.%u s", name, step_name (type),
+                         milliseconds / 1000, milliseconds % 1000 / 100);
 }
 
 gboolean
 child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
            WireType expected, WireMessage *answer, unsigned milliseconds, GError **error)
 {
-  gint64 until = g_get_monotonic_time () + (gint64) milliseconds * 1000;
+  struct timespec until;
   uint64_t serial;
-  gboolean got;
+  gboolean got, closed;
 
-  g_mutex_lock (&child->asking);
-  g_mutex_lock (&child->lock);
+  pthread_mutex_lock (&child->asking);
+  pthread_mutex_lock (&child->lock);
   serial = child->waiting_for = ++child->last_serial;
   child->got = FALSE;
-  g_mutex_unlock (&child->lock);
+  pthread_mutex_unlock (&child->lock);
   connection_send (child->connection, type, serial, body, tail, tail_size, fds, n_fds);
-  g_mutex_lock (&child->lock);
-  while (!child->got && !child->closed && g_cond_wait_until (&child->answered, &child->lock, until))
+  until = in_milliseconds (milliseconds);
+  pthread_mutex_lock (&child->lock);
+  while (!child->got && !child->closed && wait_until (child, &until))
     continue;
   got = child->got;
+  closed = child->closed;
   *answer = child->answer;
-  child->answer = (WireMessage) { .fds = { -1, -1, -1, -1 } };
+  child->answer = no_message;
   child->waiting_for = 0;
-  g_mutex_unlock (&child->lock);
-  g_mutex_unlock (&child->asking);
+  pthread_mutex_unlock (&child->lock);
+  pthread_mutex_unlock (&child->asking);
   if (!got)
-    return cell_set_error (error, child->closed ? CELL_ERROR_CRASHED : CELL_ERROR_DEADLINE, "cell %s: its process %s", child->cell->name,
-                           child->closed ? "died" : "does not answer");
+    return no_answer (child, type, closed, milliseconds, error);
   if (answer->header.type == expected)
     return TRUE;
   if (answer->header.type == WIRE_ERROR)
     cell_set_error (error, answer->body.error.status, "%s", answer->tail != NULL ? answer->tail : "no reason given");
   else
-    cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process answers something else than it was asked", child->cell->name);
+    cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else", child->cell->name,
+                    step_name (type));
   wire_message_clear (answer);
   return FALSE;
 }
 
+gboolean
+child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds, GError **error)
+{
+  WireMessage answer;
+
+  if (!child_ask (child, type, body, NULL, 0, fds, n_fds, WIRE_DONE, &answer, milliseconds, error))
+    return FALSE;
+  wire_message_clear (&answer);
+  return TRUE;
+}
+
+void
+child_say (Child *child, WireType type)
+{
+  uint64_t serial;
+
+  pthread_mutex_lock (&child->lock);
+  serial = ++child->last_serial;
+  pthread_mutex_unlock (&child->lock);
+  connection_send (child->connection, type, serial, NULL, NULL, 0, NULL, 0);
+}
+
 /* ---- life -------------------------------------------------------------------------------------------------- */
+
+/* ThreadSanitizer does not see that the main loop gets it from us. */
+static pthread_mutex_t handed_over = PTHREAD_MUTEX_INITIALIZER;
 
 static gboolean
 start_reading (gpointer data)
 {
+  pthread_mutex_lock (&handed_over);
+  pthread_mutex_unlock (&handed_over);
   connection_start (data);
   return G_SOURCE_REMOVE;
 }
@@ -259,53 +361,93 @@ bell_rang (void *data)
   relocate_bell_rang (data);
 }
 
+static Child *
+child_new (HostCell *cell, Connection *connection, int info)
+{
+  Child *child = g_new0 (Child, 1);
+  pthread_condattr_t attributes;
+
+  child->refs = 1;
+  pthread_mutex_init (&child->lock, NULL);
+  pthread_mutex_init (&child->asking, NULL);
+  pthread_condattr_init (&attributes);
+  pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
+  pthread_cond_init (&child->changed, &attributes);
+  pthread_condattr_destroy (&attributes);
+  child->cell = host_cell_ref (cell);
+  child->connection = connection;
+  child->info = info;
+  child->pidfd = -1;
+  child->answer = no_message;
+  return child;
+}
+
+/* Both ends of a socket for messages and of a pipe: {ours, theirs}. */
+static gboolean
+make_ends (int sockets[2], int info[2], GError **error)
+{
+  if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no socket for a child: %s", g_strerror (errno));
+  if (pipe2 (info, O_CLOEXEC | O_NONBLOCK) == 0)
+    return TRUE;
+  cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no pipe for a child: %s", g_strerror (errno));
+  close (sockets[0]);
+  close (sockets[1]);
+  return FALSE;
+}
+
+/* Its end of the connection is not read yet. */
+static Child *
+child_start (Host *host, HostCell *cell, GError **error)
+{
+  g_auto(GStrv) argv = sandbox_argv (&host->config);
+  Connection *connection;
+  int sockets[2], info[2];
+  Child *child;
+
+  if (!make_ends (sockets, info, error))
+    return NULL;
+  connection = connection_new (host, sockets[0], error);
+  if (connection == NULL)
+    {
+      close (sockets[1]);
+      close (info[0]);
+      close (info[1]);
+      return NULL;
+    }
+  child = child_new (cell, connection, info[0]);
+  connection->access = CELL_ACCESS_ANY;
+  connection->cell = host_cell_ref (cell);
+  close (connection->client_bell);
+  connection->client_bell = fcntl (cell->bell, F_DUPFD_CLOEXEC, 3);
+  child->process = spawn_on_spawner ((const char *const *) argv, sockets[1], info[1], error);
+  if (child->process != NULL)
+    {
+      connection->child = child_ref (child);
+      return child;
+    }
+  connection_close (connection);
+  child_unref (child);
+  return NULL;
+}
+
 Child *
 child_spawn (Host *host, HostCell *cell, GError **error)
 {
   Child *child;
-  int sockets[2];
-  g_auto(GStrv) argv = NULL;
 
   if (host->config.bwrap_path == NULL)
     {
       cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
       return NULL;
     }
-  if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0)
-    {
-      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no socket for a child: %s", g_strerror (errno));
-      return NULL;
-    }
-  child = g_new0 (Child, 1);
-  g_atomic_ref_count_init (&child->refs);
-  g_mutex_init (&child->lock);
-  g_mutex_init (&child->asking);
-  g_cond_init (&child->answered);
-  child->cell = host_cell_ref (cell);
-  child->answer = (WireMessage) { .fds = { -1, -1, -1, -1 } };
-  child->connection = connection_new (host, sockets[0], error);
-  argv = sandbox_argv (&host->config);
-  if (child->connection == NULL)
-    close (sockets[1]);
-  else
-    child->process = spawn_on_spawner ((const char *const *) argv, sockets[1], error);
-  if (child->process == NULL)
-    {
-      if (child->connection != NULL)
-        connection_close (child->connection);
-      child_unref (child);
-      return NULL;
-    }
-  child->connection->access = CELL_ACCESS_ANY;
-  child->connection->cell = cell;
-  child->connection->data = child;
-  child_ref (child);
-  child->connection->on_answer = on_answer;
-  child->connection->on_greeted = on_greeted;
-  child->connection->on_closed = on_closed;
-  child->connection->on_ended = on_ended;
+  child = child_start (host, cell, error);
+  if (child == NULL)
+    return NULL;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);
-  g_main_context_invoke (NULL, start_reading, child->connection);
+  pthread_mutex_lock (&handed_over);
+  pthread_mutex_unlock (&handed_over);
+  g_main_context_invoke_full (NULL, G_PRIORITY_DEFAULT, start_reading, connection_ref (child->connection), (GDestroyNotify) connection_unref);
   if (wait_for_greeting (child, error))
     return child;
   child_kill (child);
@@ -313,43 +455,59 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   return NULL;
 }
 
-void
-child_quit (Child *child)
+static gboolean
+is_gone (Child *child, int milliseconds)
 {
-  struct pollfd fd = { child->connection->socket, 0, 0 };
+  /* A process gives up its memory before it can be waited for, and before its descriptors. */
+  struct pollfd fd = { child->pidfd >= 0 ? child->pidfd : child->connection->socket, child->pidfd >= 0 ? POLLIN : 0, 0 };
+  int n;
 
-  connection_send (child->connection, WIRE_QUIT, 0, NULL, NULL, 0, NULL, 0);
-  poll (&fd, 1, 2000);
-  child_kill (child);
+  do
+    n = poll (&fd, 1, milliseconds);
+  while (n < 0 && errno == EINTR);
+  return n > 0;
 }
 
 void
+child_quit (Child *child)
+{
+  connection_send (child->connection, WIRE_QUIT, 0, NULL, NULL, 0, NULL, 0);
+  is_gone (child, QUIT_MS);
+  child_kill (child);
+}
+
+gboolean
 child_kill (Child *child)
 {
-  struct pollfd fd = { child->connection->socket, 0, 0 };
+  gboolean gone;
 
+  if (child->pidfd >= 0)
+    syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
   if (child->process != NULL)
     {
       g_subprocess_force_exit (child->process);
       g_subprocess_wait (child->process, NULL, NULL);
     }
-  /* A process gives up its memory before its descriptors: once the socket has hung up it cannot write to a ring any more. */
-  poll (&fd, 1, 2000);
+  gone = is_gone (child, GONE_MS);
   connection_close (child->connection);
+  return gone;
 }
 
 GPid
 child_get_pid (Child *child)
 {
-  const char *id = child->process != NULL ? g_subprocess_get_identifier (child->process) : NULL;
+  GPid pid;
 
-  return id != NULL ? (GPid) g_ascii_strtoll (id, NULL, 10) : 0;
+  pthread_mutex_lock (&child->lock);
+  pid = child->pid;
+  pthread_mutex_unlock (&child->lock);
+  return pid;
 }
 
 int
 child_get_bell (Child *child)
 {
-  return child->connection->client_bell;
+  return child->cell->bell;
 }
 
 int
@@ -358,24 +516,27 @@ child_get_bell_to_host (Child *child)
   return child->connection->host_bell;
 }
 
-void
+Child *
 child_ref (Child *child)
 {
-  g_atomic_ref_count_inc (&child->refs);
+  atomic_fetch_add (&child->refs, 1);
+  return child;
 }
 
 void
 child_unref (Child *child)
 {
-  if (child == NULL || !g_atomic_ref_count_dec (&child->refs))
+  if (child == NULL || atomic_fetch_sub (&child->refs, 1) != 1)
     return;
-  if (child->connection != NULL)
-    connection_unref (child->connection);
+  connection_unref (child->connection);
   g_clear_object (&child->process);
   host_cell_unref (child->cell);
+  close (child->info);
+  if (child->pidfd >= 0)
+    close (child->pidfd);
   wire_message_clear (&child->answer);
-  g_mutex_clear (&child->lock);
-  g_mutex_clear (&child->asking);
-  g_cond_clear (&child->answered);
+  pthread_mutex_destroy (&child->lock);
+  pthread_mutex_destroy (&child->asking);
+  pthread_cond_destroy (&child->changed);
   g_free (child);
 }

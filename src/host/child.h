@@ -3,26 +3,37 @@
  * An ejected cell's process: cell-runner in a sandbox, and what is said to it.
  */
 #pragma once
-#include "host.h"
 #include "connection.h"
+#include "host.h"
 
-typedef struct Child Child;
-
-/* Starts a runner; nothing is loaded in it yet.  Called on the spawner's thread, since the sandbox dies with the thread that
- * started it. */
+/* Starts a runner; nothing is loaded in it yet. */
 Child *child_spawn (Host *host, HostCell *cell, GError **error);
-/* One question, one answer.  answer: to be cleared; its type is `expected`, or error says what the child says.  milliseconds: how
- * long to wait. */
+
+/* One question, one answer.  answer: to be cleared; its type is `expected`, or error says what the child says, or which step it did not
+ * answer within so many milliseconds. */
 gboolean child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
                     WireType expected, WireMessage *answer, unsigned milliseconds, GError **error);
+/* The same where the answer says nothing but that it is done. */
+gboolean child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds, GError **error);
+/* What it is asked is not to be waited for: an answer that comes is nobody's. */
+void child_say (Child *child, WireType type);
+
 /* Lets it end by itself, for a moment; then the same as killing it. */
 void child_quit (Child *child);
-/* Kills it and waits until it is gone. */
-void child_kill (Child *child);
+/* Kills it and waits until it is gone: from then on it cannot write to any memory.  FALSE: it does not go. */
+gboolean child_kill (Child *child);
+
+/* Of the runner itself; 0: not known. */
 GPid child_get_pid (Child *child);
 /* Wakes its serving threads. */
 int child_get_bell (Child *child);
 /* Wakes the host's threads for what the child has answered. */
 int child_get_bell_to_host (Child *child);
-void child_ref (Child *child);
+Child *child_ref (Child *child);
 void child_unref (Child *child);
+
+/* For its connection. */
+void child_greeted (Child *child);
+/* TRUE: taken. */
+gboolean child_answered (Child *child, WireMessage *message);
+void child_closed (Child *child);

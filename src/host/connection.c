@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "binding.h"
+#include "child.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"
 
@@ -59,19 +60,28 @@ body_size (WireType type)
     case WIRE_LOAD: return sizeof (WireLoad);
     case WIRE_ATTACH: return sizeof (WireAttach);
     case WIRE_DETACH: return sizeof (WireRef);
-    case WIRE_RESTORE: return sizeof (WireState);
+    case WIRE_RESTORE:
+    case WIRE_TAKE: return sizeof (WireState);
     default: return 0;
     }
 }
 
-static gboolean
-send_now (Connection *connection, const Outgoing *outgoing, Fault *fault)
+typedef enum
+{
+  SENT, SENT_LATER, SENT_NEVER
+} Sent;
+
+static Sent
+send_now (Connection *connection, const Outgoing *outgoing)
 {
   gsize tail_size = 0;
   const void *tail = outgoing->tail != NULL ? g_bytes_get_data (outgoing->tail, &tail_size) : NULL;
+  Fault fault = { 0 };
 
-  return wire_send (connection->socket, outgoing->type, outgoing->serial, &outgoing->body, tail, (uint32_t) tail_size, outgoing->fds,
-                    outgoing->n_fds, 0, fault);
+  if (wire_send (connection->socket, outgoing->type, outgoing->serial, &outgoing->body, tail, (uint32_t) tail_size, outgoing->fds,
+                 outgoing->n_fds, 0, &fault))
+    return SENT;
+  return fault.status == CELL_ERROR_BUSY ? SENT_LATER : SENT_NEVER;
 }
 
 static gboolean
@@ -79,26 +89,23 @@ writable_cb (gint fd, GIOCondition condition, gpointer data)
 {
   Connection *connection = data;
   Outgoing *outgoing;
-  gboolean again = FALSE;
+  Sent sent = SENT;
 
   (void) fd;
   (void) condition;
-  g_mutex_lock (&connection->lock);
-  while ((outgoing = g_queue_peek_head (&connection->outgoing)) != NULL)
+  pthread_mutex_lock (&connection->lock);
+  while (sent == SENT && (outgoing = g_queue_peek_head (&connection->outgoing)) != NULL)
     {
-      Fault fault = { 0 };
-
-      if (!send_now (connection, outgoing, &fault) && fault.status == CELL_ERROR_BUSY)
-        {
-          again = TRUE;
-          break;
-        }
-      outgoing_free (g_queue_pop_head (&connection->outgoing));
+      sent = send_now (connection, outgoing);
+      if (sent == SENT)
+        outgoing_free (g_queue_pop_head (&connection->outgoing));
     }
-  if (!again)
+  if (sent != SENT_LATER)
     g_clear_pointer (&connection->writable, g_source_unref);
-  g_mutex_unlock (&connection->lock);
-  return again;
+  pthread_mutex_unlock (&connection->lock);
+  if (sent == SENT_NEVER)
+    connection_close (connection);
+  return sent == SENT_LATER;
 }
 
 static void
@@ -112,13 +119,10 @@ wait_until_writable (Connection *connection)
   g_source_attach (connection->writable, NULL);
 }
 
-void
-connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
-                 const int *fds, unsigned n_fds)
+static Outgoing *
+outgoing_new (WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds)
 {
   Outgoing *outgoing = g_new0 (Outgoing, 1);
-  Fault fault = { 0 };
-  gboolean full = FALSE;
 
   outgoing->type = type;
   outgoing->serial = serial;
@@ -128,22 +132,34 @@ connection_send (Connection *connection, WireType type, uint64_t serial, const v
     outgoing->tail = g_bytes_new (tail, tail_size);
   for (; outgoing->n_fds < n_fds; outgoing->n_fds++)
     outgoing->fds[outgoing->n_fds] = fcntl (fds[outgoing->n_fds], F_DUPFD_CLOEXEC, 3);
-  g_mutex_lock (&connection->lock);
-  if (!connection->closed
-      && (!g_queue_is_empty (&connection->outgoing) || (!send_now (connection, outgoing, &fault) && fault.status == CELL_ERROR_BUSY)))
+  return outgoing;
+}
+
+void
+connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
+                 const int *fds, unsigned n_fds)
+{
+  Outgoing *outgoing = outgoing_new (type, serial, body, tail, tail_size, fds, n_fds);
+  Sent sent = SENT;
+  gboolean full = FALSE;
+
+  pthread_mutex_lock (&connection->lock);
+  if (!connection->closed)
+    sent = g_queue_is_empty (&connection->outgoing) ? send_now (connection, outgoing) : SENT_LATER;
+  if (sent == SENT_LATER)
     {
-      g_queue_push_tail (&connection->outgoing, g_steal_pointer (&outgoing));
+      g_queue_push_tail (&connection->outgoing, outgoing);
       full = g_queue_get_length (&connection->outgoing) > OUTGOING_MAX;
       wait_until_writable (connection);
     }
-  g_mutex_unlock (&connection->lock);
-  if (outgoing != NULL)
+  pthread_mutex_unlock (&connection->lock);
+  if (sent != SENT_LATER)
     outgoing_free (outgoing);
   if (full)
-    {
-      g_warning ("client %d does not read what it is told; its connection ends", (int) connection->pid);
-      connection_close (connection);
-    }
+    g_warning ("client %d does not read what it is told; its connection ends", (int) connection->pid);
+  /* Who has missed a message, be it for want of descriptors, can no longer know where its calls are. */
+  if (full || sent == SENT_NEVER)
+    connection_close (connection);
 }
 
 static void
@@ -156,47 +172,58 @@ answer_error (Connection *connection, uint64_t serial, const GError *error)
 
 /* ---- questions: on a job's thread --------------------------------------------------------------------- */
 
+/* The connection's reference, by the link's serial.  FALSE: the connection has closed, or has as many as it may. */
+static gboolean
+keep_link (Connection *connection, Link *link, GError **error)
+{
+  gboolean closed, full;
+
+  pthread_mutex_lock (&connection->lock);
+  closed = connection->closed;
+  full = g_hash_table_size (connection->links) >= LINKS_MAX;
+  if (!closed && !full)
+    g_hash_table_insert (connection->links, &link->serial, link_ref (link));
+  pthread_mutex_unlock (&connection->lock);
+  if (full)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
+  return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
+}
+
 static void
 do_open (Connection *connection, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(HostCell) cell = host_find (connection->host, message->body.open.cell, &error);
   Link *link = NULL;
-  WireChannel describe;
-  int fds[4];
-  gboolean full;
 
-  g_mutex_lock (&connection->lock);
-  full = g_hash_table_size (connection->links) >= LINKS_MAX;
-  g_mutex_unlock (&connection->lock);
-  if (full)
-    cell_set_error (&error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
-  else if (cell != NULL && message->body.open.cell_id != 0 && message->body.open.cell_id != cell->id)
+  if (cell != NULL && message->body.open.cell_id != 0 && message->body.open.cell_id != cell->id)
     cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", cell->name);
   else if (cell != NULL)
-    link = link_new (cell, connection, message->body.open.request_capacity, &error);
-  if (link == NULL)
+    link = link_new (cell, connection, NULL, message->body.open.request_capacity, &error);
+  if (link != NULL && keep_link (connection, link, &error))
+    link_announce (link, message->header.serial);
+  else
     {
+      if (link != NULL)
+        link_close (link);
       answer_error (connection, message->header.serial, error);
-      return;
     }
-  g_mutex_lock (&connection->lock);
-  g_hash_table_insert (connection->links, &link->serial, link);
-  g_mutex_unlock (&connection->lock);
-  link_describe (link, &describe, fds);
-  connection_send (connection, WIRE_CHANNEL, message->header.serial, &describe, NULL, 0, fds, fds[3] >= 0 ? 4 : 3);
+  link_unref (link);
 }
 
+/* A reference; steal: the connection's. */
 static Link *
 take_link (Connection *connection, uint64_t serial, gboolean steal)
 {
   Link *link;
 
-  g_mutex_lock (&connection->lock);
+  pthread_mutex_lock (&connection->lock);
   link = g_hash_table_lookup (connection->links, &serial);
   if (link != NULL && steal)
     g_hash_table_remove (connection->links, &serial);
-  g_mutex_unlock (&connection->lock);
+  else if (link != NULL)
+    link_ref (link);
+  pthread_mutex_unlock (&connection->lock);
   return link;
 }
 
@@ -209,8 +236,9 @@ do_mapped (Connection *connection, WireMessage *message)
   if (link != NULL && !link_in_use (link, &error))
     {
       g_warning ("client %d: %s", (int) connection->pid, error->message);
-      connection_close (connection);
+      link_refuse (link);
     }
+  link_unref (link);
 }
 
 static void
@@ -220,6 +248,7 @@ do_close (Connection *connection, WireMessage *message)
 
   if (link != NULL)
     link_close (link);
+  link_unref (link);
 }
 
 static void
@@ -276,7 +305,7 @@ do_blob_export (Connection *connection, WireMessage *message)
     blob = blob_from_fd (wire_message_take_fd (message, 0), body.size, &fault);
   if (blob != NULL)
     {
-      body.id = blob_transit_put (blob, connection->serial);
+      body.id = blob_transit_put (blob);
       blob_unref (blob);
       fault = (Fault) { CELL_ERROR_NO_RESOURCES, "too many blobs are on their way" };
     }
@@ -316,12 +345,15 @@ typedef struct
   WireMessage message;
 } Question;
 
+static void take_apart (gpointer data);
+
 static void
 question_run (gpointer data)
 {
   Question *question = data;
   Connection *connection = question->connection;
   WireMessage *message = &question->message;
+  gboolean last;
 
   switch (message->header.type)
     {
@@ -330,11 +362,38 @@ question_run (gpointer data)
     case WIRE_MAPPED: do_mapped (connection, message); break;
     case WIRE_CLOSE: do_close (connection, message); break;
     case WIRE_BLOB_NEW: do_blob_new (connection, message); break;
-    case WIRE_BLOB_EXPORT: do_blob_export (connection, message); break;
-    case WIRE_BLOB_IMPORT: do_blob_import (connection, message); break;
     default: break;
     }
   wire_message_clear (message);
+  g_free (question);
+  pthread_mutex_lock (&connection->lock);
+  last = --connection->n_questions == 0 && connection->closed;
+  pthread_mutex_unlock (&connection->lock);
+  if (last)
+    take_apart (connection_ref (connection));
+  connection_unref (connection);
+}
+
+static void
+submit_question (Connection *connection, WireMessage *message)
+{
+  Question *question = g_new0 (Question, 1);
+  gboolean closed;
+
+  question->connection = connection_ref (connection);
+  question->message = *message;
+  *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
+  pthread_mutex_lock (&connection->lock);
+  closed = connection->closed;
+  if (!closed)
+    connection->n_questions++;
+  pthread_mutex_unlock (&connection->lock);
+  if (!closed)
+    {
+      host_submit (connection->host, question_run, question);
+      return;
+    }
+  wire_message_clear (&question->message);
   connection_unref (connection);
   g_free (question);
 }
@@ -348,6 +407,7 @@ greet (Connection *connection, const WireMessage *message)
     .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR, .pid = (uint32_t) getpid (),
   };
   int bells[2] = { connection->host_bell, connection->client_bell };
+  Child *child;
 
   if (message->header.type != WIRE_HELLO)
     return "the first message is not a greeting";
@@ -362,8 +422,10 @@ greet (Connection *connection, const WireMessage *message)
     }
   connection->greeted = TRUE;
   connection_send (connection, WIRE_WELCOME, message->header.serial, &welcome, NULL, 0, bells, 2);
-  if (connection->on_greeted != NULL)
-    connection->on_greeted (connection);
+  child = connection_get_child (connection);
+  if (child != NULL)
+    child_greeted (child);
+  child_unref (child);
   return NULL;
 }
 
@@ -371,7 +433,8 @@ greet (Connection *connection, const WireMessage *message)
 static const char *
 receive (Connection *connection, WireMessage *message)
 {
-  Question *question;
+  gboolean wanted;
+  Child *child;
 
   if (!connection->greeted)
     return greet (connection, message);
@@ -382,58 +445,71 @@ receive (Connection *connection, WireMessage *message)
     case WIRE_MAPPED:
     case WIRE_CLOSE:
     case WIRE_BLOB_NEW:
-    case WIRE_BLOB_EXPORT:
+      submit_question (connection, message);
+      return NULL;
+    case WIRE_BLOB_EXPORT:      /* these wait for nothing, and others wait for them */
+      do_blob_export (connection, message);
+      return NULL;
     case WIRE_BLOB_IMPORT:
-      question = g_new0 (Question, 1);
-      question->connection = connection_ref (connection);
-      question->message = *message;
-      *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
-      host_submit (connection->host, question_run, question);
+      do_blob_import (connection, message);
       return NULL;
     case WIRE_READY:
     case WIRE_DONE:
     case WIRE_STATE:
     case WIRE_ERROR:
-      if (connection->on_answer != NULL && connection->on_answer (connection, message))
-        return NULL;
-      return "it answers what nobody asked";
+      child = connection_get_child (connection);
+      wanted = child != NULL && child_answered (child, message);
+      child_unref (child);
+      return wanted ? NULL : "it answers what nobody asked";
     default:
       return "it says what only a host says";
     }
+}
+
+/* FALSE: it is to be closed. */
+static gboolean
+read_messages (Connection *connection)
+{
+  for (int n = 0; n < 64; n++)
+    {
+      WireMessage message;
+      Fault fault = { 0 };
+      const char *wrong = NULL;
+      int got = wire_receive (connection->socket, &message, 0, &fault);
+
+      if (got == 0)
+        return TRUE;
+      if (got < 0 && fault.status == CELL_ERROR_CORRUPT)
+        wrong = fault.message;
+      else if (got > 0)
+        wrong = receive (connection, &message);
+      if (got > 0)
+        wire_message_clear (&message);
+      if (wrong != NULL)
+        g_warning ("client %d: %s; its connection ends", (int) connection->pid, wrong);
+      if (got < 0 || wrong != NULL)
+        return FALSE;
+    }
+  return TRUE;
 }
 
 static gboolean
 readable_cb (gint fd, GIOCondition condition, gpointer data)
 {
   Connection *connection = data;
+  gboolean goes_on;
 
+  (void) fd;
   (void) condition;
-  for (int n = 0; n < 64; n++)
-    {
-      WireMessage message;
-      Fault fault = { 0 };
-      const char *wrong;
-      int got = wire_receive (fd, &message, 0, &fault);
-
-      if (got == 0)
-        return G_SOURCE_CONTINUE;
-      if (got < 0)
-        {
-          if (fault.status == CELL_ERROR_CORRUPT)
-            g_warning ("client %d: %s; its connection ends", (int) connection->pid, fault.message);
-          connection_close (connection);
-          return G_SOURCE_REMOVE;
-        }
-      wrong = receive (connection, &message);
-      wire_message_clear (&message);
-      if (wrong != NULL)
-        {
-          g_warning ("client %d: %s; its connection ends", (int) connection->pid, wrong);
-          connection_close (connection);
-          return G_SOURCE_REMOVE;
-        }
-    }
-  return G_SOURCE_CONTINUE;
+  /* The lock tells ThreadSanitizer what GLib's order: who made it has, and who takes it apart will have. */
+  pthread_mutex_lock (&connection->lock);
+  pthread_mutex_unlock (&connection->lock);
+  goes_on = read_messages (connection);
+  pthread_mutex_lock (&connection->lock);
+  pthread_mutex_unlock (&connection->lock);
+  if (!goes_on)
+    connection_close (connection);
+  return goes_on;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
@@ -445,11 +521,10 @@ connection_new (Host *host, int socket, GError **error)
   struct ucred peer = { 0 };
   socklen_t size = sizeof peer;
 
-  g_atomic_ref_count_init (&connection->refs);
-  g_mutex_init (&connection->lock);
+  connection->refs = 1;
+  pthread_mutex_init (&connection->lock, NULL);
   g_queue_init (&connection->outgoing);
   connection->host = host;
-  connection->serial = host_next_generation (host);
   connection->socket = socket;
   connection->access = CELL_ACCESS_ADMIN;
   connection->links = g_hash_table_new (g_int64_hash, g_int64_equal);
@@ -463,23 +538,23 @@ connection_new (Host *host, int socket, GError **error)
       connection_unref (connection);
       return NULL;
     }
-  g_mutex_lock (&host->lock);
+  pthread_mutex_lock (&host->lock);
   g_ptr_array_add (host->connections, connection_ref (connection));
-  g_mutex_unlock (&host->lock);
+  pthread_mutex_unlock (&host->lock);
   return connection;
 }
 
 Connection *
 connection_ref (Connection *connection)
 {
-  g_atomic_ref_count_inc (&connection->refs);
+  atomic_fetch_add (&connection->refs, 1);
   return connection;
 }
 
 void
 connection_unref (Connection *connection)
 {
-  if (connection == NULL || !g_atomic_ref_count_dec (&connection->refs))
+  if (connection == NULL || atomic_fetch_sub (&connection->refs, 1) != 1)
     return;
   close (connection->socket);
   if (connection->host_bell >= 0)
@@ -487,18 +562,37 @@ connection_unref (Connection *connection)
   if (connection->client_bell >= 0)
     close (connection->client_bell);
   g_hash_table_unref (connection->links);
+  host_cell_unref (connection->cell);
   g_queue_clear_full (&connection->outgoing, outgoing_free);
-  g_mutex_clear (&connection->lock);
+  pthread_mutex_destroy (&connection->lock);
   g_free (connection);
 }
 
 void
 connection_start (Connection *connection)
 {
-  connection->source = g_unix_fd_source_new (connection->socket, G_IO_IN | G_IO_HUP | G_IO_ERR);
-  g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
-                         (GDestroyNotify) connection_unref);
-  g_source_attach (connection->source, NULL);
+  pthread_mutex_lock (&connection->lock);
+  if (!connection->closed)
+    {
+      connection->source = g_unix_fd_source_new (connection->socket, G_IO_IN | G_IO_HUP | G_IO_ERR);
+      g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
+                             (GDestroyNotify) connection_unref);
+      g_source_attach (connection->source, NULL);
+    }
+  pthread_mutex_unlock (&connection->lock);
+}
+
+Child *
+connection_get_child (Connection *connection)
+{
+  Child *child;
+
+  pthread_mutex_lock (&connection->lock);
+  child = connection->child;
+  if (child != NULL)
+    child_ref (child);
+  pthread_mutex_unlock (&connection->lock);
+  return child;
 }
 
 static Link *
@@ -507,26 +601,33 @@ any_link (Connection *connection)
   GHashTableIter iter;
   gpointer link = NULL;
 
-  g_mutex_lock (&connection->lock);
+  pthread_mutex_lock (&connection->lock);
   g_hash_table_iter_init (&iter, connection->links);
   if (g_hash_table_iter_next (&iter, NULL, &link))
     g_hash_table_iter_remove (&iter);
-  g_mutex_unlock (&connection->lock);
+  pthread_mutex_unlock (&connection->lock);
   return link;
 }
 
+/* Takes a reference. */
 static void
-close_job (gpointer data)
+take_apart (gpointer data)
 {
   Connection *connection = data;
   Link *link;
+  Child *child;
 
   while ((link = any_link (connection)) != NULL)
-    link_close (link);
+    {
+      link_close (link);
+      link_unref (link);
+    }
   if (connection->bell != NULL)
     lanes_remove_bell (connection->host->lanes, g_steal_pointer (&connection->bell));
-  if (connection->on_ended != NULL)
-    connection->on_ended (connection);
+  pthread_mutex_lock (&connection->lock);
+  child = g_steal_pointer (&connection->child);
+  pthread_mutex_unlock (&connection->lock);
+  child_unref (child);
   connection_unref (connection);
 }
 
@@ -534,28 +635,34 @@ void
 connection_close (Connection *connection)
 {
   Host *host = connection->host;
-  gboolean first;
+  g_autoptr(GSource) reading = NULL, writable = NULL;
+  gboolean first, idle;
+  Child *child;
 
-  g_mutex_lock (&connection->lock);
+  pthread_mutex_lock (&connection->lock);
   first = !connection->closed;
+  idle = connection->n_questions == 0;
   connection->closed = TRUE;
-  if (connection->writable != NULL)
-    g_source_destroy (connection->writable);
-  g_clear_pointer (&connection->writable, g_source_unref);
-  g_mutex_unlock (&connection->lock);
+  reading = g_steal_pointer (&connection->source);
+  writable = g_steal_pointer (&connection->writable);
+  pthread_mutex_unlock (&connection->lock);
+  if (reading != NULL)
+    g_source_destroy (reading);
+  if (writable != NULL)
+    g_source_destroy (writable);
   if (!first)
     return;
   shutdown (connection->socket, SHUT_RDWR);
-  if (connection->on_closed != NULL)
-    connection->on_closed (connection);
-  host_submit (host, close_job, connection_ref (connection));
+  child = connection_get_child (connection);
+  if (child != NULL)
+    child_closed (child);
+  child_unref (child);
   connection_ref (connection);
-  g_mutex_lock (&host->lock);
+  if (idle)
+    host_submit (host, take_apart, connection_ref (connection));
+  pthread_mutex_lock (&host->lock);
   g_ptr_array_remove_fast (host->connections, connection);
-  g_mutex_unlock (&host->lock);
-  if (connection->source != NULL)
-    g_source_destroy (connection->source);
-  g_clear_pointer (&connection->source, g_source_unref);
+  pthread_mutex_unlock (&host->lock);
   connection_unref (connection);
 }
 
@@ -584,9 +691,9 @@ accept_cb (gint fd, GIOCondition condition, gpointer data)
   (void) condition;
   if (socket < 0)
     return G_SOURCE_CONTINUE;
-  g_mutex_lock (&host->lock);
+  pthread_mutex_lock (&host->lock);
   n = host->connections->len;
-  g_mutex_unlock (&host->lock);
+  pthread_mutex_unlock (&host->lock);
   if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid ())
     {
       wire_send_error (socket, 0, CELL_ERROR_DENIED, "this host belongs to another user", 0);

@@ -9,29 +9,23 @@
 
 struct Connection
 {
-  gatomicrefcount refs;
+  _Atomic guint refs;
   Host *host;
-  uint64_t serial;              /* names it among all that there have been */
   int socket;
   GSource *source;
   pid_t pid;
   uint32_t access;              /* CELL_ACCESS_… of its calls */
   gboolean greeted;
   gboolean closed;
+  guint n_questions;            /* that jobs are working at: it is not taken apart before they are through */
   int host_bell, client_bell;   /* eventfds: it rings us, we ring it */
   Bell *bell;
-  GMutex lock;                  /* of the links and of what waits to be sent */
+  pthread_mutex_t lock;         /* of the links, of what waits to be sent, and of child */
   GHashTable *links;            /* serial → Link */
   GQueue outgoing;
   GSource *writable;
-  HostCell *cell;               /* of a runner: whose it is */
-  struct Child *child;
-  /* A runner's answers; TRUE: taken. */
-  gboolean (*on_answer) (Connection *connection, WireMessage *message);
-  void (*on_greeted) (Connection *connection);
-  void (*on_closed) (Connection *connection);
-  void (*on_ended) (Connection *connection);    /* its links and its bell are gone, too */
-  gpointer data;
+  HostCell *cell;               /* of a runner: whose it is, a reference; NULL: of a program */
+  Child *child;                 /* likewise, until it is closed */
 };
 
 /* Takes the socket. */
@@ -42,6 +36,8 @@ void connection_unref (Connection *connection);
 void connection_start (Connection *connection);
 /* Ends it and all its links; any thread. */
 void connection_close (Connection *connection);
+/* A reference to the child at its other end; NULL: it is a program's, or closed. */
+Child *connection_get_child (Connection *connection);
 /* Never waits: what does not fit now is kept for later, up to a bound, beyond which the connection ends.  fds are duplicated. */
 void connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
                       const int *fds, unsigned n_fds);

@@ -16,29 +16,10 @@ host_config_clear (HostConfig *config)
   g_clear_pointer (&config->state_dir, g_free);
 }
 
-typedef struct
-{
-  void (*run) (gpointer data);
-  gpointer data;
-} Job;
-
-static void
-job_run (gpointer data, gpointer user_data)
-{
-  Job *job = data;
-
-  (void) user_data;
-  job->run (job->data);
-  g_free (job);
-}
-
 void
 host_submit (Host *host, void (*run) (gpointer data), gpointer data)
 {
-  Job *job = g_new (Job, 1);
-
-  *job = (Job) { run, data };
-  g_thread_pool_push (host->jobs, job, NULL);
+  jobs_submit (host->jobs, run, data);
 }
 
 uint64_t
@@ -59,15 +40,16 @@ host_new (const HostConfig *config, GError **error)
   g_autoptr(Host) host = g_new0 (Host, 1);
   Fault fault = { 0 };
 
-  g_mutex_init (&host->lock);
+  pthread_mutex_init (&host->lock, NULL);
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
   };
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
+  host->loading = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);
   host->started = g_get_monotonic_time ();
-  host->jobs = g_thread_pool_new (job_run, NULL, JOB_THREADS, FALSE, NULL);
+  host->jobs = jobs_new (JOB_THREADS);
   host->lanes = lanes_start (&fault);
   if (host->lanes == NULL)
     {
@@ -91,20 +73,47 @@ close_connections (Host *host)
     {
       Connection *connection = NULL;
 
-      g_mutex_lock (&host->lock);
+      pthread_mutex_lock (&host->lock);
       for (guint i = 0; i < host->connections->len && connection == NULL; i++)
         {
           Connection *candidate = g_ptr_array_index (host->connections, i);
 
-          if (candidate->child == NULL && candidate->cell == NULL)
+          if (candidate->cell == NULL)
             connection = connection_ref (candidate);
         }
-      g_mutex_unlock (&host->lock);
+      pthread_mutex_unlock (&host->lock);
       if (connection == NULL)
         return;
       connection_close (connection);
       connection_unref (connection);
     }
+}
+
+static gboolean
+is_called_by_any (HostCell *cell, GPtrArray *others)
+{
+  gboolean called = FALSE;
+
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; i < cell->links->len && !called; i++)
+    {
+      Link *link = g_ptr_array_index (cell->links, i);
+      HostCell *caller = link->caller != NULL ? link->caller : link->connection != NULL ? link->connection->cell : NULL;
+
+      called = caller != NULL && caller != cell && g_ptr_array_find (others, caller, NULL);
+    }
+  pthread_mutex_unlock (&cell->lock);
+  return called;
+}
+
+/* Callers go before those whom they call, so that what they do to the end is answered. */
+static HostCell *
+next_to_stop (GPtrArray *cells)
+{
+  for (guint i = 0; i < cells->len; i++)
+    if (!is_called_by_any (g_ptr_array_index (cells, i), cells))
+      return g_ptr_array_index (cells, i);
+  return g_ptr_array_index (cells, 0);  /* they call each other in a circle */
 }
 
 void
@@ -114,11 +123,17 @@ host_stop (Host *host)
 
   g_clear_pointer (&host->listener, listener_free);
   for (guint i = 0; i < cells->len; i++)
+    if (((HostCell *) g_ptr_array_index (cells, i))->is_host)
+      g_ptr_array_remove_index (cells, i--);
+  while (cells->len > 0)
     {
-      HostCell *cell = g_ptr_array_index (cells, i);
+      g_autoptr(HostCell) cell = host_cell_ref (next_to_stop (cells));
+      g_autoptr(GError) error = NULL;
 
-      if (!cell->is_host)
-        host_cell_stop (cell);
+      g_ptr_array_remove (cells, cell);
+      host_cell_stop (cell, TRUE, &error);
+      if (error != NULL)
+        g_warning ("%s", error->message);
     }
   close_connections (host);
 }
@@ -132,12 +147,13 @@ host_free (Host *host)
   if (host->connections != NULL)
     close_connections (host);
   if (host->jobs != NULL)
-    g_thread_pool_free (host->jobs, FALSE, TRUE);
+    jobs_free (host->jobs);
   g_clear_pointer (&host->cells, g_hash_table_unref);
+  g_clear_pointer (&host->loading, g_hash_table_unref);
   if (host->lanes != NULL)
     lanes_stop (host->lanes);
   g_clear_pointer (&host->connections, g_ptr_array_unref);
   host_config_clear (&host->config);
-  g_mutex_clear (&host->lock);
+  pthread_mutex_destroy (&host->lock);
   g_free (host);
 }

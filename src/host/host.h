@@ -4,12 +4,16 @@
  */
 #pragma once
 #include <gio/gio.h>
+#include <pthread.h>
 
 #include "membrane/lanes.h"
 #include "plugins/cell-error.h"
 
+#include "jobs.h"
+
 typedef struct Host Host;
 typedef struct HostCell HostCell;
+typedef struct Child Child;
 
 typedef struct
 {
@@ -26,9 +30,10 @@ struct Host
 {
   HostConfig config;
   Lanes *lanes;
-  GThreadPool *jobs;            /* management work: never on the main loop, which must not wait */
-  GMutex lock;                  /* of cells and connections */
+  Jobs *jobs;                   /* management work: never on the main loop, which must not wait */
+  pthread_mutex_t lock;         /* of cells and connections.  No lock of the host's is GLib's: ThreadSanitizer does not see those */
   GHashTable *cells;            /* name → HostCell, owned */
+  GHashTable *loading;          /* names of cells that are being loaded */
   GPtrArray *connections;
   struct Listener *listener;
   _Atomic uint64_t last_generation;

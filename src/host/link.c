@@ -6,21 +6,33 @@
 #include "child.h"
 #include "connection.h"
 #include "membrane/blob.h"
+#include "plugins/dispatch.h"
 
 #define REQUESTS_MAX (8u << 20)
+#define ATTACH_MS 2000u
 /* Where the replies' positions begin.  Not where the requests' do: a request and its reply at the same place in their pages look alike to
  * the processor, which then waits for the one before it reads the other; that doubled the time of a call. */
 #define ANSWERED_FIRST 1984u             /* bytes; a multiple of RECORD_ALIGN */
 
-static void
-link_free (Link *link)
+Link *
+link_ref (Link *link)
 {
+  atomic_fetch_add (&link->refs, 1);
+  return link;
+}
+
+void
+link_unref (Link *link)
+{
+  if (link == NULL || atomic_fetch_sub (&link->refs, 1) != 1)
+    return;
   half_unref (link->requests);
   half_unref (link->replies);
   channel_unref (link->channel);
   if (link->connection != NULL)
     connection_unref (link->connection);
   host_cell_unref (link->cell);
+  pthread_mutex_destroy (&link->lock);
   g_free (link);
 }
 
@@ -29,6 +41,16 @@ set_fault (GError **error, const Fault *fault)
 {
   return cell_set_error (error, fault->status, "%s", fault->message);
 }
+
+static gboolean
+seal (Half *half, GError **error)
+{
+  Fault fault = { 0 };
+
+  return half_seal (half, &fault) || set_fault (error, &fault);
+}
+
+/* ---- making ------------------------------------------------------------------------------------------------ */
 
 Half *
 link_new_replies (Link *link, uint64_t taken, GError **error)
@@ -47,13 +69,37 @@ link_new_replies (Link *link, uint64_t taken, GError **error)
   return half;
 }
 
+static Half *
+new_requests (uint32_t capacity, uint64_t answered, GError **error)
+{
+  Fault fault = { 0 };
+  Half *half = half_new ("cell-requests", half_capacity_for (MIN (MAX (capacity, CHANNEL_CAPACITY), REQUESTS_MAX)), &fault);
+
+  if (half == NULL)
+    {
+      set_fault (error, &fault);
+      return NULL;
+    }
+  atomic_store (&half->control->taken, answered);
+  atomic_store (&half->control->released, answered);
+  return half;
+}
+
+/* Whoever serves may still hold the channel when the link is gone: what is needed is the endpoint's, whose cell lasts as long. */
 static void
 channel_broke (Channel *channel)
 {
-  Link *link = channel->owner;
+  HostCell *cell = channel->endpoint->data;
 
-  g_warning ("cell %s: client %d broke the rule '%s'; its channel ends", link->cell->name,
-             link->connection != NULL ? (int) link->connection->pid : 0, channel->broken_rule != NULL ? channel->broken_rule : "?");
+  g_warning ("cell %s: client %d broke the rule '%s'; its channel ends", cell->name, GPOINTER_TO_INT (channel->context),
+             channel->broken_rule != NULL ? channel->broken_rule : "?");
+}
+
+/* Whoever serves rings the caller's bell, which is the connection's. */
+static void
+let_go_of_connection (Channel *channel)
+{
+  connection_unref (channel->freed_data);
 }
 
 /* Both ends here, or the callee's end alone. */
@@ -72,132 +118,115 @@ make_channel (Link *link, GError **error)
   channel->caller_bell = link->caller_bell;
   channel->access = link->connection != NULL ? link->connection->access : CELL_ACCESS_OPERATE;
   channel->on_broken = channel_broke;
+  if (!link->local)
+    {
+      channel->context = GINT_TO_POINTER ((int) link->connection->pid);
+      channel->freed = let_go_of_connection;
+      channel->freed_data = connection_ref (link->connection);
+    }
   channel_set_callee (channel, half_ref (link->requests), half_ref (link->replies), link->taken, link->answered);
   if (link->local)
     channel_set_caller (channel, half_ref (link->requests), half_ref (link->replies), link->taken, link->answered);
+  if (link->caller != NULL)
+    {
+      link->dispatch = dispatch_new (link->caller->endpoint, link->cell->host->lanes, channel);
+      dispatch_hold (link->dispatch, host_cell_ref (link->caller), (void (*) (void *)) host_cell_unref);
+    }
   return TRUE;
 }
 
-/* Whoever reads a half gets no writable view of it: this process has its mapping, or has let the writer have his. */
-static gboolean
-seal (Half *half, GError **error)
+gboolean
+link_attach (Link *link, Child *child, Half *replies, GError **error)
 {
-  Fault fault = { 0 };
+  WireAttach body = {
+    .channel = link->serial, .request_salt = link->requests->salt, .reply_salt = replies->salt, .taken = link->taken,
+    .answered = link->answered, .request_capacity = link->requests->capacity, .reply_capacity = replies->capacity,
+    .access = link->channel->access,
+  };
+  int fds[3] = { link->requests->fd, replies->fd, link->local ? child_get_bell_to_host (child) : link->caller_bell };
 
-  return half_seal (half, &fault) || set_fault (error, &fault);
+  /* It maps its half while that can still be mapped writable. */
+  return child_tell (child, WIRE_ATTACH, &body, fds, fds[2] >= 0 ? 3 : 2, ATTACH_MS, error) && seal (replies, error);
 }
 
-/* Hands the callee's end to the child that has the cell. */
+/* Where the cell is.  With its place locked for reading, and the link. */
 static gboolean
-attach (Link *link, GError **error)
+begin (Link *link, GError **error)
 {
-  WireAttach body;
-  WireMessage answer;
-  int fds[3];
-  unsigned n_fds;
+  HostCell *cell = link->cell;
 
-  link_to_attach (link, &body, fds, &n_fds);
-  if (!child_ask (link->cell->child, WIRE_ATTACH, &body, NULL, 0, fds, n_fds, WIRE_DONE, &answer, 2000, error))
+  if (!seal (link->requests, error) || (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error)))
     return FALSE;
-  wire_message_clear (&answer);
-  return seal (link->replies, error);
+  link->mapped = TRUE;
+  if (link->local)
+    {
+      link->channel->replies_untrusted = cell->location == CELL_LOCATION_CHILD;
+      link->channel->callee_bell = cell->location == CELL_LOCATION_CHILD ? child_get_bell (cell->child) : -1;
+    }
+  else if (cell->location == CELL_LOCATION_HERE && link->bell != NULL)
+    lanes_add (cell->host->lanes, link->bell, link->channel);
+  return TRUE;
+}
+
+/* With the cell's place locked for reading. */
+static gboolean
+make (Link *link, uint32_t request_capacity, GError **error)
+{
+  HostCell *cell = link->cell;
+
+  if (cell->location == CELL_LOCATION_DEAD)
+    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason != NULL ? cell->reason : "it was stopped");
+  link->requests = new_requests (request_capacity, link->answered, error);
+  if (link->requests == NULL)
+    return FALSE;
+  link->replies = link_new_replies (link, link->taken, error);
+  if (link->replies == NULL || (cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, error))
+    return FALSE;
+  return !link->local || begin (link, error);
 }
 
 Link *
-link_new (HostCell *cell, Connection *connection, uint32_t request_capacity, GError **error)
+link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t request_capacity, GError **error)
 {
   Link *link = g_new0 (Link, 1);
-  Fault fault = { 0 };
   gboolean good;
 
+  link->refs = 1;
+  pthread_mutex_init (&link->lock, NULL);
   link->cell = host_cell_ref (cell);
   link->serial = atomic_fetch_add (&cell->host->last_link, 1) + 1;
   link->local = connection == NULL;
+  link->caller = caller;
   link->connection = connection != NULL ? connection_ref (connection) : NULL;
   link->bell = connection != NULL ? connection->bell : NULL;
   link->caller_bell = connection != NULL ? connection->client_bell : -1;
-  link->requests = half_new ("cell-requests", half_capacity_for (MIN (MAX (request_capacity, CHANNEL_CAPACITY), REQUESTS_MAX)), &fault);
   link->answered = ANSWERED_FIRST;
-  if (link->requests == NULL)
-    set_fault (error, &fault);
-  else
-    {
-      atomic_store (&link->requests->control->taken, link->answered);
-      atomic_store (&link->requests->control->released, link->answered);
-    }
-  g_mutex_lock (&cell->lock);
-  if (cell->location == CELL_LOCATION_DEAD)
-    good = cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason != NULL ? cell->reason : "it was stopped");
-  else
-    good = link->requests != NULL && (link->replies = link_new_replies (link, link->taken, error)) != NULL && make_channel (link, error)
-           && (!link->local || seal (link->requests, error))
-           && (cell->location == CELL_LOCATION_HERE ? seal (link->replies, error) : attach (link, error));
+  pthread_rwlock_rdlock (&cell->place);
+  good = make (link, request_capacity, error);
   if (good)
     {
-      g_ptr_array_add (cell->links, link);
+      pthread_mutex_lock (&cell->lock);
+      g_ptr_array_add (cell->links, link_ref (link));
+      pthread_mutex_unlock (&cell->lock);
       endpoint_add (cell->endpoint, link->channel);
-      if (link->local)
-        {
-          link->mapped = TRUE;
-          link->channel->replies_untrusted = cell->location == CELL_LOCATION_CHILD;
-          link->channel->callee_bell = cell->location == CELL_LOCATION_CHILD ? child_get_bell (cell->child) : -1;
-        }
     }
-  g_mutex_unlock (&cell->lock);
+  pthread_rwlock_unlock (&cell->place);
   if (good)
     return link;
-  link_free (link);
+  link_unref (link);
   return NULL;
 }
 
-gboolean
-link_in_use (Link *link, GError **error)
-{
-  HostCell *cell = link->cell;
-  gboolean good = TRUE;
-
-  g_mutex_lock (&cell->lock);
-  if (!link->mapped)
-    {
-      /* The caller has its writable mapping; nobody gets another. */
-      good = seal (link->requests, error);
-      link->mapped = good;
-      if (good && cell->location == CELL_LOCATION_HERE && link->bell != NULL)
-        lanes_add (cell->host->lanes, link->bell, link->channel);
-    }
-  g_mutex_unlock (&cell->lock);
-  return good;
-}
-
 void
-link_close (Link *link)
+link_announce (Link *link, uint64_t question)
 {
   HostCell *cell = link->cell;
+  WireChannel body;
+  int fds[4];
 
-  g_mutex_lock (&cell->lock);
-  if (!link->local)
-    lanes_remove (cell->host->lanes, link->channel);
-  if (cell->location == CELL_LOCATION_CHILD)
-    {
-      WireRef body = { link->serial };
-      WireMessage answer;
-
-      if (child_ask (cell->child, WIRE_DETACH, &body, NULL, 0, NULL, 0, WIRE_DONE, &answer, 2000, NULL))
-        wire_message_clear (&answer);
-    }
-  g_ptr_array_remove_fast (cell->links, link);
-  endpoint_remove (cell->endpoint, link->channel);
-  g_mutex_unlock (&cell->lock);
-  link_free (link);
-}
-
-void
-link_describe (Link *link, WireChannel *ret, int fds[4])
-{
-  HostCell *cell = link->cell;
-
-  g_mutex_lock (&cell->lock);
-  *ret = (WireChannel) {
+  /* In one step with looking: what is said of a move comes after it, and tells of a later generation. */
+  pthread_rwlock_rdlock (&cell->place);
+  body = (WireChannel) {
     .channel = link->serial, .generation = cell->generation, .request_salt = link->requests->salt, .reply_salt = link->replies->salt,
     .request_capacity = link->requests->capacity, .reply_capacity = link->replies->capacity, .taken = link->taken,
     .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word), .untrusted = cell->location == CELL_LOCATION_CHILD,
@@ -206,44 +235,136 @@ link_describe (Link *link, WireChannel *ret, int fds[4])
   fds[1] = link->requests->fd;
   fds[2] = link->replies->fd;
   fds[3] = cell->location == CELL_LOCATION_CHILD ? child_get_bell (cell->child) : -1;
-  g_mutex_unlock (&cell->lock);
+  connection_send (link->connection, WIRE_CHANNEL, question, &body, NULL, 0, fds, fds[3] >= 0 ? 4 : 3);
+  pthread_rwlock_unlock (&cell->place);
+}
+
+gboolean
+link_in_use (Link *link, GError **error)
+{
+  HostCell *cell = link->cell;
+  gboolean good = TRUE;
+
+  pthread_rwlock_rdlock (&cell->place);
+  pthread_mutex_lock (&link->lock);
+  if (!link->mapped && !link->closed)
+    good = begin (link, error);
+  pthread_mutex_unlock (&link->lock);
+  pthread_rwlock_unlock (&cell->place);
+  return good;
 }
 
 void
-link_moved (Link *link, Half *replies, uint64_t generation, uint64_t final_taken, uint64_t final_reply, gboolean crashed, gboolean untrusted)
+link_refuse (Link *link)
+{
+  pthread_rwlock_rdlock (&link->cell->place);
+  link_moved (link, NULL, link->cell->generation, NULL, FALSE);
+  pthread_rwlock_unlock (&link->cell->place);
+}
+
+/* ---- closing ----------------------------------------------------------------------------------------------- */
+
+/* With the cell's place locked for reading. */
+static void
+leave (Link *link)
+{
+  HostCell *cell = link->cell;
+  WireRef body = { link->serial };
+
+  if (!link->local)
+    lanes_remove (cell->host->lanes, link->channel);
+  if (cell->location == CELL_LOCATION_CHILD && link->mapped)
+    child_tell (cell->child, WIRE_DETACH, &body, NULL, 0, ATTACH_MS, NULL);
+  endpoint_remove (cell->endpoint, link->channel);
+  pthread_mutex_lock (&cell->lock);
+  g_ptr_array_remove_fast (cell->links, link);
+  pthread_mutex_unlock (&cell->lock);
+}
+
+void
+link_close (Link *link)
+{
+  HostCell *cell = link->cell;
+  gboolean first;
+
+  pthread_rwlock_rdlock (&cell->place);
+  pthread_mutex_lock (&link->lock);
+  first = !link->closed;
+  link->closed = TRUE;
+  pthread_mutex_unlock (&link->lock);
+  if (first)
+    leave (link);
+  pthread_rwlock_unlock (&cell->place);
+  if (first)
+    link_unref (link);                  /* the cell's */
+}
+
+/* ---- moving ------------------------------------------------------------------------------------------------ */
+
+void
+link_find_positions (Link *link, gboolean here)
+{
+  uint64_t taken, answered;
+
+  if (here)
+    {
+      link->taken = link->channel->requests.at;
+      link->answered = link->channel->answers.head;
+      return;
+    }
+  /* What a child left: it may be anything.  Forward only; a caller whose position is nonsense harms its own channel. */
+  taken = atomic_load (&link->replies->control->taken);
+  if (taken % RECORD_ALIGN == 0 && taken > link->taken)
+    link->taken = taken;
+  answered = atomic_load (&link->requests->control->released);
+  if (answered % RECORD_ALIGN != 0 || answered < link->answered)
+    answered = link->answered;
+  link->answered = half_end (link->replies, answered);
+}
+
+static void
+tell_local (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
+{
+  MovedHalf *moved = calloc (1, sizeof *moved);
+
+  if (moved == NULL)
+    g_error ("no memory");
+  *moved = (MovedHalf) {
+    .half = replies != NULL ? half_ref (replies) : NULL, .generation = generation, .final_taken = link->taken,
+    .final_reply = link->answered, .crashed = crashed, .untrusted = child != NULL,
+    .bell = child != NULL ? child_get_bell (child) : -1,
+  };
+  channel_moved (link->channel, moved);
+}
+
+static void
+tell_outside (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
+{
+  WireMoved body = {
+    .channel = link->serial, .generation = generation, .final_taken = link->taken, .final_reply = link->answered, .crashed = crashed,
+    .gone = replies == NULL, .untrusted = child != NULL,
+  };
+  int fds[2];
+  unsigned n_fds = 0;
+
+  if (replies != NULL)
+    {
+      body.reply_salt = replies->salt;
+      body.reply_capacity = replies->capacity;
+      fds[n_fds++] = replies->fd;
+      if (child != NULL)
+        fds[n_fds++] = child_get_bell (child);
+    }
+  connection_send (link->connection, WIRE_MOVED, 0, &body, NULL, 0, fds, n_fds);
+}
+
+void
+link_moved (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
 {
   if (link->local)
-    {
-      MovedHalf *moved = calloc (1, sizeof *moved);
-
-      if (moved == NULL)
-        g_error ("no memory");
-      *moved = (MovedHalf) {
-        .half = replies != NULL ? half_ref (replies) : NULL, .generation = generation, .final_taken = final_taken,
-        .final_reply = final_reply, .crashed = crashed, .untrusted = untrusted,
-      };
-      moved->bell = untrusted ? child_get_bell (link->cell->child) : -1;
-      channel_moved (link->channel, moved);
-    }
+    tell_local (link, replies, generation, child, crashed);
   else
-    {
-      WireMoved body = {
-        .channel = link->serial, .generation = generation, .final_taken = final_taken, .final_reply = final_reply, .crashed = crashed,
-        .gone = replies == NULL, .untrusted = untrusted,
-      };
-      int fds[2];
-      unsigned n_fds = 0;
-
-      if (replies != NULL)
-        {
-          body.reply_salt = replies->salt;
-          body.reply_capacity = replies->capacity;
-          fds[n_fds++] = replies->fd;
-          if (untrusted)
-            fds[n_fds++] = child_get_bell (link->cell->child);
-        }
-      connection_send (link->connection, WIRE_MOVED, 0, &body, NULL, 0, fds, n_fds);
-    }
+    tell_outside (link, replies, generation, child, crashed);
   if (replies != NULL)
     {
       half_unref (link->replies);
@@ -252,40 +373,8 @@ link_moved (Link *link, Half *replies, uint64_t generation, uint64_t final_taken
 }
 
 void
-link_positions (Link *link, gboolean here, uint64_t *ret_taken, uint64_t *ret_answered)
+link_notify (Link *link)
 {
-  uint64_t taken, answered;
-
-  if (here)
-    {
-      *ret_taken = link->channel->requests.at;
-      *ret_answered = link->channel->answers.head;
-      return;
-    }
-  /* What a child left: it may be anything.  Forward only; a caller whose position is nonsense harms its own channel. */
-  taken = atomic_load (&link->replies->control->taken);
-  if (taken % RECORD_ALIGN != 0 || taken < link->taken)
-    taken = link->taken;
-  answered = atomic_load (&link->requests->control->released);
-  if (answered % RECORD_ALIGN != 0 || answered < link->answered)
-    answered = link->answered;
-  *ret_taken = taken;
-  *ret_answered = half_end (link->replies, answered);
-}
-
-void
-link_to_attach (Link *link, WireAttach *ret, int fds[3], unsigned *ret_n_fds)
-{
-  *ret = (WireAttach) {
-    .channel = link->serial, .request_salt = link->requests->salt, .reply_salt = link->replies->salt, .taken = link->taken,
-    .answered = link->answered, .subscribed = link->channel->subscribed, .request_capacity = link->requests->capacity,
-    .reply_capacity = link->replies->capacity, .access = link->channel->access,
-  };
-  fds[0] = link->requests->fd;
-  fds[1] = link->replies->fd;
-  *ret_n_fds = 2;
-  if (link->caller_bell >= 0)
-    fds[(*ret_n_fds)++] = link->caller_bell;
-  else if (link->local && link->cell->child != NULL)
-    fds[(*ret_n_fds)++] = child_get_bell_to_host (link->cell->child);
+  if (link->local && link->channel->notify != NULL)
+    link->channel->notify (link->channel);
 }

@@ -35,15 +35,13 @@ provider_open (void *data, const char *name, uint64_t id, uint32_t request_capac
 
   if (cell != NULL && cell->id != id)
     cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", name);
-  link = error == NULL ? link_new (cell, NULL, request_capacity, &error) : NULL;
+  link = error == NULL ? link_new (cell, NULL, caller, request_capacity, &error) : NULL;
   if (link == NULL)
     {
       take_error (fault, error);
       return NULL;
     }
-  link->caller = caller;               /* which owns the client that owns the channel */
-  link->dispatch = dispatch_new (caller->endpoint, caller->host->lanes, link->channel);
-  return link->channel;
+  return link->channel;                 /* whose owner the link is, until it is closed */
 }
 
 static void
@@ -52,33 +50,33 @@ provider_close (void *data, Channel *channel)
   Link *link = channel->owner;
 
   (void) data;
-  g_mutex_lock (&link->caller->lock);
-  dispatch_end (g_steal_pointer (&link->dispatch));
-  channel->owner = NULL;
-  g_mutex_unlock (&link->caller->lock);
+  dispatch_end (link->dispatch);
   link_close (link);
+  link_unref (link);
 }
+
+/* ---- the clock: calls that nobody answers end --------------------------------------------------------- */
+
+#define EXPECTED_STEP (64 * 1000)       /* µs */
+
+static pthread_mutex_t due_lock = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct
 {
-  HostCell *caller;             /* a reference */
-  Channel *channel;             /* likewise */
+  Channel *channel;             /* a reference */
 } Due;
 
 static gboolean
 due_cb (gpointer data)
 {
   Due *due = data;
-  Link *link;
+  Channel *channel;
 
-  /* A channel that was closed meanwhile has no link any more. */
-  g_mutex_lock (&due->caller->lock);
-  link = due->channel->owner;
-  if (link != NULL && link->dispatch != NULL)
-    dispatch_queue (link->dispatch);
-  g_mutex_unlock (&due->caller->lock);
-  channel_unref (due->channel);
-  host_cell_unref (due->caller);
+  pthread_mutex_lock (&due_lock);
+  channel = due->channel;
+  pthread_mutex_unlock (&due_lock);
+  channel->notify (channel);            /* one that was closed meanwhile finds that out */
+  channel_unref (channel);
   g_free (due);
   return G_SOURCE_REMOVE;
 }
@@ -86,9 +84,19 @@ due_cb (gpointer data)
 static void
 provider_expects (void *data, Channel *channel, uint32_t milliseconds)
 {
-  Due *due = g_new (Due, 1);
+  Link *link = channel->owner;
+  gint64 at = g_get_monotonic_time () + (gint64) milliseconds * 1000;
+  Due *due;
 
-  *due = (Due) { host_cell_ref (data), channel_ref (channel) };
+  (void) data;
+  if (at < link->expected + EXPECTED_STEP)
+    return;                             /* one look ends all that are due about then */
+  link->expected = at + EXPECTED_STEP;
+  milliseconds += EXPECTED_STEP / 1000;
+  due = g_new (Due, 1);
+  pthread_mutex_lock (&due_lock);
+  due->channel = channel_ref (channel);
+  pthread_mutex_unlock (&due_lock);
   g_timeout_add (milliseconds + 1, due_cb, due);
 }
 

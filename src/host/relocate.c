@@ -12,11 +12,15 @@
 #include "child.h"
 #include "connection.h"
 #include "membrane/wait.h"
+#include "plugins/carry.h"
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
+#define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
+#define STATE_MS 10000u                 /* to save or restore */
 #define ANSWER_MS 5000u
 #define STATE_MAX ((gsize) 1 << 30)
 #define STOP_NS (2u * 1000000000ull)    /* for the handler that runs */
+#define CLAIM_SECONDS 20
 
 /* ---- prepare ---------------------------------------------------------------------------------------- */
 
@@ -65,18 +69,7 @@ child_load (HostCell *cell, Child *child, GError **error)
   return good;
 }
 
-static gboolean
-simple_ask (Child *child, WireType type, GError **error)
-{
-  WireMessage answer;
-
-  if (!child_ask (child, type, NULL, NULL, 0, NULL, 0, WIRE_DONE, &answer, ANSWER_MS, error))
-    return FALSE;
-  wire_message_clear (&answer);
-  return TRUE;
-}
-
-/* ---- state --------------------------------------------------------------------------------------------- */
+/* ---- state: bytes in memory that is passed ------------------------------------------------------------- */
 
 static int
 memfd_of_bytes (GBytes *bytes, GError **error)
@@ -105,355 +98,436 @@ memfd_of_bytes (GBytes *bytes, GError **error)
 }
 
 static gboolean
-state_to_child (HostCell *cell, Child *child, GError **error)
+bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GError **error)
 {
-  g_autoptr(GBytes) bytes = NULL;
-  WireState body = { 0 };
-  WireMessage answer;
+  WireState body = { .version = version, .size = g_bytes_get_size (bytes) };
   gboolean good;
-  int fd;
+  int fd = memfd_of_bytes (bytes, error);
 
-  bytes = cell_instance_save (cell->instance, &body.version, error);
-  if (bytes == NULL || (fd = memfd_of_bytes (bytes, error)) < 0)
+  if (fd < 0)
     return FALSE;
-  body.size = g_bytes_get_size (bytes);
-  if (body.size == 0 && body.version == 0)
-    {
-      close (fd);                       /* nothing to remember */
-      return TRUE;
-    }
-  good = child_ask (child, WIRE_RESTORE, &body, NULL, 0, &fd, 1, WIRE_DONE, &answer, ANSWER_MS, error);
+  good = child_tell (child, type, &body, &fd, 1, STATE_MS, error);
   close (fd);
-  if (good)
-    wire_message_clear (&answer);
   return good;
 }
 
 /* Whatever a child has put there: read once into memory of our own. */
 static GBytes *
-state_from_child (HostCell *cell, Child *child, uint32_t *ret_version, GError **error)
+bytes_from_child (HostCell *cell, WireType type, uint32_t *ret_version, GError **error)
 {
   WireMessage state;
   GBytes *bytes = NULL;
   guint8 *data;
   gsize at = 0, size;
+  ssize_t n = 1;
 
-  if (!child_ask (child, WIRE_SAVE, NULL, NULL, 0, NULL, 0, WIRE_STATE, &state, ANSWER_MS, error))
+  if (!child_ask (cell->child, type, NULL, NULL, 0, NULL, 0, WIRE_STATE, &state, STATE_MS, error))
     return NULL;
   size = state.body.state.size;
   *ret_version = state.body.state.version;
-  if (size > STATE_MAX)
+  data = size <= STATE_MAX ? g_try_malloc (size + 1) : NULL;
+  while (data != NULL && at < size && (n = pread (state.fds[0], data + at, size - at, (off_t) at)) > 0)
+    at += (gsize) n;
+  if (data == NULL)
     cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state has %" G_GSIZE_FORMAT " bytes, more than can be moved", cell->name, size);
+  else if (at < size)
+    cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state is shorter than it said", cell->name);
   else
-    {
-      data = g_malloc (size + 1);
-      while (at < size)
-        {
-          ssize_t n = pread (state.fds[0], data + at, size - at, (off_t) at);
-
-          if (n <= 0)
-            break;
-          at += (gsize) n;
-        }
-      if (at == size)
-        bytes = g_bytes_new_take (data, size);
-      else
-        {
-          g_free (data);
-          cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state is shorter than it said", cell->name);
-        }
-    }
+    bytes = g_bytes_new_take (g_steal_pointer (&data), size);
+  g_free (data);
   wire_message_clear (&state);
   return bytes;
 }
 
-/* The child's process can no longer be trusted to go on, or is dead: its calls end. */
-static void
-cell_died (HostCell *cell, const char *reason)
+GBytes *
+relocate_state_from_child (HostCell *cell, uint32_t *ret_version, GError **error)
 {
-  cell->location = CELL_LOCATION_DEAD;
-  g_free (cell->reason);
-  cell->reason = g_strdup (reason);
-  for (guint i = 0; i < cell->links->len; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
-
-      link_positions (link, FALSE, &link->taken, &link->answered);
-      link_moved (link, NULL, cell->generation, link->taken, link->answered, TRUE, FALSE);
-    }
-  cell->generation = host_next_generation (cell->host);
-  epoch_page_set (&cell->epoch, cell->generation, EPOCH_DEAD);
+  return bytes_from_child (cell, WIRE_SAVE, ret_version, error);
 }
 
-/* ---- hand over -------------------------------------------------------------------------------------------- */
+gboolean
+relocate_stop_child (HostCell *cell, GError **error)
+{
+  return child_tell (cell->child, WIRE_STOP, NULL, NULL, 0, STOP_MS, error);
+}
 
-/* A new half for each caller, with the child.  The cell is held, and its lock. */
+static gboolean
+state_to_child (HostCell *cell, Child *child, GError **error)
+{
+  g_autoptr(GBytes) bytes = NULL;
+  uint32_t version = 0;
+
+  bytes = cell_instance_save (cell->instance, &version, error);
+  if (bytes == NULL)
+    return FALSE;
+  /* Nothing to remember? */
+  return (g_bytes_get_size (bytes) == 0 && version == 0) || bytes_to_child (child, WIRE_RESTORE, version, bytes, error);
+}
+
+/* ---- places ------------------------------------------------------------------------------------------------ */
+
+static void
+set_place (HostCell *cell, CellLocation location, CellInstance *instance, Child *child)
+{
+  pthread_mutex_lock (&cell->lock);
+  cell->location = location;
+  cell->instance = instance;
+  cell->child = child;
+  cell->since = g_get_real_time ();
+  if (location != CELL_LOCATION_DEAD)
+    cell->moves++;
+  pthread_mutex_unlock (&cell->lock);
+}
+
+static void
+set_generation (HostCell *cell)
+{
+  pthread_mutex_lock (&cell->lock);
+  cell->generation = host_next_generation (cell->host);
+  pthread_mutex_unlock (&cell->lock);
+}
+
+static Link *
+link_at (HostCell *cell, guint i)
+{
+  return g_ptr_array_index (cell->links, i);
+}
+
+static void
+notify_callers (HostCell *cell)
+{
+  for (guint i = 0; i < cell->links->len; i++)
+    link_notify (link_at (cell, i));
+}
+
+/* Its place is locked for writing: nobody is served any more, and callers learn it.  The gate is closed, or its code cannot be stopped
+ * and the channels are left to it. */
+static void
+die (HostCell *cell, const char *reason, gboolean crashed)
+{
+  gboolean here = cell->location == CELL_LOCATION_HERE;
+
+  set_generation (cell);
+  for (guint i = 0; i < cell->links->len; i++)
+    {
+      if (!here || cell->instance == NULL)
+        link_find_positions (link_at (cell, i), here);
+      link_moved (link_at (cell, i), NULL, cell->generation, NULL, crashed);
+    }
+  set_place (cell, CELL_LOCATION_DEAD, cell->instance, NULL);
+  g_free (cell->reason);
+  cell->reason = g_strdup (reason);
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_DEAD);
+  notify_callers (cell);
+}
+
+/* What served here is held.  Nobody of ours looks at these channels again before they are given back. */
+static void
+leave_lanes (HostCell *cell)
+{
+  for (guint i = 0; i < cell->links->len; i++)
+    if (!link_at (cell, i)->local)
+      lanes_remove (cell->host->lanes, link_at (cell, i)->channel);
+}
+
+void
+relocate_end (HostCell *cell, const char *reason)
+{
+  pthread_rwlock_wrlock (&cell->place);
+  if (cell->instance == NULL)
+    leave_lanes (cell);
+  if (cell->location != CELL_LOCATION_DEAD)
+    die (cell, reason, FALSE);
+  cell->ended = TRUE;
+  pthread_rwlock_unlock (&cell->place);
+}
+
+/* ---- out ---------------------------------------------------------------------------------------------------- */
+
+static void
+drop_halves (GPtrArray *halves)
+{
+  for (guint i = 0; i < halves->len; i++)
+    half_unref (g_ptr_array_index (halves, i));
+}
+
+/* A new half for each caller, with the child.  Those who have not mapped theirs yet are attached when they have. */
 static gboolean
 attach_all (HostCell *cell, Child *child, GPtrArray *halves, GError **error)
 {
   for (guint i = 0; i < cell->links->len; i++)
     {
-      Link *link = g_ptr_array_index (cell->links, i);
-      Half *half, *old = link->replies;
-      WireAttach body;
-      WireMessage answer;
-      Fault fault = { 0 };
-      int fds[3];
-      unsigned n_fds;
-      gboolean good;
+      Link *link = link_at (cell, i);
+      Half *half;
 
-      link_positions (link, TRUE, &link->taken, &link->answered);
+      link_find_positions (link, TRUE);
       half = link_new_replies (link, link->taken, error);
       if (half == NULL)
         return FALSE;
       g_ptr_array_add (halves, half);
-      link->replies = half;
-      cell->child = child;
-      link_to_attach (link, &body, fds, &n_fds);
-      good = child_ask (child, WIRE_ATTACH, &body, NULL, 0, fds, n_fds, WIRE_DONE, &answer, ANSWER_MS, error);
-      link->replies = old;
-      cell->child = NULL;
-      if (!good)
+      if (link->mapped && !link_attach (link, child, half, error))
         return FALSE;
-      wire_message_clear (&answer);
+    }
+  return TRUE;
+}
+
+static gboolean
+carry_to_child (HostCell *cell, Child *child, GError **error)
+{
+  g_autoptr(GBytes) carry = carry_collect (cell_instance_get_service (cell->instance), error);
+
+  return carry != NULL && bytes_to_child (child, WIRE_TAKE, 0, carry, error);
+}
+
+/* Nothing fails from here on, unless the child does not begin: then it has crashed. */
+static void
+hand_over_to_child (HostCell *cell, Child *child, GPtrArray *halves)
+{
+  CellInstance *instance = cell->instance;
+  g_autoptr(GError) error = NULL;
+
+  set_generation (cell);
+  leave_lanes (cell);
+  carry_leave (cell_instance_get_service (instance));
+  for (guint i = 0; i < cell->links->len; i++)
+    link_moved (link_at (cell, i), g_ptr_array_index (halves, i), cell->generation, child, FALSE);
+  cell_instance_detach (instance);
+  set_place (cell, CELL_LOCATION_CHILD, NULL, child_ref (child));
+  endpoint_close (cell->endpoint);
+  /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of yet. */
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+  if (!child_tell (child, WIRE_START, NULL, NULL, 0, ANSWER_MS, &error))
+    {
+      g_warning ("%s", error->message);
+      child_kill (child);
+      die (cell, error->message, TRUE);
+      child_unref (child);
+    }
+  notify_callers (cell);
+}
+
+/* The cell is held. */
+static gboolean
+eject_held (HostCell *cell, Child *child, GError **error)
+{
+  g_autoptr(GPtrArray) halves = g_ptr_array_new ();
+  CellInstance *instance = cell->instance;
+  gboolean good;
+
+  if (!state_to_child (cell, child, error))
+    return FALSE;
+  pthread_rwlock_wrlock (&cell->place);
+  good = attach_all (cell, child, halves, error) && carry_to_child (cell, child, error);
+  if (good)
+    hand_over_to_child (cell, child, halves);
+  else
+    drop_halves (halves);
+  pthread_rwlock_unlock (&cell->place);
+  if (good)
+    cell_instance_free (instance);      /* its fini may call others */
+  return good;
+}
+
+static gboolean
+can_eject (HostCell *cell, GError **error)
+{
+  if (cell->is_host || cell->module_fd < 0)
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", cell->name);
+  if (cell->location == CELL_LOCATION_CHILD)
+    return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in a sandbox already", cell->name);
+  if (cell->location != CELL_LOCATION_HERE)
+    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason);
+  return cell_instance_can_move (cell->instance, error);
+}
+
+static gboolean
+eject (HostCell *cell, GError **error)
+{
+  Child *child;
+  gboolean good = FALSE;
+
+  if (!can_eject (cell, error))
+    return FALSE;
+  child = child_spawn (cell->host, cell, error);
+  if (child == NULL)
+    return FALSE;
+  if (child_load (cell, child, error) && cell_instance_hold (cell->instance, STOP_NS, error))
+    {
+      good = eject_held (cell, child, error);
+      if (!good)
+        cell_instance_go_on (cell->instance);
+    }
+  if (!good)
+    child_kill (child);
+  child_unref (child);
+  return good;
+}
+
+/* ---- back ---------------------------------------------------------------------------------------------------- */
+
+/* Positions, and a half of ours for each caller. */
+static gboolean
+make_halves (HostCell *cell, GPtrArray *halves, GError **error)
+{
+  for (guint i = 0; i < cell->links->len; i++)
+    {
+      Link *link = link_at (cell, i);
+      Fault fault = { 0 };
+      Half *half;
+
+      link_find_positions (link, FALSE);
+      half = link_new_replies (link, link->taken, error);
+      if (half == NULL)
+        return FALSE;
+      g_ptr_array_add (halves, half);
       if (!half_seal (half, &fault))
         return cell_set_error (error, fault.status, "%s", fault.message);
     }
   return TRUE;
 }
 
-/* Nothing fails from here on. */
 static void
-hand_over_to_child (HostCell *cell, Child *child, GPtrArray *halves)
+return_to_lanes (HostCell *cell)
 {
-  CellInstance *instance = g_steal_pointer (&cell->instance);
-  g_autoptr(GError) error = NULL;
-
-  cell->child = child;
-  cell->generation = host_next_generation (cell->host);
   for (guint i = 0; i < cell->links->len; i++)
     {
-      Link *link = g_ptr_array_index (cell->links, i);
-
-      if (!link->local)
-        lanes_remove (cell->host->lanes, link->channel);
-      link_moved (link, g_ptr_array_index (halves, i), cell->generation, link->taken, link->answered, FALSE, TRUE);
-    }
-  cell_instance_detach (instance);
-  cell->location = CELL_LOCATION_CHILD;
-  cell->since = g_get_real_time ();
-  cell->moves++;
-  endpoint_close (cell->endpoint);
-  /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of yet. */
-  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
-  if (!simple_ask (child, WIRE_START, &error))
-    {
-      g_warning ("cell %s: %s", cell->name, error->message);
-      cell->child = NULL;
-      child_kill (child);
-      cell_died (cell, error->message);
-      child_unref (child);
-    }
-  cell_instance_free (instance);
-}
-
-static gboolean
-is_drained (HostCell *cell, GError **error)
-{
-  guint n = cell_instance_count_kept (cell->instance);
-
-  if (n == 0)
-    return TRUE;
-  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s has %u calls that it keeps to answer later; try again", cell->name, n);
-}
-
-static gboolean
-eject_stopped (HostCell *cell, Child *child, GError **error)
-{
-  g_autoptr(GPtrArray) halves = g_ptr_array_new ();
-  gboolean good;
-
-  if (!is_drained (cell, error) || !state_to_child (cell, child, error))
-    return FALSE;
-  g_mutex_lock (&cell->lock);
-  good = attach_all (cell, child, halves, error);
-  if (good)
-    hand_over_to_child (cell, child, halves);
-  else
-    for (guint i = 0; i < halves->len; i++)
-      half_unref (g_ptr_array_index (halves, i));
-  g_mutex_unlock (&cell->lock);
-  return good;
-}
-
-static gboolean
-eject (HostCell *cell, GError **error)
-{
-  ThreadContext *thread = thread_context ();
-  Child *child;
-
-  if (cell->is_host || cell->module_fd < 0)
-    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", cell->name);
-  if (cell->location == CELL_LOCATION_CHILD)
-    return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in a sandbox already", cell->name);
-  if (cell->location != CELL_LOCATION_HERE)
-    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead", cell->name);
-  if (!cell_instance_can_move (cell->instance, error))
-    return FALSE;
-  child = child_spawn (cell->host, cell, error);
-  if (child == NULL)
-    return FALSE;
-  if (child_load (cell, child, error))
-    {
-      if (!endpoint_stop (cell->endpoint, thread, monotonic_ns () + STOP_NS))
-        cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u s; it stays where it is", cell->name,
-                        (unsigned) (STOP_NS / 1000000000u));
-      else if (eject_stopped (cell, child, error))
-        return TRUE;
-      else
-        endpoint_resume (cell->endpoint, thread);
-    }
-  child_kill (child);
-  child_unref (child);
-  return FALSE;
-}
-
-gboolean
-relocate_eject (HostCell *cell, GError **error)
-{
-  gboolean good;
-
-  g_mutex_lock (&cell->move);
-  good = eject (cell, error);
-  g_mutex_unlock (&cell->move);
-  return good;
-}
-
-/* ---- back ---------------------------------------------------------------------------------------------------- */
-
-/* The child is gone.  Each caller gets a half of ours; the cell's lock is held. */
-static gboolean
-hand_over_to_host (HostCell *cell, CellInstance *instance, GError **error)
-{
-  g_autoptr(GPtrArray) halves = g_ptr_array_new ();
-
-  for (guint i = 0; i < cell->links->len; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
-      Half *half;
-
-      link_positions (link, FALSE, &link->taken, &link->answered);
-      half = link_new_replies (link, link->taken, error);
-      if (half == NULL || !half_seal (half, NULL))
-        return FALSE;
-      g_ptr_array_add (halves, half);
-    }
-  cell->generation = host_next_generation (cell->host);
-  for (guint i = 0; i < cell->links->len; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
-      Half *half = g_ptr_array_index (halves, i);
-
-      channel_set_callee (link->channel, half_ref (link->requests), half_ref (half), link->taken, link->answered);
-      link_moved (link, half, cell->generation, link->taken, link->answered, FALSE, FALSE);
-    }
-  cell->instance = instance;
-  cell_instance_attach (instance);
-  cell->location = CELL_LOCATION_HERE;
-  cell->since = g_get_real_time ();
-  cell->moves++;
-  return TRUE;
-}
-
-static void
-serve_here (HostCell *cell)
-{
-  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
-  for (guint i = 0; i < cell->links->len; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
+      Link *link = link_at (cell, i);
 
       if (link->mapped && link->bell != NULL)
         lanes_add (cell->host->lanes, link->bell, link->channel);
     }
 }
 
-static gboolean
-absorb_stopped (HostCell *cell, Child *child, CellInstance *instance, GError **error)
+/* The child is gone. */
+static void
+hand_over_to_host (HostCell *cell, CellInstance *instance, GVariant *carry, GPtrArray *halves)
 {
-  g_autoptr(GBytes) state = NULL;
-  uint32_t version = 0;
+  set_generation (cell);
+  for (guint i = 0; i < cell->links->len; i++)
+    {
+      Link *link = link_at (cell, i);
+      Half *half = g_ptr_array_index (halves, i);
+
+      channel_set_callee (link->channel, half_ref (link->requests), half_ref (half), link->taken, link->answered);
+      link_moved (link, half, cell->generation, NULL, FALSE);
+    }
+  carry_apply (carry, cell_instance_get_service (instance), TRUE, NULL);
+  cell_instance_take_over (instance);
+  cell_instance_attach (instance);
+  set_place (cell, CELL_LOCATION_HERE, instance, NULL);
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+  return_to_lanes (cell);
+  notify_callers (cell);
+}
+
+/* From here on there is no way back: the child goes. */
+static gboolean
+replace_child (HostCell *cell, CellInstance *instance, GVariant *carry, GError **error)
+{
+  g_autoptr(GPtrArray) halves = g_ptr_array_new ();
+  Child *child = cell->child;
   gboolean good;
 
-  state = state_from_child (cell, child, &version, error);
+  pthread_rwlock_wrlock (&cell->place);
+  /* It has been stopped, but nobody needs to believe that.  Only when it is dead are its positions what they will ever be. */
+  good = child_kill (child) || cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process cannot be ended", cell->name);
+  good = good && make_halves (cell, halves, error);
+  if (good)
+    hand_over_to_host (cell, instance, carry, halves);
+  else
+    {
+      drop_halves (halves);
+      die (cell, error != NULL && *error != NULL ? (*error)->message : "it could not be taken back", TRUE);
+    }
+  pthread_rwlock_unlock (&cell->place);
+  child_unref (child);
+  return good;
+}
+
+/* The child has been stopped. */
+static gboolean
+absorb_stopped (HostCell *cell, CellInstance *instance, GError **error)
+{
+  g_autoptr(GBytes) state = NULL, bytes = NULL;
+  g_autoptr(GVariant) carry = NULL;
+  uint32_t version = 0, none;
+
+  state = relocate_state_from_child (cell, &version, error);
   if (state == NULL)
     return FALSE;
   if ((g_bytes_get_size (state) > 0 || version > 0) && !cell_instance_restore (instance, version, state, error))
     return FALSE;
-  g_mutex_lock (&cell->lock);
-  cell->child = NULL;
-  child_kill (child);                   /* it cannot write to a ring any more */
-  good = hand_over_to_host (cell, instance, error);
-  if (good)
-    serve_here (cell);
-  else
-    cell_died (cell, "no memory for its channels");
-  g_mutex_unlock (&cell->lock);
-  child_unref (child);
-  if (good)
-    endpoint_resume (cell->endpoint, thread_context ());
-  return good;
+  bytes = bytes_from_child (cell, WIRE_GIVE, &none, error);
+  carry = bytes != NULL ? carry_parse (bytes, error) : NULL;
+  return carry != NULL && replace_child (cell, instance, carry, error);
 }
 
 static gboolean
 absorb (HostCell *cell, GError **error)
 {
   g_autoptr(CellInstance) instance = NULL;
-  Child *child = cell->child;
 
   if (cell->location == CELL_LOCATION_HERE)
     return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in the host already", cell->name);
   if (cell->location != CELL_LOCATION_CHILD)
-    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead", cell->name);
+    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason);
   instance = host_cell_make_instance (cell, error);
-  if (instance == NULL || !simple_ask (child, WIRE_STOP, error))
+  if (instance == NULL || !relocate_stop_child (cell, error))
     return FALSE;
-  if (absorb_stopped (cell, child, instance, error))
+  if (absorb_stopped (cell, instance, error))
     {
-      instance = NULL;
+      cell_instance_go_on (g_steal_pointer (&instance));
       return TRUE;
     }
   if (cell->location == CELL_LOCATION_CHILD)
-    simple_ask (child, WIRE_START, NULL);
+    child_say (cell->child, WIRE_START);        /* if it hangs, it goes on when it does not any more */
   return FALSE;
+}
+
+/* ---- who asks ------------------------------------------------------------------------------------------------ */
+
+static gboolean
+relocate (HostCell *cell, gboolean (*move) (HostCell *cell, GError **error), GError **error)
+{
+  gboolean good;
+
+  if (!host_cell_claim (cell, CLAIM_SECONDS, error))
+    return FALSE;
+  good = move (cell, error);
+  host_cell_unclaim (cell);
+  return good;
+}
+
+gboolean
+relocate_eject (HostCell *cell, GError **error)
+{
+  return relocate (cell, eject, error);
 }
 
 gboolean
 relocate_absorb (HostCell *cell, GError **error)
 {
-  gboolean good;
-
-  g_mutex_lock (&cell->move);
-  good = absorb (cell, error);
-  g_mutex_unlock (&cell->move);
-  return good;
+  return relocate (cell, absorb, error);
 }
 
 void
 relocate_child_died (HostCell *cell, Child *child)
 {
-  g_mutex_lock (&cell->move);
-  g_mutex_lock (&cell->lock);
-  if (cell->child == child)
+  gboolean current;
+
+  if (!host_cell_claim (cell, 0, NULL))
+    return;                             /* this thread is ending it */
+  current = cell->child == child;
+  if (current)
     {
       g_warning ("cell %s: its process died", cell->name);
-      cell->child = NULL;
       child_kill (child);
-      cell_died (cell, "its process died");
+      pthread_rwlock_wrlock (&cell->place);
+      die (cell, "its process died", TRUE);
+      pthread_rwlock_unlock (&cell->place);
       child_unref (child);
     }
-  g_mutex_unlock (&cell->lock);
-  g_mutex_unlock (&cell->move);
+  host_cell_unclaim (cell);
 }
 
 void

@@ -4,7 +4,7 @@
  *
  *   prepare     start the new consumer and wait until it is ready; the old one serves on
  *   stop        the old one finishes what it has taken, and takes no more
- *   state       save on the old, restore on the new
+ *   state       save on the old, restore on the new; what it keeps and who listens to it goes along
  *   hand over   each caller is told where the old replies end and gets the new memory; the epoch changes; the new one starts
  *
  * If anything fails before the hand-over, the old consumer goes on as if nothing had happened.
@@ -16,7 +16,13 @@
 gboolean relocate_eject (HostCell *cell, GError **error);
 /* Back into this process. */
 gboolean relocate_absorb (HostCell *cell, GError **error);
+
 /* The child has died by itself: calls that it had taken end in CRASHED. */
 void relocate_child_died (HostCell *cell, Child *child);
 /* A child rang: replies to asynchronous calls of cells in this process may have come. */
 void relocate_bell_rang (HostCell *cell);
+
+/* For ending a cell, which is claimed: its child has been stopped, what it saves, and the end itself, of which its callers learn. */
+gboolean relocate_stop_child (HostCell *cell, GError **error);
+GBytes *relocate_state_from_child (HostCell *cell, uint32_t *ret_version, GError **error);
+void relocate_end (HostCell *cell, const char *reason);

@@ -18,6 +18,7 @@
 #include "membrane/endpoint.h"
 #include "membrane/lanes.h"
 #include "membrane/uplink.h"
+#include "plugins/carry.h"
 #include "plugins/dispatch.h"
 #include "plugins/instance.h"
 
@@ -39,7 +40,7 @@ typedef struct
   Endpoint *endpoint;
   Epoch epoch;                  /* of our own: nobody sleeps on it here */
   GHashTable *channels;         /* serial → Channel: callers */
-  gboolean serving;
+  gboolean serving, started;    /* now; ever */
   GMutex lock;                  /* of outgoing */
   GPtrArray *outgoing;          /* Channels that the cell calls through */
 } Runner;
@@ -221,15 +222,12 @@ channel_broke (Channel *channel)
   g_printerr ("a caller broke the rule '%s'; its channel ends\n", channel->broken_rule != NULL ? channel->broken_rule : "?");
 }
 
+/* Whoever serves may ring its caller until nobody knows the channel any more. */
 static void
-free_channel (gpointer data)
+channel_freed (Channel *channel)
 {
-  Channel *channel = data;
-
   if (channel->caller_bell >= 0)
     close (channel->caller_bell);
-  channel->caller_bell = -1;
-  channel_unref (channel);
 }
 
 static void
@@ -260,6 +258,7 @@ do_attach (Runner *runner, WireMessage *message)
   channel->blobs = uplink_blobs (runner->uplink);
   channel->caller_bell = wire_message_take_fd (message, 2);
   channel->on_broken = channel_broke;
+  channel->freed = channel_freed;
   channel_set_callee (channel, requests, replies, attach->taken, attach->answered);
   endpoint_add (runner->endpoint, channel);
   g_hash_table_insert (runner->channels, &channel->serial, channel);
@@ -282,34 +281,100 @@ do_detach (Runner *runner, WireMessage *message)
   done (runner, message);
 }
 
+/* What the host has put there.  NULL: it is not there, or too large. */
+static GBytes *
+read_bytes (const WireMessage *message)
+{
+  const WireState *state = &message->body.state;
+  guint8 *data = state->size <= STATE_MAX ? g_try_malloc (state->size + 1) : NULL;
+  gsize at = 0;
+  ssize_t n;
+
+  while (data != NULL && at < state->size && (n = pread (message->fds[0], data + at, state->size - at, (off_t) at)) > 0)
+    at += (gsize) n;
+  if (data != NULL && at == state->size)
+    return g_bytes_new_take (data, at);
+  g_free (data);
+  return NULL;
+}
+
+static void
+say_bytes (Runner *runner, const WireMessage *message, uint32_t version, GBytes *bytes)
+{
+  gsize size, at = 0;
+  const char *data = g_bytes_get_data (bytes, &size);
+  WireState body = { .version = version, .size = size };
+  int fd = memfd_create ("cell-state", MFD_CLOEXEC);
+  ssize_t n;
+
+  while (fd >= 0 && at < size && (n = write (fd, data + at, size - at)) > 0)
+    at += (gsize) n;
+  if (fd < 0 || at < size)
+    refuse (runner, message, CELL_ERROR_NO_RESOURCES, "no memory for the state");
+  else
+    say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
+  if (fd >= 0)
+    close (fd);
+}
+
+/* A cell that does not serve.  FALSE: that has been said. */
+static gboolean
+check_idle (Runner *runner, const WireMessage *message)
+{
+  if (runner->instance != NULL && !runner->serving)
+    return TRUE;
+  refuse (runner, message, CELL_ERROR_STATE, runner->instance == NULL ? "no cell has been loaded" : "a cell that serves has to be stopped first");
+  return FALSE;
+}
+
 static void
 do_restore (Runner *runner, WireMessage *message)
 {
-  const WireState *state = &message->body.state;
   g_autoptr(GError) error = NULL;
   g_autoptr(GBytes) bytes = NULL;
-  guint8 *data;
-  gsize at = 0;
 
-  if (runner->instance == NULL || state->size > STATE_MAX)
-    {
-      refuse (runner, message, CELL_ERROR_STATE, "there is nothing to restore that to");
-      return;
-    }
-  data = g_malloc (state->size + 1);
-  while (at < state->size)
-    {
-      ssize_t n = pread (message->fds[0], data + at, state->size - at, (off_t) at);
-
-      if (n <= 0)
-        break;
-      at += (gsize) n;
-    }
-  bytes = g_bytes_new_take (data, at);
-  if (at == state->size && cell_instance_restore (runner->instance, state->version, bytes, &error))
+  if (!check_idle (runner, message))
+    return;
+  bytes = read_bytes (message);
+  if (bytes != NULL && cell_instance_restore (runner->instance, message->body.state.version, bytes, &error))
     done (runner, message);
   else
     refuse (runner, message, CELL_ERROR_STATE, error != NULL ? error->message : "the state is shorter than it should be");
+}
+
+static void
+do_take (Runner *runner, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GBytes) bytes = NULL;
+  g_autoptr(GVariant) carry = NULL;
+
+  if (!check_idle (runner, message))
+    return;
+  bytes = read_bytes (message);
+  if (bytes == NULL)
+    cell_set_error (&error, CELL_ERROR_STATE, "what goes along is shorter than it should be");
+  else
+    carry = carry_parse (bytes, &error);
+  if (carry != NULL && carry_apply (carry, cell_instance_get_service (runner->instance), FALSE, &error))
+    done (runner, message);
+  else
+    refuse (runner, message, cell_status_from_error (error), error->message);
+}
+
+static void
+do_give (Runner *runner, WireMessage *message)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GBytes) bytes = NULL;
+
+  if (!check_idle (runner, message))
+    return;
+  bytes = carry_collect (cell_instance_get_service (runner->instance), &error);
+  if (bytes != NULL)
+    say_bytes (runner, message, 0, bytes);
+  else
+    refuse (runner, message, cell_status_from_error (error), error->message);
 }
 
 static void
@@ -338,14 +403,14 @@ leave_it (Runner *runner, Channel *channel)
 static void
 do_start (Runner *runner, WireMessage *message)
 {
-  if (runner->instance == NULL || runner->serving)
-    {
-      refuse (runner, message, CELL_ERROR_STATE, "there is nothing to start");
-      return;
-    }
+  if (!check_idle (runner, message))
+    return;
   runner->serving = TRUE;
+  if (!runner->started)
+    cell_instance_take_over (runner->instance);
+  runner->started = TRUE;
   cell_instance_attach (runner->instance);
-  endpoint_resume (runner->endpoint, thread_context ());
+  cell_instance_go_on (runner->instance);
   for_each_channel (runner, poll_it);
   done (runner, message);
 }
@@ -353,25 +418,16 @@ do_start (Runner *runner, WireMessage *message)
 static void
 do_stop (Runner *runner, WireMessage *message)
 {
-  guint kept;
-  char text[128];
+  g_autoptr(GError) error = NULL;
 
   if (!runner->serving)
     {
       refuse (runner, message, CELL_ERROR_STATE, "it is stopped already");
       return;
     }
-  if (!endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + STOP_NS))
+  if (!cell_instance_hold (runner->instance, STOP_NS, &error))
     {
-      refuse (runner, message, CELL_ERROR_BUSY, "it is in a call that does not end; it stays where it is");
-      return;
-    }
-  kept = cell_instance_count_kept (runner->instance);
-  if (kept > 0)
-    {
-      endpoint_resume (runner->endpoint, thread_context ());
-      g_snprintf (text, sizeof text, "it has %u calls that it keeps to answer later; try again", kept);
-      refuse (runner, message, CELL_ERROR_BUSY, text);
+      refuse (runner, message, cell_status_from_error (error), error->message);
       return;
     }
   runner->serving = FALSE;
@@ -386,39 +442,15 @@ do_save (Runner *runner, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(GBytes) bytes = NULL;
-  WireState body = { 0 };
-  const char *data;
-  gsize size = 0, at = 0;
-  int fd;
+  uint32_t version = 0;
 
-  if (runner->instance == NULL || runner->serving)
-    {
-      refuse (runner, message, CELL_ERROR_STATE, "a cell that serves cannot be saved");
-      return;
-    }
-  bytes = cell_instance_save (runner->instance, &body.version, &error);
-  if (bytes == NULL)
-    {
-      refuse (runner, message, cell_status_from_error (error), error->message);
-      return;
-    }
-  data = g_bytes_get_data (bytes, &size);
-  body.size = size;
-  fd = memfd_create ("cell-state", MFD_CLOEXEC);
-  while (fd >= 0 && at < size)
-    {
-      ssize_t n = write (fd, data + at, size - at);
-
-      if (n <= 0)
-        break;
-      at += (gsize) n;
-    }
-  if (fd < 0 || at < size)
-    refuse (runner, message, CELL_ERROR_NO_RESOURCES, "no memory for the state");
+  if (!check_idle (runner, message))
+    return;
+  bytes = cell_instance_save (runner->instance, &version, &error);
+  if (bytes != NULL)
+    say_bytes (runner, message, version, bytes);
   else
-    say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
-  if (fd >= 0)
-    close (fd);
+    refuse (runner, message, cell_status_from_error (error), error->message);
 }
 
 /* FALSE: the end. */
@@ -434,6 +466,8 @@ handle (Runner *runner, WireMessage *message)
     case WIRE_START: do_start (runner, message); return TRUE;
     case WIRE_STOP: do_stop (runner, message); return TRUE;
     case WIRE_SAVE: do_save (runner, message); return TRUE;
+    case WIRE_TAKE: do_take (runner, message); return TRUE;
+    case WIRE_GIVE: do_give (runner, message); return TRUE;
     case WIRE_QUIT: return FALSE;
     default:
       g_printerr ("%s: the host says something that is of no use here (%u)\n", runner->name, message->header.type);
@@ -469,7 +503,7 @@ main (void)
   fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
   g_mutex_init (&runner.lock);
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
-  runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, free_channel);
+  runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
   runner.timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   runner.uplink = uplink_new (HOST_SOCKET, NULL, UPLINK_BLOBS_OF_HOST, monotonic_ns () + HELLO_NS, &fault);
   if (runner.uplink != NULL)

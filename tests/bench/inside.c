@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "daemon.h"
-#include "host/child.h"
 #include "host/provider.h"
 #include "host/relocate.h"
 
@@ -139,48 +138,19 @@ bench_inside_use (BenchInside *inside, const char *name, const CellRemote *remot
   return NULL;
 }
 
-static void
-pin_threads (const char *pid, const cpu_set_t *set)
+static bool
+pin_threads (pid_t pid, int cpu)
 {
-  g_autofree char *folder = g_build_filename ("/proc", pid, "task", NULL);
+  g_autofree char *folder = g_strdup_printf ("/proc/%d/task", (int) pid);
   g_autoptr(GDir) threads = g_dir_open (folder, 0, NULL);
   const char *name;
-
-  while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
-    sched_setaffinity ((pid_t) g_ascii_strtoll (name, NULL, 10), sizeof *set, set);
-}
-
-/* 0: it is gone. */
-static pid_t
-parent_of (const char *pid)
-{
-  g_autofree char *path = g_build_filename ("/proc", pid, "stat", NULL), *text = NULL;
-  const char *rest;
-
-  if (!g_file_get_contents (path, &text, NULL, NULL))
-    return 0;
-  rest = strrchr (text, ')');           /* "PID (name) state parent …" */
-  return rest != NULL && strlen (rest) > 4 ? (pid_t) g_ascii_strtoll (rest + 4, NULL, 10) : 0;
-}
-
-/* What a process has started: of a sandbox's two, the second one serves. */
-static bool
-pin_children (pid_t parent, int cpu)
-{
-  g_autoptr(GDir) processes = g_dir_open ("/proc", 0, NULL);
-  const char *name;
-  bool any = false;
   cpu_set_t set;
 
   CPU_ZERO (&set);
   CPU_SET (cpu, &set);
-  while (processes != NULL && (name = g_dir_read_name (processes)) != NULL)
-    if (g_ascii_isdigit (name[0]) && parent_of (name) == parent)
-      {
-        pin_threads (name, &set);
-        any = true;
-      }
-  return any;
+  while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
+    sched_setaffinity ((pid_t) g_ascii_strtoll (name, NULL, 10), sizeof set, &set);
+  return threads != NULL;
 }
 
 bool
@@ -188,11 +158,13 @@ bench_inside_eject (BenchInside *inside, const char *name, int cpu, BenchProblem
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(HostCell) cell = host_find (inside->host, name, &error);
+  HostCellInfo place;
 
   if (inside->host->config.bwrap_path == NULL)
     return bench_skip (problem, "there is no bubblewrap, and cells are ejected into a sandbox only");
   if (cell == NULL || !relocate_eject (cell, &error))
     return bench_fail (problem, "%s", error->message);
-  return cpu < 0 || pin_children (child_get_pid (cell->child), cpu)
+  host_cell_describe (cell, &place);
+  return cpu < 0 || pin_threads (place.pid, cpu)
          || bench_fail (problem, "the process of cell %s is not to be found", name);
 }

@@ -6,6 +6,7 @@
  * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves; the suite has fewer than the promise is measured with, which is
  * 1000000 and 100.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,8 +32,8 @@ size_from (const char *variable, guint otherwise)
 
 typedef struct
 {
-  GMutex lock;
-  GCond changed;
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
   guint thousands;              /* calls that were answered */
   guint running;                /* callers */
 } Progress;
@@ -40,20 +41,20 @@ typedef struct
 static void
 progress_add (Progress *progress, guint thousands, gboolean ended)
 {
-  g_mutex_lock (&progress->lock);
+  pthread_mutex_lock (&progress->lock);
   progress->thousands += thousands;
   progress->running -= ended;
-  g_cond_broadcast (&progress->changed);
-  g_mutex_unlock (&progress->lock);
+  pthread_cond_broadcast (&progress->changed);
+  pthread_mutex_unlock (&progress->lock);
 }
 
 static void
 progress_wait (Progress *progress, guint thousands)
 {
-  g_mutex_lock (&progress->lock);
+  pthread_mutex_lock (&progress->lock);
   while (progress->thousands < thousands && progress->running > 0)
-    g_cond_wait (&progress->changed, &progress->lock);
-  g_mutex_unlock (&progress->lock);
+    pthread_cond_wait (&progress->changed, &progress->lock);
+  pthread_mutex_unlock (&progress->lock);
 }
 
 /* ---- the callers ----------------------------------------------------------------------------------------- */
@@ -162,8 +163,8 @@ test_promise (HostFixture *fixture, gconstpointer data)
 
   if (!host_fixture_has_sandbox ())
     return;
-  g_mutex_init (&progress.lock);
-  g_cond_init (&progress.changed);
+  pthread_mutex_init (&progress.lock, NULL);
+  pthread_cond_init (&progress.changed, NULL);
   sequence = host_fixture_load (fixture, data, "sequence", NULL);
   pacer = host_fixture_load (fixture, "pacer", NULL, NULL);
   threads[0] = g_thread_new ("cell-caller", cell_caller_main, &callers[0]);
@@ -185,8 +186,8 @@ test_promise (HostFixture *fixture, gconstpointer data)
   check_totals (fixture->socket, thousands * 1000);
   g_assert_cmpuint (sequence->moves, ==, moves);
   g_test_message ("%u,000 calls, %u moves, the longest took %" G_GINT64_FORMAT " ms", thousands, moves, longest / 1000);
-  g_mutex_clear (&progress.lock);
-  g_cond_clear (&progress.changed);
+  pthread_mutex_destroy (&progress.lock);
+  pthread_cond_destroy (&progress.changed);
 }
 
 static void

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#define G_LOG_DOMAIN "cellhost-state"
+#include "state-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "relocate.h"
+
+#define MAGIC "cellhost state 1"
+#define FILE_MAX ((goffset) (320u << 20))
+/* The checksum is of the bytes that follow it, which are: name, interface, fingerprint of the contract, ABI, version of the state, and
+ * the state itself. */
+#define OUTER "(ssay)"
+#define INNER "(sstuuay)"
+
+static char *
+path_of (HostCell *cell)
+{
+  g_autofree char *base = g_strconcat (cell->name, ".state", NULL);
+
+  return g_build_filename (cell->host->config.state_dir, base, NULL);
+}
+
+static gboolean
+is_wanted (HostCell *cell)
+{
+  return cell->host->config.state_dir != NULL && !cell->is_host && cell->module->options->save != NULL;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+static GVariant *
+bytes_variant (const void *data, gsize size)
+{
+  return g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, data, size, 1);
+}
+
+static GBytes *
+pack (HostCell *cell, uint32_t version, GBytes *state)
+{
+  gsize size;
+  const void *data = g_bytes_get_data (state, &size);
+  g_autoptr(GVariant) inner = g_variant_ref_sink (
+    g_variant_new ("(sstuu@ay)", cell->name, cell->contract->interface, (guint64) cell->contract->fingerprint,
+                   (guint32) (CELL_ABI_MAJOR << 16 | CELL_ABI_MINOR), (guint32) version, bytes_variant (data, size)));
+  g_autofree char *sum = g_compute_checksum_for_data (G_CHECKSUM_SHA256, g_variant_get_data (inner), g_variant_get_size (inner));
+  g_autoptr(GVariant) outer = g_variant_ref_sink (
+    g_variant_new ("(ss@ay)", MAGIC, sum, bytes_variant (g_variant_get_data (inner), g_variant_get_size (inner))));
+
+  return g_variant_get_data_as_bytes (outer);
+}
+
+/* A temporary file, fsync, rename, fsync of the folder: what was there before stays until the new one is whole. */
+static gboolean
+keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
+{
+  g_autofree char *path = path_of (cell);
+  g_autoptr(GBytes) packed = pack (cell, version, state);
+  g_autoptr(GError) wrong = NULL;
+  gsize size;
+  const char *data = g_bytes_get_data (packed, &size);
+
+  if (g_mkdir_with_parents (cell->host->config.state_dir, 0700) < 0)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "cell %s: its state cannot be kept: %s: %s", cell->name,
+                           cell->host->config.state_dir, g_strerror (errno));
+  if (g_file_set_contents_full (path, data, (gssize) size, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, &wrong))
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "cell %s: its state cannot be kept: %s", cell->name, wrong->message);
+}
+
+gboolean
+state_file_keep_instance (HostCell *cell, GError **error)
+{
+  g_autoptr(GBytes) state = NULL;
+  uint32_t version = 0;
+
+  if (!is_wanted (cell))
+    return TRUE;
+  state = cell_instance_save (cell->instance, &version, error);
+  return state != NULL && keep (cell, version, state, error);
+}
+
+gboolean
+state_file_keep_child (HostCell *cell, GError **error)
+{
+  g_autoptr(GBytes) state = NULL;
+  uint32_t version = 0;
+
+  if (!is_wanted (cell))
+    return TRUE;
+  state = relocate_state_from_child (cell, &version, error);
+  return state != NULL && keep (cell, version, state, error);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------- */
+
+gboolean
+state_file_set_aside (HostCell *cell, GError **error)
+{
+  g_autofree char *path = path_of (cell), *aside = NULL;
+  g_autoptr(GDateTime) now = g_date_time_new_now_utc ();
+  g_autofree char *stamp = g_date_time_format (now, "%Y%m%dT%H%M%S");
+
+  aside = g_strdup_printf ("%s.bad-%s-%06d", path, stamp, g_date_time_get_microsecond (now));
+  if (g_rename (path, aside) == 0)
+    g_prefix_error (error, "%s was set aside as %s; the cell starts without it the next time: ", path, aside);
+  else
+    g_prefix_error (error, "%s cannot be set aside: %s: ", path, g_strerror (errno));
+  return FALSE;
+}
+
+/* Nobody else could have written it, and it is read whole from the file that was looked at. */
+static GBytes *
+read_file (const char *path, gboolean *ret_there, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  guint8 *data = NULL;
+  gsize at = 0, size;
+  struct stat st;
+  ssize_t n = 1;
+
+  *ret_there = fd >= 0 || errno != ENOENT;
+  if (!*ret_there)
+    return NULL;
+  if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (st.st_mode & 077) != 0 || st.st_size > FILE_MAX)
+    {
+      cell_set_error (error, CELL_ERROR_STATE, "it is not a file of this user's own that nobody else can write to");
+      if (fd >= 0)
+        close (fd);
+      return NULL;
+    }
+  size = (gsize) st.st_size;
+  data = g_malloc (size + 1);
+  while (at < size && (n = read (fd, data + at, size - at)) > 0)
+    at += (gsize) n;
+  close (fd);
+  if (at == size)
+    return g_bytes_new_take (data, size);
+  g_free (data);
+  cell_set_error (error, CELL_ERROR_STATE, "it cannot be read: %s", n < 0 ? g_strerror (errno) : "it became shorter");
+  return NULL;
+}
+
+/* A variant of that type in normal form, or NULL: anything may be in there. */
+static GVariant *
+variant_of (const char *type, GBytes *bytes)
+{
+  g_autoptr(GVariant) variant = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (type), bytes, FALSE));
+
+  return g_variant_is_normal_form (variant) ? g_steal_pointer (&variant) : NULL;
+}
+
+static GBytes *
+bytes_of_child (GVariant *tuple, gsize n)
+{
+  g_autoptr(GVariant) child = g_variant_get_child_value (tuple, n);
+
+  return g_variant_get_data_as_bytes (child);
+}
+
+static GVariant *
+open_outer (GBytes *file, GError **error)
+{
+  g_autoptr(GVariant) outer = variant_of (OUTER, file), inner = NULL;
+  g_autoptr(GBytes) bytes = NULL;
+  g_autofree char *sum = NULL;
+  const char *magic, *said;
+
+  if (outer == NULL)
+    {
+      cell_set_error (error, CELL_ERROR_STATE, "it is damaged, or not a cell's state");
+      return NULL;
+    }
+  g_variant_get_child (outer, 0, "&s", &magic);
+  g_variant_get_child (outer, 1, "&s", &said);
+  bytes = bytes_of_child (outer, 2);
+  sum = g_compute_checksum_for_bytes (G_CHECKSUM_SHA256, bytes);
+  if (!g_str_equal (magic, MAGIC))
+    cell_set_error (error, CELL_ERROR_STATE, "it is not a cell's state, or of another version of this host");
+  else if (!g_str_equal (sum, said) || (inner = variant_of (INNER, bytes)) == NULL)
+    cell_set_error (error, CELL_ERROR_STATE, "it is damaged: its checksum does not fit");
+  return g_steal_pointer (&inner);
+}
+
+static gboolean
+unpack (HostCell *cell, GBytes *file, uint32_t *ret_version, GBytes **ret_state, GError **error)
+{
+  g_autoptr(GVariant) inner = open_outer (file, error);
+  const char *name, *interface;
+  guint32 abi, version;
+
+  if (inner == NULL)
+    return FALSE;
+  g_variant_get (inner, "(&s&stuu@ay)", &name, &interface, NULL, &abi, &version, NULL);
+  if (!g_str_equal (name, cell->name) || !g_str_equal (interface, cell->contract->interface))
+    return cell_set_error (error, CELL_ERROR_STATE, "it is the state of %s, which is a %s; this is %s, a %s", name, interface, cell->name,
+                           cell->contract->interface);
+  if (abi >> 16 != CELL_ABI_MAJOR)
+    return cell_set_error (error, CELL_ERROR_STATE, "it was saved by a cell of ABI %u; this is ABI %u", abi >> 16, CELL_ABI_MAJOR);
+  *ret_version = version;
+  *ret_state = bytes_of_child (inner, 5);
+  return TRUE;
+}
+
+gboolean
+state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error)
+{
+  g_autofree char *path = is_wanted (cell) ? path_of (cell) : NULL;
+  g_autoptr(GBytes) file = NULL;
+  gboolean there = FALSE;
+
+  *ret_state = NULL;
+  if (path != NULL)
+    file = read_file (path, &there, error);
+  if (!there || (file != NULL && unpack (cell, file, ret_version, ret_state, error)))
+    return TRUE;
+  return state_file_set_aside (cell, error);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What cells have saved, between two runs of the host: one file for each cell in the host's state_dir, NAME.state.  It is replaced as a
+ * whole or not at all; whatever is in it is checked before the cell sees it.
+ */
+#pragma once
+#include "cell.h"
+
+/* What was kept for a cell of this name; ret_state NULL: nothing.  A file that is damaged, or another cell's, is set aside: FALSE. */
+gboolean state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error);
+/* The cell could not make anything of it: renames the file, so that the next start does without, and says so in `error`.  FALSE. */
+gboolean state_file_set_aside (HostCell *cell, GError **error);
+
+/* Keep what a cell that has been stopped saves, if there is a state_dir and it saves anything.  FALSE: what was kept before is still
+ * there. */
+gboolean state_file_keep_instance (HostCell *cell, GError **error);
+gboolean state_file_keep_child (HostCell *cell, GError **error);
