@@ -26,9 +26,11 @@ bench_check (const CellResult *result, BenchProblem *problem)
 static pid_t
 spawn (const BenchDaemon *daemon, int cpu, const char *const *cells, int ready_fd, BenchProblem *problem)
 {
-  const char *argv[8 + 2 * CELLS_MAX] = { BENCH_HOST, "--socket", daemon->socket, "--ready-fd" };
+  g_autofree char *state = g_build_filename (daemon->folder, "state", NULL);
+  const char *argv[12 + 2 * CELLS_MAX] = { BENCH_HOST, "--socket", daemon->socket, "--state-dir", state, "--log-level", "warning",
+                                           "--ready-fd" };
   char number[16];
-  int n = 4;
+  int n = 8;
 
   g_snprintf (number, sizeof number, "%d", ready_fd);
   argv[n++] = number;
@@ -91,7 +93,7 @@ bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
   return daemon;
 }
 
-/* A host leaves its lock, and a socket if it was killed. */
+/* A host leaves its lock and what cells have saved, and a socket if it was killed. */
 void
 bench_remove_folder (const char *folder)
 {
@@ -102,7 +104,8 @@ bench_remove_folder (const char *folder)
     {
       g_autofree char *path = g_build_filename (folder, name, NULL);
 
-      g_unlink (path);
+      if (g_unlink (path) < 0)
+        bench_remove_folder (path);
     }
   if (folder != NULL)
     g_rmdir (folder);

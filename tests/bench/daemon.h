@@ -21,7 +21,7 @@ BenchDaemon *bench_daemon_start (int cpu, const char *const *cells, BenchProblem
 /* A clean stop; it is killed if it does not come to an end. */
 void bench_daemon_stop (BenchDaemon *daemon);
 
-/* With the files in it; NULL is nothing. */
+/* With all that is in it; NULL is nothing. */
 void bench_remove_folder (const char *folder);
 
 /* True: the call succeeded.  False: problem has its error. */
