@@ -305,7 +305,7 @@ do_blob_export (Connection *connection, WireMessage *message)
     blob = blob_from_fd (wire_message_take_fd (message, 0), body.size, &fault);
   if (blob != NULL)
     {
-      body.id = blob_transit_put (blob);
+      body.id = blob_transit_put (blob, connection->serial);
       blob_unref (blob);
       fault = (Fault) { CELL_ERROR_NO_RESOURCES, "too many blobs are on their way" };
     }
@@ -525,6 +525,7 @@ connection_new (Host *host, int socket, GError **error)
   pthread_mutex_init (&connection->lock, NULL);
   g_queue_init (&connection->outgoing);
   connection->host = host;
+  connection->serial = host_next_generation (host);
   connection->socket = socket;
   connection->access = CELL_ACCESS_ADMIN;
   connection->links = g_hash_table_new (g_int64_hash, g_int64_equal);

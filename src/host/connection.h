@@ -11,6 +11,7 @@ struct Connection
 {
   _Atomic guint refs;
   Host *host;
+  uint64_t serial;              /* names it among all that there have been */
   int socket;
   GSource *source;
   pid_t pid;

@@ -18,6 +18,8 @@
 #define TRANSIT_SLOTS 4096u
 #define TRANSIT_BYTES ((size_t) 4 << 30)
 #define TRANSIT_NS (60u * 1000000000ull)
+#define SHARE_SLOTS (TRANSIT_SLOTS / 8) /* of one owner */
+#define SHARE_BYTES (TRANSIT_BYTES / 8)
 
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
@@ -195,6 +197,7 @@ typedef struct
   uint64_t id;
   CellBlob *blob;
   uint64_t since;
+  uint64_t owner;
 } Transit;
 
 static pthread_mutex_t transit_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -210,8 +213,28 @@ transit_clear (Transit *slot)
   *slot = (Transit) { 0 };
 }
 
+/* Whether an outsider may have one more; what is stale goes. */
+static bool
+share_has_room (uint64_t owner, size_t size, uint64_t now)
+{
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < TRANSIT_SLOTS; i++)
+    if (transit[i].blob != NULL && transit[i].owner == owner)
+      {
+        if (now - transit[i].since > TRANSIT_NS)
+          {
+            transit_clear (&transit[i]);
+            continue;
+          }
+        size += blob_size (transit[i].blob);
+        n++;
+      }
+  return n < SHARE_SLOTS && size <= SHARE_BYTES;
+}
+
 uint64_t
-blob_transit_put (CellBlob *blob)
+blob_transit_put (CellBlob *blob, uint64_t owner)
 {
   uint64_t id = 0, now = monotonic_ns ();
   Transit *free_slot = NULL;
@@ -220,6 +243,11 @@ blob_transit_put (CellBlob *blob)
     if (getrandom (&id, sizeof id, 0) != sizeof id)
       return 0;
   pthread_mutex_lock (&transit_lock);
+  if (owner != 0 && !share_has_room (owner, blob_size (blob), now))
+    {
+      pthread_mutex_unlock (&transit_lock);
+      return 0;
+    }
   for (unsigned n = 0; n < TRANSIT_SLOTS && free_slot == NULL; n++)
     {
       Transit *slot = &transit[transit_hand++ % TRANSIT_SLOTS];
@@ -233,7 +261,7 @@ blob_transit_put (CellBlob *blob)
     id = 0;
   else
     {
-      *free_slot = (Transit) { id, blob_ref (blob), now };
+      *free_slot = (Transit) { id, blob_ref (blob), now, owner };
       transit_bytes += blob_size (blob);
     }
   pthread_mutex_unlock (&transit_lock);
@@ -272,7 +300,7 @@ static uint64_t
 transit_export (BlobPort *port, CellBlob *blob)
 {
   (void) port;
-  return blob_seal (blob, NULL) ? blob_transit_put (blob) : 0;
+  return blob_seal (blob, NULL) ? blob_transit_put (blob, 0) : 0;
 }
 
 static CellBlob *

@@ -44,8 +44,9 @@ struct BlobPort
 /* The host's transit table, as a port: ids → blobs on their way.  Bounded in number and bytes; what nobody fetches for a minute is
  * dropped. */
 BlobPort *blob_transit (void);
-/* Registers a blob that an outsider asked the host for and will fill: known by id until it is exported. */
-uint64_t blob_transit_put (CellBlob *blob);
+/* The id of a blob that is on its way from now on; 0: there are too many.  owner: names who hands it out and may have only a share
+ * of what there is; 0: this process. */
+uint64_t blob_transit_put (CellBlob *blob, uint64_t owner);
 CellBlob *blob_transit_take (uint64_t id);
 /* Bytes on their way, for statistics. */
 size_t blob_transit_bytes (void);

@@ -48,7 +48,8 @@ inproc_setup (const BenchPlace *place, uint64_t option, BenchProblem *problem)
       return NULL;
     }
   *inproc = (Inproc) { inside, NULL, problem };
-  if (bench_inside_load (inside, BENCH_ECHO, "bench-echo", problem) && bench_inside_load (inside, BENCH_CALLER, "bench-caller", problem))
+  if (bench_inside_load (inside, BENCH_ECHO, "bench-echo", problem)
+      && bench_inside_load (inside, BENCH_CALLER, "bench-caller", problem))
     inproc->client = bench_inside_use (inside, "bench-caller", &cell_remote_Caller, problem);
   if (inproc->client)
     return inproc;

@@ -117,10 +117,12 @@ switches (pid_t pid)
   while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
     {
       g_autofree char *path = g_build_filename (folder, name, "status", NULL), *text = NULL;
+      double n;
 
-      if (g_file_get_contents (path, &text, NULL, NULL))
-        g_hash_table_insert (counts, g_strdup (name), GUINT_TO_POINTER ((guint) (sum_of_lines (text, "voluntary_ctxt_switches")
-                                                                                 + sum_of_lines (text, "nonvoluntary_ctxt_switches"))));
+      if (!g_file_get_contents (path, &text, NULL, NULL))
+        continue;
+      n = sum_of_lines (text, "voluntary_ctxt_switches") + sum_of_lines (text, "nonvoluntary_ctxt_switches");
+      g_hash_table_insert (counts, g_strdup (name), GUINT_TO_POINTER ((guint) n));
     }
   return counts;
 }
@@ -159,7 +161,8 @@ measure_idle (const BenchFigure *figure, const BenchSettings *settings, const Be
   g_usleep (settings->quick ? 100000 : 5000000);
   after = switches (daemon->pid);
   result->value = switched (before, after) * 1e9 / (double) (bench_clock_monotonic () - began);
-  g_snprintf (result->note, sizeof result->note, "%u threads, %u wake-ups in all", g_hash_table_size (after), switched (before, after));
+  g_snprintf (result->note, sizeof result->note, "%u threads, %u wake-ups in all", g_hash_table_size (after),
+              switched (before, after));
   bench_daemon_stop (daemon);
 }
 

@@ -143,8 +143,10 @@ call_and_move (Run *run, BenchResult *result)
   for (guint i = 0; i < G_N_ELEMENTS (callers) && !result->problem.is_set; i++)
     add_report (run, &callers[i], result);
   if (result->value > 0 && !result->problem.is_set)
-    bench_fail (&result->problem, "%.0f calls were lost, repeated or out of order in %" PRIu64 " moves", result->value, run->n_moves);
-  g_snprintf (result->note, sizeof result->note, "%.2f M calls, %.2f M/s, %" PRIu64 " moves in %.1f ms each; the longest wait took %.1f ms",
+    bench_fail (&result->problem, "%.0f calls were lost, repeated or out of order in %" PRIu64 " moves", result->value,
+                run->n_moves);
+  g_snprintf (result->note, sizeof result->note,
+              "%.2f M calls, %.2f M/s, %" PRIu64 " moves in %.1f ms each; the longest wait took %.1f ms",
               (double) (callers[0].sent + callers[1].sent) / 1e6,
               (double) (callers[0].sent + callers[1].sent) * 1e3 / (double) (bench_clock_monotonic () - began), run->n_moves,
               (double) took / 1e6 / (double) run->n_moves, (double) callers[0].longest_ns / 1e6);

@@ -15,8 +15,8 @@ typedef struct
   CellBus *bus;                 /* a connection to it */
 } BenchDaemon;
 
-/* Starts cellhostd on a processor (-1: anywhere) with these cells (paths, up to a NULL), and waits until it is ready.  NULL: problem
- * says why. */
+/* Starts cellhostd on a processor (-1: anywhere) with these cells (paths, up to a NULL), and waits until it is ready.  NULL:
+ * problem says why. */
 BenchDaemon *bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem);
 /* A clean stop; it is killed if it does not come to an end. */
 void bench_daemon_stop (BenchDaemon *daemon);

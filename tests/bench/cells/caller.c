@@ -29,8 +29,8 @@ CELL_METHOD (Caller, mixed, doc ("Calls so many times."), in (u32, n), timeout (
   EchoTrade trades[16] = { [0] = { .id = 1, .price = 2, .quantity = 3 }, [15] = { .id = 4, .price = 5, .quantity = 6 } };
   for (uint64_t i = 0; i < in->n; i++)
     {
-      cell_auto EchoMixed m = echo_mixed (self->echo, .urgent = true, .side = 1, .account = 1000, .amount = (int64_t) i, .rate = 0.5,
-                                          .memo = "rent for the month of May", .trades = trades, .n_trades = 16);
+      cell_auto EchoMixed m = echo_mixed (self->echo, .urgent = true, .side = 1, .account = 1000, .amount = (int64_t) i,
+                                          .rate = 0.5, .memo = "rent for the month of May", .trades = trades, .n_trades = 16);
       if (m.result.status || m.sum != 1009 + i + 'r' || m.rate != 0.5)
         return cell_fail (call, EchoFailed, "call %" PRIu64 ": %s", i, m.result.status ? m.result.message : "a wrong answer");
     }
