@@ -725,9 +725,25 @@ take_lock (Listener *listener, GError **error)
 
   listener->lock = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (listener->lock < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", path, g_strerror (errno));
+    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", path, g_strerror (errno));
   if (fcntl (listener->lock, F_OFD_SETLK, &lock) < 0)
-    return cell_set_error (error, CELL_ERROR_EXISTS, "another host is running at %s", listener->path);
+    return cell_set_error (error, CELL_ERROR_EXISTS, "another host is running at %s; 'cellctl shutdown' ends it", listener->path);
+  return TRUE;
+}
+
+/* What lies there is taken away only when it is a socket that nobody listens at. */
+static gboolean
+clear_place (Listener *listener, const struct sockaddr_un *address, GError **error)
+{
+  struct stat st;
+
+  if (lstat (listener->path, &st) < 0)
+    return TRUE;                        /* bind () will say what else there is */
+  if (!S_ISSOCK (st.st_mode))
+    return cell_set_error (error, CELL_ERROR_EXISTS, "%s is there and is no socket; move it away, or choose another place", listener->path);
+  if (connect (listener->socket, (const struct sockaddr *) address, sizeof *address) == 0 || errno != ECONNREFUSED)
+    return cell_set_error (error, CELL_ERROR_EXISTS, "another program listens at %s; choose another place", listener->path);
+  unlink (listener->path);
   return TRUE;
 }
 
@@ -738,19 +754,17 @@ bind_socket (Listener *listener, GError **error)
   mode_t mask;
   int bound;
 
-  if (strlen (listener->path) >= sizeof address.sun_path)
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s: the path of a socket can have up to %zu bytes", listener->path,
-                           sizeof address.sun_path - 1);
   g_strlcpy (address.sun_path, listener->path, sizeof address.sun_path);
   listener->socket = socket (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (listener->socket < 0)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no socket: %s", g_strerror (errno));
-  unlink (listener->path);
+  if (!clear_place (listener, &address, error))
+    return FALSE;
   mask = umask (0177);                  /* 0600 from its first moment */
   bound = bind (listener->socket, (struct sockaddr *) &address, sizeof address);
   umask (mask);
   if (bound < 0 || listen (listener->socket, 128) < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", listener->path, g_strerror (errno));
+    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", listener->path, g_strerror (errno));
   return TRUE;
 }
 
@@ -763,8 +777,11 @@ listener_new (Host *host, const char *path, GError **error)
   listener->host = host;
   listener->path = g_strdup (path);
   listener->socket = listener->lock = -1;
-  if (g_mkdir_with_parents (folder, 0700) < 0)
-    cell_set_error (error, CELL_ERROR_DENIED, "%s: %s", folder, g_strerror (errno));
+  if (strlen (path) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
+    cell_set_error (error, CELL_ERROR_INVALID, "%s: the path of a socket can have up to %zu bytes", path,
+                    sizeof ((struct sockaddr_un *) NULL)->sun_path - 1);
+  else if (g_mkdir_with_parents (folder, 0700) < 0)
+    cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", folder, g_strerror (errno));
   else if (take_lock (listener, error) && bind_socket (listener, error))
     {
       listener->source = g_unix_fd_add (listener->socket, G_IO_IN, accept_cb, listener);
