@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""cellhostd as a program: how it starts, what it refuses, how it ends, and what it writes into its log."""
+import glob
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, place, stop, wait_until
+
+ALARM = os.environ["TEST_ALARM"]
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+# ---- its place ---------------------------------------------------------------------------------------------
+
+
+def private(here):
+    before = os.umask(0)
+    try:
+        here.host()
+    finally:
+        os.umask(before)
+    assert mode_of(here.socket) == 0o600 and stat.S_ISSOCK(os.stat(here.socket).st_mode)
+    assert mode_of(os.path.dirname(here.socket)) == 0o700
+    assert mode_of(here.socket + ".lock") == 0o600
+
+
+def a_second_host(here):
+    first = here.host("--cell", cell("mirror"))
+    code, said = here.host_refused("--cell", cell("memory"))
+    assert code == EXIT["EXISTS"] and said == f"another host is running at {here.socket}; 'cellctl shutdown' ends it", said
+    assert here.good("call", "mirror", "nothing") == ""
+    # Somewhere else there may be one.
+    second = here.host("--socket", "other")
+    assert "mirror" not in here.good("--socket", "other", "list") and "mirror" in here.good("list")
+    assert stop(second) == 0 and stop(first) == 0
+
+
+def what_a_crash_left(here):
+    first = here.host("--cell", cell("mirror"))
+    assert stop(first, signal.SIGKILL) == -signal.SIGKILL and os.path.exists(here.socket)
+    second = here.host()
+    assert "mirror" not in here.good("list")
+    assert stop(second) == 0 and not os.path.exists(here.socket)
+
+
+def what_somebody_else_put_there(here):
+    here.write("file", "precious")
+    code, said = here.host_refused("--socket", "file")
+    assert code == EXIT["EXISTS"] and here.path("file") in said and here.read("file") == "precious", said
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        path = here.path(f"other-{int(kind)}")
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            other.bind(path)
+            other.listen()
+            code, said = here.host_refused("--socket", path)
+            assert code == EXIT["EXISTS"] and path in said, said
+        assert stop(here.host("--socket", path)) == 0           # now it is what a crash leaves
+
+
+def places_that_cannot_be(here):
+    code, said = here.host_refused("--socket", "/" + "x" * 200)
+    assert code == EXIT["INVALID"] and "107 bytes" in said, said
+    here.write("file", "")
+    code, said = here.host_refused("--socket", "file/socket")
+    assert code == EXIT["DENIED"] and "Not a directory" in said, said
+    code, said = here.host_refused(env=dict(here.env, XDG_RUNTIME_DIR=here.path("nowhere")))
+    assert code == EXIT["DENIED"] and "set XDG_RUNTIME_DIR" in said and "--socket" in said, said
+    if not os.path.exists(f"/run/user/{os.getuid()}"):
+        without = {name: value for name, value in here.env.items() if name != "XDG_RUNTIME_DIR"}
+        code, said = here.host_refused(env=without)
+        assert code == EXIT["DENIED"] and f"/run/user/{os.getuid()}" in said, said
+    if os.geteuid() != 0:
+        os.mkdir(here.path("closed"), 0o500)
+        code, said = here.host_refused("--socket", "closed/socket")
+        assert code == EXIT["DENIED"] and "Permission denied" in said, said
+
+
+def bad_command_lines(here):
+    for arguments, why in ((["--frobnicate"], "--frobnicate"), (["word"], "'word'"), (["--log-level", "loud"], "'loud'"), (["--ready-fd", "x"], "'cellhostd --help'")):
+        code, said = here.host_refused(*arguments)
+        assert code == EXIT["INVALID"] and why in said, said
+    code, said = here.host_refused("--cell", "no.so")
+    assert code == EXIT["NOT_FOUND"] and "no.so" in said, said
+    code, said = here.host_refused("--cell", cell("broken-magic"))
+    assert code == EXIT["REFUSED"] and "cell_entry.magic" in said, said
+    assert not os.path.exists(here.socket)
+    text = here.run(HOST, "--help")
+    assert text.returncode == 0 and b"--state-dir" in text.stdout
+    assert re.fullmatch(rb"cellhostd \d+\.\d+\.\d+\n", here.run(HOST, "--version").stdout)
+
+
+def root(here):
+    if os.geteuid() != 0:
+        raise Skip("this is not root")
+    done = here.run(HOST)
+    assert done.returncode == EXIT["DENIED"] and b"--allow-root" in done.stderr and done.stderr.count(b"\n") == 1, done
+    assert not os.path.exists(here.socket)
+
+
+# ---- its end -----------------------------------------------------------------------------------------------
+
+
+def calls_in_flight_are_answered(here):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        host = here.host("--cell", cell("mirror"))
+        begun, until = f"begun-{int(number)}", f"until-{int(number)}"
+        call = here.spawn(CTL, "--json", "call", "mirror", "hold", here.path(begun), here.path(until), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait_until(lambda: os.path.exists(here.path(begun)), "the call")
+        host.send_signal(number)
+        wait_until(lambda: not os.path.exists(here.socket), "the stop")
+        assert "no host answers" in here.refused("UNREACHABLE", "list") and host.poll() is None
+        here.write(until, "")
+        said = call.communicate(timeout=BOUND)[0]
+        assert call.returncode == 0 and said == b"{}\n", said
+        assert host.wait(BOUND) == 0
+
+
+def is_asleep(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] == "S"
+
+
+def calls_that_wait_are_answered(here):
+    """Behind the one that runs.  One is accepted when its caller, who has a channel, sleeps: it has nothing else to sleep for."""
+    host = here.host("--cell", cell("mirror"))
+    first = here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"))
+    wait_until(lambda: os.path.exists(here.path("begun")), "the call")
+    waiting = [here.spawn(CTL, "call", "mirror", "texts", f"number {i}", "", stdout=subprocess.PIPE) for i in range(5)]
+    wait_until(lambda: re.search(r"^mirror +\S+ +in process +- +\d+ +0 +6 ", here.good("list"), re.MULTILINE), "six channels")
+    here.good("list")
+    wait_until(lambda: all(is_asleep(call.pid) for call in waiting), "the rest")
+    host.send_signal(signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(here.socket), "the stop")
+    here.write("until", "")
+    for i, call in enumerate(waiting):
+        assert call.communicate(timeout=BOUND)[0] == f"text: number {i}\ndata: -\nsize: 0\n".encode() and call.returncode == 0
+    assert first.wait(BOUND) == 0 and host.wait(BOUND) == 0
+
+
+def the_second_signal(here):
+    host = here.host("--cell", cell("mirror"))
+    here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"), stderr=subprocess.DEVNULL)
+    wait_until(lambda: os.path.exists(here.path("begun")), "the call")
+    host.send_signal(signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(here.socket), "the stop")
+    assert stop(host) == -signal.SIGTERM
+
+
+def stopped_as_soon_as_it_runs(here):
+    for _ in range(20):
+        host = here.host()
+        assert stop(host) == 0
+        host = here.host()
+        here.good("shutdown")
+        assert host.wait(BOUND) == 0
+
+
+def what_its_manager_is_told(here):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(here.path("notify"))
+        manager.settimeout(BOUND)
+        host = here.host(env=dict(here.env, NOTIFY_SOCKET=here.path("notify")))
+        assert manager.recv(100) == b"READY=1"
+        here.good("list")
+        host.send_signal(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
+        assert host.wait(BOUND) == 0
+
+
+# ---- at rest -----------------------------------------------------------------------------------------------
+
+
+def waits(pid):
+    """How often each thread has begun to wait, which it does again after each time that it was woken."""
+    found = {}
+    for path in glob.glob(f"/proc/{pid}/task/*/status"):
+        with open(path, encoding="ascii") as file:
+            found[path] = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", file.read(), re.MULTILINE).group(1)
+    return found
+
+
+def idle(here):
+    """A host that nobody calls does nothing, also when somebody is connected and a call is kept to be answered later."""
+    host = here.host("--cell", cell("mirror"), "--cell", ALARM)
+    here.good("call", "mirror", "nothing")
+    caller = here.spawn(CTL, "call", "alarm", "wait", "600000", "x", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: here.good("call", "alarm", "@waiting") == "value: 1\n", "the call")
+    caller.send_signal(signal.SIGSTOP)  # one that waits reminds the host now and then
+    for _ in range(20):                 # threads that were at work end after a while, each with a wake-up
+        before = waits(host.pid)
+        time.sleep(1)
+        after = waits(host.pid)
+        if before == after:
+            return
+        print(f"# {before} {after}", flush=True)
+    raise AssertionError("it does not come to rest")
+
+
+# ---- its log -----------------------------------------------------------------------------------------------
+
+
+def lines_of(text):
+    """(grade, who, what) of each line; there is nothing else in a log."""
+    found = [re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} (error|warning|info|debug) ([\w.-]+): (.*)", line) for line in text.splitlines()]
+    assert all(found), text
+    return [match.groups() for match in found]
+
+
+def grades_of_the_log(here):
+    everything = [("debug", "chatty", "so, in detail"), ("info", "chatty", "so"), ("warning", "chatty", "so, take care"), ("error", "chatty", "so, it is wrong")]
+    for i, (arguments, least) in enumerate(((["-l", "error"], 3), (["--log-level=warning"], 2), ([], 1), (["--verbose"], 0), (["-l", "debug"], 0))):
+        host = here.host(*arguments, log=f"log-{i}")
+        here.good("load", cell("mirror"), "chatty")
+        here.good("call", "chatty", "log", "so")
+        assert stop(host) == 0
+        lines = lines_of(here.read(f"log-{i}"))
+        assert [line for line in lines if line[1] == "chatty"] == everything[least:], (arguments, lines)
+        assert any(line[:2] == ("info", "host") and here.socket in line[2] for line in lines) == (least < 2), lines
+
+
+def one_line_whatever_a_cell_says(here):
+    host = here.host("--cell", cell("mirror"))
+    here.good("call", "mirror", "log", "a\nb\x1b[31m")
+    assert stop(host) == 0
+    assert ("info", "mirror", "a b [31m") in lines_of(here.read("log"))
+
+
+def fields_in_the_journal(here):
+    """The journal's sockets are looked for in one place only: a namespace of our own has them there."""
+    probe = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "true"]
+    if here.run(*probe).returncode != 0:
+        raise Skip("bubblewrap cannot make a namespace here")
+    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "--die-with-parent", sys.executable, os.path.abspath(__file__), "--in-journal", here.folder,
+                    env=os.environ)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+
+
+def parse_entry(data):
+    """One datagram of the journal's own protocol: NAME=VALUE, or NAME, the length and the value."""
+    fields = {}
+    while data:
+        line, data = data.split(b"\n", 1)
+        if b"=" in line:
+            name, value = line.split(b"=", 1)
+        else:
+            size = int.from_bytes(data[:8], "little")
+            name, value, data = line, data[8:8 + size], data[8 + size + 1:]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+def in_journal():
+    os.makedirs("/run/systemd/journal")
+    entries = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    entries.bind("/run/systemd/journal/socket")
+    entries.settimeout(BOUND)
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    stream.bind("/run/systemd/journal/stdout")
+    stream.listen()
+    error = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    error.connect("/run/systemd/journal/stdout")
+    with place() as here:
+        mirror = shutil.copy(cell("mirror"), here.folder)       # whoever owns the original, in here it may be nobody
+        host = here.host("--cell", mirror, stderr=error)
+        first = parse_entry(entries.recv(65536))
+        assert first["PRIORITY"] == "6" and here.socket in first["MESSAGE"] and "CELLHOST_CELL" not in first, first
+        here.good("call", "mirror", "log", "so")
+        said = [parse_entry(entries.recv(65536)) for _ in range(3)]
+        assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in said] == [("6", "so"), ("4", "so, take care"), ("3", "so, it is wrong")], said
+        assert all(entry["CELLHOST_CELL"] == "mirror" for entry in said), said
+        assert stop(host) == 0
+
+
+if sys.argv[1:2] == ["--in-journal"]:
+    in_journal()
+else:
+    main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
+          calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, idle, grades_of_the_log,
+          one_line_whatever_a_cell_says, fields_in_the_journal])
