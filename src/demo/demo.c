@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <cell/remote/exchange.h>
 #include <cell/remote/host.h>
 #include <cell/remote/ledger.h>
 #include <cell/remote/thumbnailer.h>
@@ -21,22 +22,26 @@
 #define PICTURES_MAX 2000
 #define PICTURE_BYTES_MAX (64u << 20)
 #define SIZE 128
-#define ORDERS 50000
+#define ORDERS 50000             /* that the trader sends at a time */
+#define TRADE_US 2000000         /* for how long it does, in each place */
+#define QUOTES 20000             /* orders from outside of the host, each of them timed */
 
 typedef struct
 {
   char *folder, *socket, *output;
   GSubprocess *process;
   CellBus *bus;
-  CellClient *host, *thumbnailer, *ledger, *trader;
+  CellClient *host, *thumbnailer, *ledger, *trader, *exchange;
   GPtrArray *files;
-  GHashTable *failures;         /* reason → how often */
+  GHashTable *failures;         /* reason → names of the files, GPtrArray */
   guint n_done, n_failed;
   guint64 bytes, calls;
-  gint64 longest_gap, last_reply;       /* µs */
+  gint64 longest, longest_moving;       /* µs that one thumbnail took, and while a move was under way */
   gboolean sandboxed;
-  Latencies latencies[3];       /* thumbnailer in process and in the sandbox, ledger */
+  Latencies latencies[5];       /* by Where */
 } Demo;
+
+typedef enum { THUMBNAILER_HERE, THUMBNAILER_SANDBOX, LEDGER, EXCHANGE_HERE, EXCHANGE_SANDBOX } Where;
 
 static gboolean interrupted;
 
@@ -82,6 +87,29 @@ find_pictures (Demo *demo, const char *folder, guint depth)
     }
 }
 
+/* Two files that no folder lacks in the long run: one that was cut off, and one that is no picture. */
+static gboolean
+add_broken (Demo *demo, GError **error)
+{
+  const char *whole = g_ptr_array_index (demo->files, 0);
+  g_autofree char *cut = g_build_filename (demo->folder, "cut-off.png", NULL), *text = g_build_filename (demo->folder, "no-picture.jpg", NULL);
+  g_autofree char *bytes = NULL;
+  gsize size;
+
+  for (guint i = 0; i < demo->files->len; i++)
+    if (g_str_has_suffix (g_ptr_array_index (demo->files, i), ".png"))
+      {
+        whole = g_ptr_array_index (demo->files, i);
+        break;
+      }
+  if (!g_file_get_contents (whole, &bytes, &size, error) || !g_file_set_contents (cut, bytes, (gssize) (size / 2), error)
+      || !g_file_set_contents (text, "This is a sentence.\n", -1, error))
+    return FALSE;
+  g_ptr_array_insert (demo->files, (gint) (demo->files->len / 2), g_steal_pointer (&cut));
+  g_ptr_array_add (demo->files, g_steal_pointer (&text));
+  return TRUE;
+}
+
 /* ---- the host -------------------------------------------------------------------------------------------- */
 
 static gboolean
@@ -100,18 +128,20 @@ start_host (Demo *demo, GError **error)
 {
   static const char *const cells[] = { DEMO_THUMBNAILER, DEMO_LEDGER, DEMO_EXCHANGE, DEMO_TRADER };
   g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+  g_autofree char *state = NULL;
   int ready[2];
   char byte;
   gint64 began = g_get_monotonic_time ();
 
-  demo->folder = g_dir_make_tmp ("cellhost-demo-XXXXXX", error);
-  if (demo->folder == NULL || !g_unix_open_pipe (ready, FD_CLOEXEC, error))
+  if (!g_unix_open_pipe (ready, FD_CLOEXEC, error))
     return FALSE;
+  state = g_build_filename (demo->folder, "state", NULL);
   demo->socket = g_build_filename (demo->folder, "socket", NULL);
   demo->output = g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
   g_mkdir (demo->output, 0755);
   g_subprocess_launcher_take_fd (launcher, ready[1], 7);
-  demo->process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", demo->socket, "--ready-fd", "7", NULL);
+  demo->process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", demo->socket, "--state-dir", state,
+                                               "--log-level", "error", "--ready-fd", "7", NULL);
   if (demo->process == NULL)
     return FALSE;
   if (read (ready[0], &byte, 1) != 1)
@@ -128,6 +158,7 @@ start_host (Demo *demo, GError **error)
   demo->thumbnailer = cell_bind (demo->bus, Thumbnailer, "thumbnailer");
   demo->ledger = cell_bind (demo->bus, Ledger, "ledger");
   demo->trader = cell_bind (demo->bus, Trader, "trader");
+  demo->exchange = cell_bind (demo->bus, Exchange, "exchange");
   g_print ("host      started with %u cells in %.1f ms\n", (guint) G_N_ELEMENTS (cells), (double) (g_get_monotonic_time () - began) / 1000);
   return TRUE;
 }
@@ -205,11 +236,16 @@ end_move (Move *move, GThread **thread)
 /* ---- the work ---------------------------------------------------------------------------------------------------- */
 
 static void
-failed (Demo *demo, const char *reason)
+failed (Demo *demo, guint number, const char *reason)
 {
-  guint n = GPOINTER_TO_UINT (g_hash_table_lookup (demo->failures, reason));
+  GPtrArray *names = g_hash_table_lookup (demo->failures, reason);
 
-  g_hash_table_insert (demo->failures, g_strdup (reason), GUINT_TO_POINTER (n + 1));
+  if (names == NULL)
+    {
+      names = g_ptr_array_new_with_free_func (g_free);
+      g_hash_table_insert (demo->failures, g_strdup (reason), names);
+    }
+  g_ptr_array_add (names, g_path_get_basename (g_ptr_array_index (demo->files, number)));
   demo->n_failed++;
 }
 
@@ -223,57 +259,73 @@ save (Demo *demo, guint number, const ThumbnailerThumbnail *t)
   g_autoptr(GError) error = NULL;
 
   if (!gdk_pixbuf_save (picture, path, "png", &error, NULL))
-    failed (demo, error->message);
+    failed (demo, number, error->message);
 }
 
-static void
-count_reply (Demo *demo, Latencies *latencies, gint64 began)
+static guint64
+now_ns (void)
 {
-  gint64 now = g_get_monotonic_time ();
+  struct timespec now;
 
-  latencies_add (latencies, (guint64) (now - began) * 1000);
-  demo->calls++;
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (guint64) now.tv_sec * 1000000000u + (guint64) now.tv_nsec;
 }
 
+static guint64
+count_reply (Demo *demo, Where where, guint64 began)
+{
+  guint64 took = now_ns () - began;
+
+  latencies_add (&demo->latencies[where], took);
+  demo->calls++;
+  return took;
+}
+
+/* moving: the thumbnailer is on its way. */
 static void
-do_picture (Demo *demo, guint number)
+do_picture (Demo *demo, guint number, gboolean moving)
 {
   const char *path = g_ptr_array_index (demo->files, number);
   g_autofree char *bytes = NULL;
   g_autoptr(GError) error = NULL;
   CellBlob *blob;
   gsize size;
-  gint64 began;
+  guint64 began;
+  gint64 took;
 
   if (!g_file_get_contents (path, &bytes, &size, &error))
     {
-      failed (demo, "it cannot be read");
+      failed (demo, number, "it cannot be read");
       return;
     }
   if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
     {
-      failed (demo, "it is too large");
+      failed (demo, number, "it is too large");
       return;
     }
   if (size > 0)
     memcpy (cell_blob_data (blob), bytes, size);
-  began = g_get_monotonic_time ();
+  began = now_ns ();
   cell_auto ThumbnailerThumbnail t = thumbnailer_thumbnail (demo->thumbnailer, .picture = blob, .size = SIZE);
-  count_reply (demo, &demo->latencies[demo->sandboxed ? 1 : 0], began);
+  took = (gint64) count_reply (demo, demo->sandboxed ? THUMBNAILER_SANDBOX : THUMBNAILER_HERE, began) / 1000;
+  if (moving)
+    demo->longest_moving = MAX (demo->longest_moving, took);
+  else
+    demo->longest = MAX (demo->longest, took);
   cell_blob_unref (blob);
   demo->bytes += size;
   if (t.result.status != CELL_OK)
     {
-      failed (demo, t.result.message);
+      failed (demo, number, t.result.message);
       return;
     }
   save (demo, number, &t);
   demo->n_done++;
-  began = g_get_monotonic_time ();
+  began = now_ns ();
   cell_auto LedgerTransfer entry = ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = (int64_t) MAX (size, 1), .memo = path);
-  count_reply (demo, &demo->latencies[2], began);
+  count_reply (demo, LEDGER, began);
   if (entry.result.status != CELL_OK)
-    failed (demo, entry.result.message);
+    failed (demo, number, entry.result.message);
 }
 
 static void
@@ -282,7 +334,7 @@ do_pictures (Demo *demo)
   guint n = demo->files->len, out_at = n / 3, back_at = n * 2 / 3;
   Move move = { .demo = demo };
   GThread *thread = NULL;
-  gint64 began = g_get_monotonic_time (), took, last = began;
+  gint64 began = g_get_monotonic_time (), took;
 
   for (guint i = 0; i < n && !interrupted; i++)
     {
@@ -294,10 +346,7 @@ do_pictures (Demo *demo)
             thread = g_thread_new ("move", move_main, &move);
         }
       progress (i + 1, n, g_ptr_array_index (demo->files, i));
-      do_picture (demo, i);
-      if (thread != NULL)
-        demo->longest_gap = MAX (demo->longest_gap, g_get_monotonic_time () - last);
-      last = g_get_monotonic_time ();
+      do_picture (demo, i, thread != NULL);
       if (thread != NULL && i + 1 == back_at)
         end_move (&move, &thread);
     }
@@ -306,46 +355,91 @@ do_pictures (Demo *demo)
   took = g_get_monotonic_time () - began;
   g_print ("pictures  %u thumbnails of %u files, %.1f MB in %.1f s: %.1f MB/s\n", demo->n_done, n, (double) demo->bytes / 1e6, (double) took / 1e6,
            (double) demo->bytes / (double) MAX (took, 1));
-  g_print ("          while a move was under way the longest time for one file was %.1f ms\n", (double) demo->longest_gap / 1000);
+  g_print ("          the longest wait for a thumbnail while the cell moved: %.1f ms; at other times: %.1f ms\n",
+           (double) demo->longest_moving / 1000, (double) demo->longest / 1000);
 }
 
-static void
+/* The trader, a cell in the host, sends orders to the exchange for a while. */
+static gboolean
+run_trader (Demo *demo, const char *place)
+{
+  guint64 orders = 0, filled = 0, volume = 0, elapsed = 0;
+  gint64 began = g_get_monotonic_time ();
+
+  for (guint seed = 1; g_get_monotonic_time () - began < TRADE_US && !interrupted; seed++)
+    {
+      progress ((guint) (g_get_monotonic_time () - began) / 1000, TRADE_US / 1000, "ms of trading");
+      cell_auto TraderRun run = trader_run (demo->trader, .orders = ORDERS, .seed = seed);
+      if (run.result.status != CELL_OK)
+        {
+          progress_end ();
+          g_print ("exchange  %s\n", run.result.message);
+          return FALSE;
+        }
+      orders += ORDERS;
+      filled += run.filled;
+      volume += run.volume;
+      elapsed += run.elapsed;
+    }
+  progress_end ();
+  g_print ("exchange  %-10s %.1f million orders from a cell, %.0f%% traded at once, volume %.0f million: %.2f million orders/s\n", place,
+           (double) orders / 1e6, (double) filled * 100 / (double) MAX (orders, 1), (double) volume / 1e6, (double) orders * 1e3 / (double) MAX (elapsed, 1));
+  return TRUE;
+}
+
+/* The same from this program, one order at a time. */
+static gboolean
+place_orders (Demo *demo, Where where)
+{
+  for (guint i = 0; i < QUOTES && !interrupted; i++)
+    {
+      guint64 began = now_ns ();
+      cell_auto ExchangePlace p = exchange_place (demo->exchange, .side = i % 2, .price = 30000 + (i % 7), .quantity = 1 + i % 5, .trader = 99);
+
+      count_reply (demo, where, began);
+      if (p.result.status != CELL_OK)
+        {
+          g_print ("exchange  %s\n", p.result.message);
+          return FALSE;
+        }
+    }
+  return TRUE;
+}
+
+static gboolean
 trade (Demo *demo)
 {
-  static const char *const where[] = { "in process", "sandbox" };
-
-  for (guint i = 0; i < 2 && !interrupted; i++)
+  if (!run_trader (demo, "in process") || !place_orders (demo, EXCHANGE_HERE))
+    return FALSE;
+  if (interrupted)
+    return TRUE;
+  cell_auto HostEject moved = host_eject (demo->host, .name = "exchange");
+  if (moved.result.status != CELL_OK)
     {
-      if (i == 1)
-        {
-          cell_auto HostEject moved = host_eject (demo->host, .name = "exchange");
-
-          if (moved.result.status != CELL_OK)
-            {
-              g_print ("exchange stays where it is: %s\n", moved.result.message);
-              return;
-            }
-        }
-      cell_auto TraderRun run = trader_run (demo->trader, .orders = ORDERS, .seed = i + 1);
-      if (run.result.status != CELL_OK)
-        g_print ("exchange  %s\n", run.result.message);
-      else
-        g_print ("exchange  %-10s %u orders, %" PRIu64 " traded at once, volume %" PRIu64 ": %.0f orders/s\n", where[i], ORDERS, run.filled, run.volume,
-                 (double) ORDERS * 1e9 / (double) MAX (run.elapsed, 1));
+      g_print ("exchange stays where it is: %s\n", moved.result.message);
+      return FALSE;
     }
+  return run_trader (demo, "sandbox") && place_orders (demo, EXCHANGE_SANDBOX);
 }
 
 static void
 print_failures (Demo *demo)
 {
   GHashTableIter iter;
-  gpointer reason, n;
+  gpointer reason, value;
 
   if (demo->n_failed > 0)
     g_print ("failures  %u\n", demo->n_failed);
   g_hash_table_iter_init (&iter, demo->failures);
-  while (g_hash_table_iter_next (&iter, &reason, &n))
-    g_print ("  %4u ×  %s\n", GPOINTER_TO_UINT (n), (char *) reason);
+  while (g_hash_table_iter_next (&iter, &reason, &value))
+    {
+      GPtrArray *names = value;
+
+      g_print ("  %s: %s", (char *) g_ptr_array_index (names, 0), (char *) reason);
+      if (names->len > 1)
+        g_print (" (and %u more)", names->len - 1);
+      g_print ("\n");
+    }
 }
 
 static gboolean
@@ -360,10 +454,30 @@ books_are_right (Demo *demo)
   return total.value == 0;
 }
 
+static void
+remove_folder (const char *folder)
+{
+  g_autoptr(GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+
+      if (g_unlink (path) != 0)
+        remove_folder (path);
+    }
+  g_rmdir (folder);
+}
+
 int
 main (int argc, char **argv)
 {
-  Demo demo = { .latencies = { { "thumbnailer", "in process", NULL }, { "thumbnailer", "sandbox", NULL }, { "ledger", "in process", NULL } } };
+  Demo demo = {
+    .latencies = { [THUMBNAILER_HERE] = { "thumbnailer", "in process", NULL }, [THUMBNAILER_SANDBOX] = { "thumbnailer", "sandbox", NULL },
+                   [LEDGER] = { "ledger", "in process", NULL }, [EXCHANGE_HERE] = { "exchange", "in process", NULL },
+                   [EXCHANGE_SANDBOX] = { "exchange", "sandbox", NULL } },
+  };
   const char *folder = argc > 1 ? argv[1] : "/usr/share";
   g_autoptr(GError) error = NULL;
   gboolean good = FALSE;
@@ -372,18 +486,19 @@ main (int argc, char **argv)
   signal (SIGINT, on_interrupt);
   signal (SIGTERM, on_interrupt);
   demo.files = g_ptr_array_new_with_free_func (g_free);
-  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_ptr_array_unref);
   find_pictures (&demo, folder, 0);
   if (demo.files->len == 0)
     {
       g_printerr ("cellhost-demo: there is no picture in %s\n", folder);
       return 3;
     }
-  if (start_host (&demo, &error))
+  demo.folder = g_dir_make_tmp ("cellhost-demo-XXXXXX", &error);
+  if (demo.folder != NULL && add_broken (&demo, &error) && start_host (&demo, &error))
     {
       do_pictures (&demo);
-      trade (&demo);
-      good = books_are_right (&demo);
+      good = trade (&demo);
+      good = books_are_right (&demo) && good;
       g_print ("calls     as their callers saw them:\n");
       for (guint i = 0; i < G_N_ELEMENTS (demo.latencies); i++)
         latencies_print (&demo.latencies[i]);
@@ -393,5 +508,7 @@ main (int argc, char **argv)
   else
     g_printerr ("cellhost-demo: %s\n", error->message);
   stop_host (&demo);
+  if (demo.folder != NULL)
+    remove_folder (demo.folder);
   return good && !interrupted ? 0 : 1;
 }

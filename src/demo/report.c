@@ -37,8 +37,13 @@ latencies_print (Latencies *latencies)
 void
 progress (guint done, guint all, const char *what)
 {
-  if (isatty (STDERR_FILENO))
-    g_printerr ("\r%u of %u  %-60.60s\033[K", done, all, what);
+  static gint64 shown;
+  gint64 now = g_get_monotonic_time ();
+
+  if (!isatty (STDERR_FILENO) || now - shown < 50000)
+    return;
+  shown = now;
+  g_printerr ("\r%u of %u  %-60.60s\033[K", done, all, what);
 }
 
 void
