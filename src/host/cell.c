@@ -479,16 +479,21 @@ stop_here (HostCell *cell, gboolean whatever, GError **error)
   return TRUE;
 }
 
-/* The same for a cell that is in a child: it finishes what it has taken, and gives its state. */
+/* The same for a cell that is in a child: it finishes what it has taken, and gives its state.  One that does not is ended all the same:
+ * that is what its sandbox is for. */
 static gboolean
 stop_there (HostCell *cell, gboolean whatever, GError **error)
 {
   g_autoptr(GError) lost = NULL;
-  gboolean stopped = relocate_stop_child (cell, &lost);
 
-  if (stopped && state_file_keep_child (cell, &lost))
+  if (!relocate_stop_child (cell, &lost))
+    {
+      g_warning ("%s; it is killed", lost->message);
+      return TRUE;
+    }
+  if (state_file_keep_child (cell, &lost))
     return TRUE;
-  if (stopped && !whatever)
+  if (!whatever)
     child_say (cell->child, WIRE_START);
   g_propagate_error (error, g_steal_pointer (&lost));
   return whatever;

@@ -236,7 +236,10 @@ do_mapped (Connection *connection, WireMessage *message)
   if (link != NULL && !link_in_use (link, &error))
     {
       g_warning ("client %d: %s", (int) connection->pid, error->message);
-      link_refuse (link);
+      if (cell_status_from_error (error) == CELL_ERROR_CORRUPT)
+        connection_close (connection);
+      else
+        link_refuse (link);
     }
   link_unref (link);
 }

@@ -91,8 +91,13 @@ channel_broke (Channel *channel)
 {
   HostCell *cell = channel->endpoint->data;
 
-  g_warning ("cell %s: client %d broke the rule '%s'; its channel ends", cell->name, GPOINTER_TO_INT (channel->context),
-             channel->broken_rule != NULL ? channel->broken_rule : "?");
+  if (channel->broken != CELL_ERROR_CORRUPT)
+    return;                             /* the cell has gone: no fault of anybody's */
+  if (channel->untrusted)
+    g_warning ("cell %s: client %d broke the rule '%s'; its channel ends", cell->name, GPOINTER_TO_INT (channel->context),
+               channel->broken_rule);
+  else
+    g_warning ("cell %s: its process broke the rule '%s'; the channel of a caller in the host ends", cell->name, channel->broken_rule);
 }
 
 /* Whoever serves rings the caller's bell, which is the connection's. */
@@ -155,7 +160,9 @@ begin (Link *link, GError **error)
 {
   HostCell *cell = link->cell;
 
-  if (!seal (link->requests, error) || (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error)))
+  if (!seal (link->requests, NULL))
+    return cell_set_error (error, CELL_ERROR_CORRUPT, "it has sealed its requests itself");
+  if (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error))
     return FALSE;
   link->mapped = TRUE;
   if (link->local)
