@@ -34,9 +34,10 @@ def cell(name):
 def wait_until(condition, what):
     """Looks again and again; a test that waits for nothing else than this is as fast as what it waits for."""
     until = time.monotonic() + BOUND
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < until, f"{what} does not come about"
         time.sleep(0.002)
+    return found
 
 
 class Place:

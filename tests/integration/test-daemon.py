@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """cellhostd as a program: how it starts, what it refuses, how it ends, and what it writes into its log."""
 import glob
+import json
 import os
 import re
 import shutil
@@ -136,8 +137,12 @@ def calls_that_wait_are_answered(here):
     host = here.host("--cell", cell("mirror"))
     first = here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"))
     wait_until(lambda: os.path.exists(here.path("begun")), "the call")
-    waiting = [here.spawn(CTL, "call", "mirror", "texts", f"number {i}", "", stdout=subprocess.PIPE) for i in range(5)]
-    wait_until(lambda: re.search(r"^mirror +\S+ +in process +- +\d+ +0 +6 ", here.good("list"), re.MULTILINE), "six channels")
+    waiting = [here.spawn(CTL, "call", "-t", str(BOUND), "mirror", "texts", f"number {i}", "", stdout=subprocess.PIPE) for i in range(5)]
+
+    def six_channels():
+        return next(row["channels"] for row in json.loads(here.good("list", "--json")) if row["name"] == "mirror") == 6
+
+    wait_until(six_channels, "six channels")
     here.good("list")
     wait_until(lambda: all(is_asleep(call.pid) for call in waiting), "the rest")
     host.send_signal(signal.SIGTERM)
