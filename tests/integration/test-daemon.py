@@ -183,6 +183,51 @@ def what_its_manager_is_told(here):
         assert host.wait(BOUND) == 0
 
 
+# ---- what outlives it --------------------------------------------------------------------------------------
+
+
+def states(here):
+    """Of cells that have save and restore: kept over a clean stop, wherever the cell was, in a folder that is nobody else's."""
+    usual, other = here.path("state_home", "cellhost"), here.path("other", "states")
+    for arguments, folder in (([], usual), (["--state-dir", "other/states"], other)):
+        for number in (7, 8):
+            host = here.host("--cell", cell("mirror"), "--cell", cell("sequence"), *arguments)
+            assert here.good("call", "mirror", "@number") == f"value: {0 if number == 7 else 7}\n"
+            here.good("call", "mirror", "=number", str(number))
+            if number == 8:
+                assert here.good("shutdown") and host.wait(BOUND) == 0
+            else:
+                assert stop(host) == 0
+        assert mode_of(folder) == 0o700 and all(mode_of(os.path.join(folder, name)) == 0o600 for name in os.listdir(folder))
+    assert sorted(os.listdir(usual))[0] == "mirror.state"
+
+
+def a_state_that_is_damaged(here):
+    host = here.host("--cell", cell("mirror"))
+    here.good("call", "mirror", "=number", "7")
+    assert stop(host) == 0
+    path = here.path("state_home", "cellhost", "mirror.state")
+    with open(path, "r+b") as file:
+        file.write(b"nonsense")
+    code, said = here.host_refused("--cell", cell("mirror"))
+    assert code == EXIT["STATE"] and path in said and "set aside" in said, said
+    # Nothing is thrown away, and the host is usable again.
+    assert any(name.startswith("mirror.state.bad-") for name in os.listdir(os.path.dirname(path)))
+    assert stop(here.host("--cell", cell("mirror"))) == 0
+
+
+def an_ejected_cell_s_state(here):
+    if here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode != 0:
+        raise Skip("bubblewrap cannot make a sandbox here")
+    host = here.host("--cell", cell("mirror"))
+    here.good("eject", "mirror")
+    here.good("call", "mirror", "=number", "9")
+    assert stop(host) == 0
+    host = here.host("--cell", cell("mirror"))
+    assert here.good("call", "mirror", "@number") == "value: 9\n"
+    assert stop(host) == 0
+
+
 # ---- at rest -----------------------------------------------------------------------------------------------
 
 
@@ -291,5 +336,6 @@ if sys.argv[1:2] == ["--in-journal"]:
     in_journal()
 else:
     main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
-          calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, idle, grades_of_the_log,
+          calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
+          a_state_that_is_damaged, an_ejected_cell_s_state, idle, grades_of_the_log,
           one_line_whatever_a_cell_says, fields_in_the_journal])
