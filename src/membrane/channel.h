@@ -297,7 +297,6 @@ bool channel_wait_taken (Channel *channel, ThreadContext *thread, uint64_t deadl
 bool channel_is_idle (const Channel *channel);
 /* Ends calls that have been open for too long; now: coarse clock. */
 void channel_expire (Channel *channel, ThreadContext *thread, uint32_t now);
-uint32_t coarse_ms (void);
 /* Milliseconds until the first asynchronous call is overdue; UINT32_MAX: there is none. */
 uint32_t channel_due (const Channel *channel, uint32_t now);
 /* Finds out whether the callee moved, for a context that waits for nothing in particular. */

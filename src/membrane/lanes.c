@@ -294,6 +294,7 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 {
   uint64_t idle_since = 0;
   unsigned looks = 0;
+  bool any;
 
   while (load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping))
     {
@@ -304,7 +305,8 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
           ring_kick (lanes);
         }
       let_others_lock (lanes);
-      if (run_tasks (lanes, thread) | round_of_hot (lanes, number, thread))
+      any = run_tasks (lanes, thread);
+      if (round_of_hot (lanes, number, thread) || any)
         {
           idle_since = 0;
           continue;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "result.h"
+#include "caller.h"
 
 const char *
 status_name (CellStatus status)
@@ -119,4 +119,120 @@ error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char
     m--;
   payload[n + m] = 0;
   return n + m + 1;
+}
+
+/* ---- from a reply ------------------------------------------------------------------------------ */
+
+typedef struct
+{
+  Arena arena;
+  uint32_t n_blobs;
+  CellBlob *blobs[];
+} ReplyMemory;
+
+static void
+reply_memory_free (void *data)
+{
+  ReplyMemory *memory = data;
+
+  for (uint32_t i = 0; i < memory->n_blobs; i++)
+    blob_unref (memory->blobs[i]);
+  arena_clear (&memory->arena);
+  free (memory);
+}
+
+typedef struct
+{
+  BlobPort *port;
+  ReplyMemory *memory;
+} ReplyImport;
+
+static CellBlob *
+reply_import (void *data, uint64_t id)
+{
+  ReplyImport *import = data;
+  CellBlob *blob;
+
+  if (import->port == NULL || import->memory->n_blobs >= BLOBS_MAX)
+    return NULL;
+  blob = import->port->import_blob (import->port, id);
+  if (blob != NULL)
+    import->memory->blobs[import->memory->n_blobs++] = blob;
+  return blob;
+}
+
+/* Fills a result from a reply's payload, which is private or written by this process; it is copied. */
+void
+result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root, bool untrusted,
+             BlobPort *port)
+{
+  const CodecPlan *reply = plan->reply;
+  uint8_t *outputs = result_outputs (result), *copy;
+  ReplyMemory *memory;
+  CodecFault fault;
+
+  if (status != CELL_OK)
+    {
+      result_from_error (result, status, payload, length);
+      if (reply != NULL)
+        memset (outputs, 0, reply->size);
+      return;
+    }
+  *result = (CellResult) { .status = CELL_OK };
+  if (reply == NULL)
+    return;
+  if (reply->trivial)
+    {
+      uint32_t n = root < reply->size ? root : reply->size;
+
+      copy_bytes (outputs, payload, n);
+      zero_bytes (outputs + n, reply->size - n);
+      return;
+    }
+  if (reply->flat)
+    {
+      Arena none = { 0 };
+
+      if (!codec_decode (reply, (uint8_t *) payload, length, root, untrusted ? 0 : CODEC_TRUSTED, &none, NULL, outputs, &fault))
+        {
+          memset (outputs, 0, reply->size);
+          result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
+        }
+      return;
+    }
+  memory = calloc (1, sizeof *memory + BLOBS_MAX * sizeof (CellBlob *));
+  copy = NULL;
+  if (memory != NULL)
+    {
+      arena_init (&memory->arena, 8u << 20);
+      copy = arena_get (&memory->arena, length);
+    }
+  if (copy == NULL)
+    {
+      free (memory);
+      memset (outputs, 0, reply->size);
+      *result = (CellResult) { .status = CELL_ERROR_NO_RESOURCES, .error = status_name (CELL_ERROR_NO_RESOURCES),
+                               .message = status_text (CELL_ERROR_NO_RESOURCES) };
+      return;
+    }
+  memcpy (copy, payload, length);
+  ReplyImport import = { port, memory };
+  CodecBlobs blobs = { NULL, reply_import, &import };
+  if (!codec_decode (reply, copy, length, root, CODEC_PRIVATE | (untrusted ? 0 : CODEC_TRUSTED), &memory->arena, &blobs, outputs, &fault))
+    {
+      reply_memory_free (memory);
+      memset (outputs, 0, reply->size);
+      result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
+      return;
+    }
+  result->memory = memory;
+  result->release = reply_memory_free;
+}
+
+void
+result_error_for (CellResult *result, const CallPlan *plan, CellStatus status, const char *message)
+{
+  result_set_error (result, status, "%s: %s", plan->name, message);
+  if (plan->reply != NULL)
+    memset (result_outputs (result), 0, plan->reply->size);
 }

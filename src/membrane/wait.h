@@ -11,6 +11,8 @@
 #define SPIN_MAX_NS 200000u
 
 uint64_t monotonic_ns (void);
+/* Milliseconds, to a few of them, for next to nothing. */
+uint32_t coarse_ms (void);
 /* How many processors this process may run on, looked at once a second at most by those who ask. */
 unsigned processors (void);
 /* The processor this thread runs on; a load from memory that the kernel keeps up to date, where there is rseq. */

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A caller waits for an answer: it looks, then says so, looks again and sleeps.
+ */
+#include "caller.h"
+
+static bool
+something_new (Channel *channel)
+{
+  return ring_peek (&channel->replies) != NULL || load_acquire (&channel->endpoint->epoch->word) != channel->epoch_seen
+         || (load_relaxed (&channel->endpoint->gate.word) & (GATE_PASS | GATE_CLOSED)) == GATE_PASS;
+}
+
+bool
+caller_spin (Channel *channel)
+{
+  uint32_t budget = spin_budget (&channel->spin, load_relaxed (&channel->out.peer->cpu));
+  uint64_t until = 0;
+
+  if (budget == 0)
+    return something_new (channel);
+  for (unsigned n = 0;; n++)
+    {
+      if (something_new (channel))
+        {
+          spin_won (&channel->spin);
+          return true;
+        }
+      cpu_relax ();
+      if ((n & 127) == 127)
+        {
+          uint64_t now = monotonic_ns ();
+
+          if (until == 0)
+            until = now + budget;
+          else if (now > until)
+            {
+              spin_lost (&channel->spin);
+              return false;
+            }
+        }
+    }
+}
+
+/* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn.  False: nothing woke it.  The caller
+ * drains next, whatever woke it. */
+static bool
+sleep_once (Channel *channel, uint64_t deadline)
+{
+  HalfControl *own = channel->caller_half->control;
+  Gate *gate = &channel->endpoint->gate;
+  const _Atomic uint32_t *next = ring_next_word (&channel->replies);
+  uint64_t until = monotonic_ns () + LOOK_NS;
+  FutexWord words[3] = {
+    { next, load_acquire (next) },
+    { &channel->endpoint->epoch->word, channel->epoch_seen },
+    { &gate->turn, load_acquire (&gate->turn) },
+  };
+  bool local = !channel->remote, woken = true;
+
+  store_relaxed (&own->cpu, 1 + current_cpu ());
+  if (local)
+    atomic_fetch_add (&gate->sleepers, 1);
+  atomic_exchange (&own->waiting, WAITING_FUTEX);       /* a full fence: from here on whoever commits wakes us */
+  if (!something_new (channel))
+    woken = futex_wait_any (words, local ? 3 : 2, until < deadline ? until : deadline);
+  channel_rest (channel);
+  if (local)
+    atomic_fetch_sub (&gate->sleepers, 1);
+  return woken;
+}
+
+static bool
+is_here (Channel *channel)
+{
+  return !channel->remote && !gate_is_closed (&channel->endpoint->gate);
+}
+
+bool
+caller_withdraw (Channel *channel, Pending *pending)
+{
+  Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
+
+  /* Once taken its space may be in use by a later record. */
+  if (caller_taken_by_peer (channel) > pending->start)
+    return false;
+  atomic_fetch_or (&record->flags, RECORD_CANCELLED);
+  if (caller_taken_by_peer (channel) > pending->start || atomic_load (&channel->endpoint->epoch->word) != channel->epoch_seen)
+    return false;
+  return true;
+}
+
+/* Waits until the call is answered or its deadline has passed. */
+void
+caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result)
+{
+  Pending *pending = pending_find (channel, id);
+  const CallPlan *plan = pending->plan;
+  uint64_t deadline = 0;
+  bool here, slept = false;
+
+  while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
+    {
+      channel_drain (channel, thread);
+      if ((pending = pending_find (channel, id)) == NULL || pending->state != PENDING_OPEN)
+        break;
+      if (caller_look_at_epoch (channel, thread))
+        continue;
+      if (gate_claim (&channel->endpoint->gate, thread))
+        {
+          gate_leave_slow (&channel->endpoint->gate, thread);
+          continue;
+        }
+      here = is_here (channel);
+      if (here)
+        {
+          atomic_store (&thread->waits_for, &channel->endpoint->gate);
+          if ((gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread)
+              && caller_withdraw (channel, pending))
+            {
+              pending_remove (channel, pending);
+              atomic_store (&thread->waits_for, NULL);
+              result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
+              return;
+            }
+        }
+      if (!caller_spin (channel))
+        {
+          uint64_t now = monotonic_ns ();
+
+          if (deadline == 0)
+            deadline = now + plan->timeout * 1000000ull;
+          if (now >= deadline)
+            {
+              bool taken = !caller_withdraw (channel, pending);
+
+              pending_remove (channel, pending);
+              atomic_store (&thread->waits_for, NULL);
+              if (taken || !here)
+                result_error_for (result, plan, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
+              else
+                result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
+              return;
+            }
+          if (!sleep_once (channel, deadline))
+            {
+              channel->hints_lost += ring_peek (&channel->replies) != NULL;
+              caller_look_again (channel, thread);
+              if (channel->broken == CELL_OK)
+                channel_kick (channel, thread);         /* a wake-up can be stolen from whoever should serve us */
+            }
+          slept = true;
+        }
+      atomic_store (&thread->waits_for, NULL);
+    }
+  /* The wake-up that passed the gate on may have been ours, and somebody counts on it. */
+  if (slept)
+    gate_continue (&channel->endpoint->gate, thread);
+}

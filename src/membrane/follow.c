@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A caller follows a callee that moves.
+ */
+#include <stdlib.h>
+
+#include "caller.h"
+
+void
+channel_moved (Channel *channel, MovedHalf *moved)
+{
+  moved->next = NULL;
+  pthread_mutex_lock (&channel->lock);
+  for (MovedHalf **link = &channel->moved;; link = &(*link)->next)
+    if (*link == NULL)
+      {
+        *link = moved;
+        break;
+      }
+  pthread_mutex_unlock (&channel->lock);
+}
+
+static MovedHalf *
+next_move (Channel *channel)
+{
+  MovedHalf *moved;
+
+  pthread_mutex_lock (&channel->lock);
+  moved = channel->moved;
+  pthread_mutex_unlock (&channel->lock);
+  return moved;
+}
+
+/* Drains the old half up to where it ended, and goes on to the next.  What the old consumer claims to have written beyond what can be
+ * read is not waited for: it is gone. */
+static void
+channel_adopt (Channel *channel, ThreadContext *thread)
+{
+  MovedHalf *moved;
+
+  while ((moved = next_move (channel)) != NULL)
+    {
+      channel_drain (channel, thread);
+      if (moved->crashed)
+        pending_fail_all (channel, moved->final_taken, CELL_ERROR_CRASHED, status_text (CELL_ERROR_CRASHED));
+      pthread_mutex_lock (&channel->lock);
+      channel->moved = moved->next;
+      pthread_mutex_unlock (&channel->lock);
+      if (moved->half == NULL)
+        caller_break (channel, CELL_ERROR_GONE, NULL);
+      else
+        {
+          /* Positions go on where the old half ended, so that cursors never go back. */
+          ring_reader_init (&channel->replies, moved->half, channel->caller_half->control, moved->final_reply);
+          store_release (&channel->caller_half->control->taken, moved->final_reply);
+          store_release (&channel->caller_half->control->released, moved->final_reply);
+          ring_writer_set_peer (&channel->out, moved->half->control, moved->final_taken);
+          half_unref (channel->callee_half);
+          channel->callee_half = moved->half;
+          channel->replies_untrusted = moved->untrusted;
+          if (moved->bell >= 0)
+            channel->callee_bell = moved->bell;
+        }
+      free (moved);
+    }
+}
+
+/* True: something changed, look at everything again. */
+bool
+caller_look_at_epoch (Channel *channel, ThreadContext *thread)
+{
+  uint32_t word = load_acquire (&channel->endpoint->epoch->word);
+
+  if (likely (word == channel->epoch_seen))
+    return false;
+  channel->epoch_seen = word;
+  if (channel->look != NULL && !channel->look (channel))
+    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+  channel_adopt (channel, thread);
+  if ((word & 3) == EPOCH_DEAD && channel->broken == CELL_OK)
+    caller_break (channel, CELL_ERROR_GONE, NULL);
+  if (channel->broken == CELL_OK && channel->n_pending > 0)
+    channel_kick (channel, thread);
+  return true;
+}
+
+static void
+adopt_and_go_on (Channel *channel, ThreadContext *thread)
+{
+  channel_adopt (channel, thread);
+  if (channel->broken == CELL_OK && channel->n_pending > 0)
+    channel_kick (channel, thread);
+}
+
+void
+channel_look (Channel *channel, ThreadContext *thread)
+{
+  if (channel->broken == CELL_OK && !caller_look_at_epoch (channel, thread) && next_move (channel) != NULL)
+    adopt_and_go_on (channel, thread);
+}
+
+/* What no word tells: the host is gone, or what it has to say came later than the word. */
+void
+caller_look_again (Channel *channel, ThreadContext *thread)
+{
+  if (caller_look_at_epoch (channel, thread) || channel->look == NULL || channel->broken != CELL_OK)
+    return;
+  if (!channel->look (channel))
+    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+  else if (next_move (channel) != NULL)
+    adopt_and_go_on (channel, thread);
+}
