@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "membrane/bell.h"
 #include "membrane/client.h"
 #include "membrane/uplink.h"
 
@@ -368,7 +369,7 @@ take_news (CellBus *bus, const Waiter *self)
         look = true;
         break;
       case ON_BELL:
-        silence (bus->uplink != NULL ? uplink_get_bell (bus->uplink) : -1);
+        bell_silence (bus->uplink != NULL ? uplink_get_bell (bus->uplink) : -1);
         break;
       default:
         break;                  /* the socket is read below */

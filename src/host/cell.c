@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "child.h"
+#include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
 #include "provider.h"
@@ -180,7 +180,7 @@ cell_start (HostCell *cell, GError **error)
 
   if (!epoch_page_new (&cell->epoch, &fault))
     return cell_set_error (error, fault.status, "%s", fault.message);
-  cell->bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  cell->bell = bell_new ();
   cell->endpoint = endpoint_new (cell->epoch.page, cell->module->options->threading, lanes_kick_gate);
   if (cell->bell < 0 || cell->endpoint == NULL)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory or descriptors for cell %s", cell->name);

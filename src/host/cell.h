@@ -39,7 +39,7 @@ struct HostCell
   uint32_t moves;
   char *reason;                 /* why it is dead */
   MethodStats *stats;           /* one for each callable */
-  int bell;                     /* eventfd that wakes its children: callers here may ring it whichever child there is, or none */
+  int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   GPtrArray *links;             /* a reference to each */
   gboolean is_host;             /* the host's own cell: stays where it is */
   gboolean ended;               /* it was stopped for good */

@@ -15,12 +15,14 @@
 
 #include "binding.h"
 #include "child.h"
+#include "membrane/bell.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
 #define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
+#define LINK_BYTES_MAX (128u << 20)     /* memory for the requests of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
 
 /* ---- sending ------------------------------------------------------------------------------------ */
@@ -176,16 +178,25 @@ answer_error (Connection *connection, uint64_t serial, const GError *error)
 static gboolean
 keep_link (Connection *connection, Link *link, GError **error)
 {
-  gboolean closed, full;
+  gboolean closed, full, large;
+  guint64 bytes = link->requests->capacity;
+  GHashTableIter iter;
+  gpointer other;
 
   pthread_mutex_lock (&connection->lock);
+  g_hash_table_iter_init (&iter, connection->links);
+  while (g_hash_table_iter_next (&iter, NULL, &other))
+    bytes += ((Link *) other)->requests->capacity;
   closed = connection->closed;
   full = g_hash_table_size (connection->links) >= LINKS_MAX;
-  if (!closed && !full)
+  large = bytes > LINK_BYTES_MAX;
+  if (!closed && !full && !large)
     g_hash_table_insert (connection->links, &link->serial, link_ref (link));
   pthread_mutex_unlock (&connection->lock);
   if (full)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
+  if (large)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels take %u MiB already", LINK_BYTES_MAX >> 20);
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
 }
 
@@ -533,7 +544,7 @@ connection_new (Host *host, int socket, GError **error)
   connection->access = CELL_ACCESS_ADMIN;
   connection->links = g_hash_table_new (g_int64_hash, g_int64_equal);
   connection->host_bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-  connection->client_bell = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  connection->client_bell = bell_new ();
   if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
     connection->pid = peer.pid;
   if (connection->host_bell < 0 || connection->client_bell < 0)

@@ -19,7 +19,7 @@ struct Connection
   gboolean greeted;
   gboolean closed;
   guint n_questions;            /* that jobs are working at: it is not taken apart before they are through */
-  int host_bell, client_bell;   /* eventfds: it rings us, we ring it */
+  int host_bell, client_bell;   /* it rings us (an eventfd), we ring it */
   Bell *bell;
   pthread_mutex_t lock;         /* of the links, of what waits to be sent, and of child */
   GHashTable *links;            /* serial → Link */

@@ -26,7 +26,7 @@ typedef struct
   gint64 expected;              /* when overdue calls are looked for the last time: monotonic µs; the caller's own */
   Connection *connection;       /* of a caller outside */
   Bell *bell;                   /* its bell on our lanes */
-  int caller_bell;              /* eventfd that wakes it, or -1 */
+  int caller_bell;              /* wakes it, or -1 */
   Half *requests;               /* the caller's half; its descriptor is kept */
   Half *replies;                /* the callee's half of this generation */
   pthread_mutex_t lock;         /* of what follows */

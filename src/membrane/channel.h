@@ -208,7 +208,7 @@ struct Channel
   Kept *posted, **posted_end;           /* the same from other threads of a concurrent cell; under `lock` */
   _Atomic uint32_t n_posted;
   uint64_t posted_missed;               /* signals that found it full; under `lock` */
-  int caller_bell;                      /* eventfd of a caller that sleeps in a main loop, or -1 */
+  int caller_bell;                      /* of a caller that sleeps in a main loop, or -1 */
 
   CellCall trivial_call;                /* of a call without pointers: kept clean, so that there is little to set */
 
@@ -227,7 +227,7 @@ struct Channel
   Pending *pending;
   SpinBudget spin;
   uint32_t hints_lost;                  /* replies that were there when a bounded look was due, and nobody had woken us for */
-  int callee_bell;                      /* eventfd of a callee that sleeps in a main loop, or -1 */
+  int callee_bell;                      /* of a callee that sleeps in a main loop, or -1 */
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
   uint64_t signals_dropped;

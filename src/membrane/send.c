@@ -5,8 +5,8 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "bell.h"
 #include "caller.h"
 #include "defer.h"
 
@@ -23,7 +23,6 @@ caller_taken_by_peer (Channel *channel)
 void
 caller_wake_callee (Channel *channel)
 {
-  uint64_t one = 1;
   uint32_t waiting;
 
   waiting = load_relaxed (&channel->out.peer->waiting);
@@ -36,8 +35,8 @@ caller_wake_callee (Channel *channel)
 
       futex_wake ((const _Atomic uint32_t *) (channel->out.data + (taken & channel->out.mask & ~(uint64_t) (RECORD_ALIGN - 1))), 1);
     }
-  else if (channel->callee_bell >= 0 && write (channel->callee_bell, &one, sizeof one) < 0)
-    return;                             /* full: it has been rung */
+  else
+    bell_ring (channel->callee_bell);
 }
 
 void

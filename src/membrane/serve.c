@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bell.h"
 #include "defer.h"
 #include "result.h"
 #include "wire.h"
@@ -65,15 +66,10 @@ stats_sample (const Method *method, uint64_t started)
 void
 serve_wake_slow (Channel *channel, Record *record, uint32_t waiting)
 {
-  uint64_t one = 1;
-
   if (waiting == WAITING_FUTEX)
     futex_wake ((const _Atomic uint32_t *) &record->sequence, 1);
   else if (waiting == WAITING_DOORBELL && channel->caller_bell >= 0)
-    {
-      if (write (channel->caller_bell, &one, sizeof one) < 0)
-        return;                         /* full: it has been rung */
-    }
+    bell_ring (channel->caller_bell);
   else if (waiting == WAITING_DOORBELL && channel->notify != NULL)
     channel->notify (channel);
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bell.h"
 #include "endpoint.h"
 #include "remote-text.h"
 #include "result.h"
@@ -118,10 +119,7 @@ drop_old_bells (Leg *leg)
 static void
 ring (Uplink *uplink)
 {
-  uint64_t one = 1;
-
-  if (write (uplink->bell, &one, sizeof one) < 0)
-    return;                             /* full: it has been rung */
+  bell_ring (uplink->bell);
 }
 
 /* Maps what the callee will write to.  It is the descriptor that the sender keeps, not we. */

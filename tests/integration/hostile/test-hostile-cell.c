@@ -4,6 +4,9 @@
  * the while, and a cell in the host calls the hostile one.
  */
 #define _GNU_SOURCE
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -19,6 +22,34 @@ typedef struct
   CellClient *rogue, *victim;
   bool skipped;
 } Scene;
+
+/* The first of the processes that a process has started; 0: none, or the kernel does not say. */
+static GPid
+child_of (GPid pid)
+{
+  g_autofree char *tasks = g_strdup_printf ("/proc/%d/task", (int) pid);
+  g_autoptr(GDir) folder = g_dir_open (tasks, 0, NULL);
+  const char *task;
+  GPid child = 0;
+
+  while (folder != NULL && child == 0 && (task = g_dir_read_name (folder)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (tasks, task, "children", NULL), *text = NULL;
+
+      if (g_file_get_contents (path, &text, NULL, NULL))
+        child = (GPid) g_ascii_strtoll (text, NULL, 10);
+    }
+  return child;
+}
+
+/* Of the rogue's process, whose parent is bubblewrap. */
+static GPid
+child_pid (Scene *scene)
+{
+  GPid bwrap = child_of (scene->daemon.pid);
+
+  return bwrap != 0 ? child_of (bwrap) : 0;
+}
 
 /* "rogue" is in a sandbox, and both callers have used it. */
 static void
@@ -54,7 +85,13 @@ tear_down (Scene *scene, gconstpointer data)
   if (!scene->skipped)
     {
       good_wait (scene->good, 2);
-      daemon_ctl (&scene->daemon, NULL, "unload", "rogue", NULL);
+      /* One that is in a call, or says nothing any more, is not stopped but killed; that takes a moment to be noticed. */
+      for (gint64 until = g_get_monotonic_time () + 20 * G_USEC_PER_SEC; daemon_ctl (&scene->daemon, NULL, "unload", "rogue", NULL) != 0;)
+        {
+          g_assert_cmpint (g_get_monotonic_time (), <, until);
+          if (child_pid (scene) != 0)
+            kill (child_pid (scene), SIGKILL);
+        }
       g_assert_cmpint (daemon_ctl (&scene->daemon, NULL, "unload", "victim", NULL), ==, 0);
       good_stop (scene->good);
       cell_close (scene->bus);
@@ -100,6 +137,22 @@ test_seals (Scene *scene, gconstpointer data)
   g_assert_cmpstr (said, ==, "");
 }
 
+/* Cursors, heads and wake words change under those who read them; then it is taken back. */
+static void
+test_scribble (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  if (scene->skipped)
+    return;
+  cell_set_timeout (scene->rogue, 500);
+  /* What is said of this may be scribbled on, too. */
+  cell_auto RogueAttack its = rogue_attack (scene->rogue, .how = "scribble");
+  call_on (scene, 20);
+  good_wait (scene->good, 2);
+  daemon_ctl (&scene->daemon, NULL, "absorb", "rogue", NULL);
+  call_on (scene, 3);
+}
+
 /* A reply to nobody is no reason to go on for ever: the deadline holds. */
 static void
 test_flood (Scene *scene, gconstpointer data)
@@ -113,6 +166,21 @@ test_flood (Scene *scene, gconstpointer data)
   cell_auto VictimCount its = victim_count (scene->victim);
   g_assert_cmpint (its.result.status, ==, CELL_OK);
   g_assert_cmpint (its.status, !=, CELL_OK);
+  good_wait (scene->good, 2);
+}
+
+static void
+test_bells (Scene *scene, gconstpointer data)
+{
+  g_autofree char *said = NULL;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  cell_set_timeout (scene->rogue, 500);
+  said = attack (scene, "bells");
+  g_test_message ("bells: %s", said);
+  call_on (scene, 5);
   good_wait (scene->good, 2);
 }
 
@@ -150,6 +218,34 @@ test_junk (Scene *scene, gconstpointer data)
   g_assert_true (status == CELL_ERROR_CRASHED || status == CELL_ERROR_GONE);
 }
 
+/* The process of a cell that was taken back is gone, whatever it did against that. */
+static void
+test_survive (Scene *scene, gconstpointer data)
+{
+  g_autofree char *said = NULL;
+  GPid child;
+  int pidfd;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  g_free (attack (scene, "survive"));
+  child = child_pid (scene);
+  if (child == 0)
+    {
+      g_test_skip ("this kernel does not say who a process's children are");
+      return;
+    }
+  pidfd = (int) syscall (SYS_pidfd_open, child, 0);
+  g_assert_cmpint (pidfd, >=, 0);
+  if (daemon_ctl (&scene->daemon, &said, "absorb", "rogue", NULL) != 0)
+    g_error ("%s", said);
+  /* Not soon: the host has seen to it before it went on. */
+  g_assert_cmpint (poll (&(struct pollfd) { pidfd, POLLIN, 0 }, 1, 0), ==, 1);
+  close (pidfd);
+  call_on (scene, 5);
+}
+
 /* Nobody has given it a role. */
 static void
 test_authority (Scene *scene, gconstpointer data)
@@ -174,9 +270,12 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   add ("/hostile-cell/seals", test_seals);
+  add ("/hostile-cell/scribble", test_scribble);
   add ("/hostile-cell/flood", test_flood);
+  add ("/hostile-cell/bells", test_bells);
   add ("/hostile-cell/deaf", test_deaf);
   add ("/hostile-cell/junk", test_junk);
+  add ("/hostile-cell/survive", test_survive);
   add ("/hostile-cell/authority", test_authority);
   return g_test_run ();
 }
