@@ -25,6 +25,7 @@ call_plan_finish (CallPlan *plan)
   plan->reply_size = plan->reply != NULL ? plan->reply->size : 0;
   plan->plain = plan->args == NULL || plan->args->trivial;
   plan->fast = !plan->oneway && plan->plain && (plan->reply == NULL || plan->reply->trivial);
+  plan->encoded = !plan->oneway && !plan->plain && !plan->args->blobs && (plan->reply == NULL || plan->reply->trivial);
   plan->head = (RecordHead) {
     .length = size, .root = size, .kind = RECORD_REQUEST, .method = (uint16_t) plan->number, .timeout = plan->timeout,
     .flags = plan->oneway ? RECORD_ONEWAY : 0,
@@ -42,8 +43,8 @@ method_finish (Method *method, uint32_t number)
     method->max_reply = size;
   method->in_size = method->in != NULL ? method->in->size : 0;
   /* Who may call is looked at on the way that is not fast. */
-  method->fast = (method->in == NULL || method->in->trivial) && (method->out == NULL || method->out->trivial)
-                 && method->access == CELL_ACCESS_ANY;
+  method->plain_reply = (method->out == NULL || method->out->trivial) && method->access == CELL_ACCESS_ANY && method->invoke != NULL;
+  method->fast = method->plain_reply && (method->in == NULL || method->in->trivial);
   method->head = (RecordHead) { .length = size, .root = size, .kind = RECORD_REPLY, .method = (uint16_t) number };
 }
 

@@ -63,6 +63,7 @@ struct Method
   uint32_t flags;                       /* 1 << CELL_ATTRIBUTE_… */
   uint32_t access;                      /* CELL_ACCESS_… */
   bool fast;                            /* both trivial, for anybody: the request is used and the reply built where they lie */
+  bool plain_reply;                     /* the reply is trivial, for anybody */
   uint32_t in_size;                     /* bytes that a request has to have to be used where it lies */
   RecordHead head;                      /* of a fast reply */
   const char *name;
@@ -107,6 +108,7 @@ typedef struct
   uint32_t timeout;                     /* ms */
   bool fast, oneway;                    /* fast: both trivial, and an answer is expected */
   bool plain;                           /* the arguments are trivial */
+  bool encoded;                         /* the arguments have pointers but no blobs, the reply is trivial, and an answer is expected */
   uint32_t reply_size;                  /* of the outputs */
   RecordHead head;                      /* of a fast request */
   const char *name;

@@ -673,7 +673,7 @@ place (Encoder *e, const void *src, uint32_t n, uint32_t align, uint32_t *ret_of
     }
   if (!append (e, n, align, &offset))
     return false;
-  memcpy (e->base + offset, src, n);
+  copy_bytes (e->base + offset, src, n);
   *ret_offset = offset;
   return true;
 }

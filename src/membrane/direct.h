@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The shortest way through both rings: the callee is a serial cell in this process, its gate is free, nothing waits in the
- * channel, and neither the request nor the reply has pointers.  Then the caller takes the gate, writes its record, runs the handler
+ * channel, and the reply has no pointers.  Then the caller takes the gate, writes its record, runs the handler
  * on it where it lies, has the reply built in its record, lets go, and reads it.  Whatever is not so is left to others.
  *
  * The gate comes first, also because of what a compare-and-swap does: it waits until earlier stores have reached the cache.  The
@@ -14,14 +14,12 @@
 /* The rest of a call that has been served this way and has no plain answer: it failed, or was kept to be answered later. */
 void direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result);
 
-/* The gate is held.  The callee's half that the caller reads is another one while it has yet to learn of a move. */
+/* Nothing else waits in the channel; the gate is held.  The callee's half that the caller reads is another one while it has yet to learn of a
+ * move. */
 static inline bool
-direct_is_possible (const Channel *channel, const CallPlan *plan, const Service *service)
+direct_is_quiet (const Channel *channel)
 {
-  const Method *method = &service->methods[plan->number];
-
-  return plan->number < service->n_methods && method->fast && plan->head.root >= method->in_size
-         && channel->requests.at == channel->out.head && channel->replies.at == channel->answers.head
+  return channel->requests.at == channel->out.head && channel->replies.at == channel->answers.head
          && channel->callee_half == channel->answer_half && channel->reserved == 0;
 }
 
@@ -37,6 +35,28 @@ direct_read (Channel *channel, const CallPlan *plan, const Record *reply, uint32
     memset ((uint8_t *) result_outputs (result) + n, 0, size - n);
   channel->replies.at += record_size (root);
   ring_release (&channel->replies);
+}
+
+/* Runs the handler and writes what it answers; the request's record has been taken. */
+static inline CellStatus
+direct_serve (Channel *channel, ThreadContext *thread, Service *service, const Method *method, uint64_t id, Record *reply, const void *in)
+{
+  uint32_t root = method->head.root;
+  CellStatus status = serve_trivial (channel, thread, service, method, id, reply, in, reply->payload, root);
+
+  if (likely (status == CELL_OK))
+    {
+      record_set_head (reply, &method->head, id);
+      ring_commit (&channel->answers, reply, root);
+    }
+  else
+    serve_failed (&channel->trivial_call, status);
+  if (unlikely (channel->trivial_call.dirty))
+    call_clean (&channel->trivial_call);
+  ring_release (&channel->requests);
+  if (unlikely (channel->stash != NULL))
+    serve_flush_stash (channel);
+  return status;
 }
 
 /* False: nothing has happened; channel_call_far () is the other way. */
@@ -55,7 +75,7 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
     return false;
   service = endpoint->service;
   method = &service->methods[plan->number];
-  if (unlikely (!direct_is_possible (channel, plan, service)
+  if (unlikely (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->fast || plan->head.root < method->in_size
                 || (request = ring_reserve (&channel->out, plan->head.root, NULL)) == NULL
                 || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL))
     {
@@ -70,19 +90,7 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   record_set_head (request, &plan->head, id);
   ring_commit (&channel->out, request, plan->head.root);
   ring_take (&channel->requests, plan->head.root);
-  status = serve_trivial (channel, thread, service, method, id, reply, request->payload, reply->payload, root);
-  if (likely (status == CELL_OK))
-    {
-      record_set_head (reply, &method->head, id);
-      ring_commit (&channel->answers, reply, root);
-    }
-  else
-    serve_failed (&channel->trivial_call, status);
-  if (unlikely (channel->trivial_call.dirty))
-    call_clean (&channel->trivial_call);
-  ring_release (&channel->requests);
-  if (unlikely (channel->stash != NULL))
-    serve_flush_stash (channel);
+  status = direct_serve (channel, thread, service, method, id, reply, request->payload);
   gate_leave (&endpoint->gate, thread);
 
   if (likely (status == CELL_OK))
@@ -91,3 +99,6 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
     direct_missed (channel, thread, plan, id, start, result);
   return true;
 }
+
+/* The same for a request that has pointers, but carries no blobs: plan->encoded. */
+bool direct_call_encoded (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result);
