@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is installed beside the programs says what they are: manual pages, completion, the service."""
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import time
+
+from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main
+
+DATA = os.environ["TEST_DATA"]
+SERVICE = os.environ["TEST_SERVICE"]
+
+
+def read(*names):
+    with open(os.path.join(DATA, *names), encoding="utf-8") as file:
+        return file.read()
+
+
+def page(name):
+    """A manual page's text, with the escapes of troff taken out."""
+    return re.sub(r"\\f.|\\[&]", "", read("man", name + ".1")).replace("\\-", "-")
+
+
+def options_of(text):
+    """(short or None, long) of each option in a --help."""
+    return [(match[1], match[2]) for match in re.finditer(r"^  (?:-(\w), )?--([\w-]+)", text, re.MULTILINE)]
+
+
+def helps(here):
+    commands = re.findall(r"^  (\w+)(?: .*)?$", here.good("--help").split("Commands:\n")[1].split("\n\n")[0], re.MULTILINE)
+    assert len(commands) == 10, commands
+    return commands, {"cellhostd": [here.run(HOST, "--help").stdout.decode()], "cellctl": [here.good(*words, "--help") for words in [[]] + [[name] for name in commands]]}
+
+
+def everything_is_in_the_manual(here):
+    commands, texts = helps(here)
+    for program, all_of_it in texts.items():
+        text = page(program)
+        found = {option for one in all_of_it for option in options_of(one)}
+        assert len(found) > 5, found
+        for short, long in found:
+            wanted = rf'-{short} ", " --{long}\b' if short else rf"--{long}\b"
+            assert re.search(wanted, text), f"{program}(1) does not have --{long} ({short})"
+        documented = set(re.findall(r'^\.B\w* (?:-\w ", " )?--([\w-]+)', text, re.MULTILINE))
+        assert documented == {long for _, long in found}, documented ^ {long for _, long in found}
+    for name in commands:
+        assert re.search(rf"^\.BI? {name}\b", page("cellctl"), re.MULTILINE), name
+    codes = re.findall(r"^\.B (\d+)$", page("cellctl"), re.MULTILINE)
+    assert sorted(map(int, codes)) == sorted({0, *EXIT.values()}), codes
+
+
+def pages_are_well_formed(here):
+    if not shutil.which("groff"):
+        raise Skip("there is no groff")
+    for name in ("cellctl", "cellhostd"):
+        done = here.run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(DATA, "man", name + ".1"))
+        assert done.returncode == 0 and not done.stderr, done
+
+
+def the_service_is_sound(here):
+    if not shutil.which("systemd-analyze"):
+        raise Skip("there is no systemd-analyze")
+    with open(SERVICE, encoding="utf-8") as file:
+        text = file.read()
+    installed = re.search(r"^ExecStart=(\S+/cellhostd)$", text, re.MULTILINE)[1]
+    here.write("cellhostd.service", text.replace(installed, HOST))      # it need not be installed yet
+    done = here.run("systemd-analyze", "--user", "--man=no", "verify", here.path("cellhostd.service"))
+    assert done.returncode == 0 and b"cellhostd.service" not in done.stderr, done
+
+
+# ---- completion, as somebody types --------------------------------------------------------------------------
+
+
+class Shell:
+    """A shell at a terminal that completes: what stands in the line after a Tab."""
+
+    def __init__(self, here):
+        programs = here.path("bin")
+        os.mkdir(programs)
+        for program in (CTL, HOST):
+            os.symlink(program, os.path.join(programs, os.path.basename(program)))
+        self.terminal, end = pty.openpty()
+        env = dict(here.env, PATH=programs + ":" + here.env["PATH"], PS1="", TERM="dumb", INPUTRC="/dev/null", HISTFILE="/dev/null")
+        self.process = here.spawn("bash", "--norc", "--noprofile", "-i", env=env, stdin=end, stdout=end, stderr=subprocess.DEVNULL, start_new_session=True)
+        os.close(end)
+        for name in ("cellctl", "cellhostd"):
+            self.send(f". '{os.path.join(DATA, 'completions', name)}'\n")
+        # A line is shown, and not run, by what is bound to these keys; the terminal's own echo is not read.
+        self.send("bind 'set enable-bracketed-paste off'; bind 'set bell-style none'\n")
+        self.send(r"""show () { printf '<%s>\n' "$READLINE_LINE" >&3; READLINE_LINE=; READLINE_POINT=0; }""" + "\n")
+        self.output = here.path("lines")
+        os.mkfifo(self.output)
+        self.reader = os.open(self.output, os.O_RDONLY | os.O_NONBLOCK)
+        self.send(f"exec 3>'{self.output}'; bind -x '\"\\C-xs\": show'; echo ready >&3\n")
+        assert self.line() == "ready\n"
+
+    def send(self, text):
+        os.write(self.terminal, text.encode())
+
+    def line(self):
+        """What the shell has written for us; what it writes to the terminal is thrown away."""
+        text, until = b"", time.monotonic() + BOUND
+        while not text.endswith(b"\n"):
+            assert time.monotonic() < until, text
+            ready = select.select([self.reader, self.terminal], [], [], 1)[0]
+            if self.terminal in ready:
+                os.read(self.terminal, 65536)
+            if self.reader in ready:
+                text += os.read(self.reader, 65536)
+                time.sleep(0 if text else 0.01)         # before it is opened there is an end of file
+        return text.decode()
+
+    def complete(self, typed):
+        self.send(typed + "\t\x18s")
+        return self.line()[1:-2]
+
+
+def completion_of_cellctl(here):
+    if not shutil.which("bash"):
+        raise Skip("there is no bash")
+    here.host("--cell", cell("mirror"))
+    other = here.host("--socket", "other", "--cell", cell("memory"))
+    assert other.poll() is None
+    shell = Shell(here)
+    here.write("picture.so", "")
+    for typed, wanted in [
+            ("intr", "introspect "), ("help eje", "help eject "), ("--ver", "--version "), ("list --js", "list --json "), ("unload mi", "unload mirror "),
+            ("call mir", "call mirror "), ("call --out", "call --output "), ("call mirror scal", "call mirror scalars "), ("call mirror @nu", "call mirror @number "),
+            ("call mirror =nu", "call mirror =number "), ("call mirror texts te", "call mirror texts text="), ("call mirror shapes ma", "call mirror shapes maybe="),
+            ("call mirror blobs @pict", "call mirror blobs @picture.so "), ("call mirror blobs one=@pict", "call mirror blobs one=@picture.so "),
+            ("load pic", "load picture.so "), ("--socket other call mem", "--socket other call memory "), ("--socket=other stats mem", "--socket=other stats memory "),
+            ("--socket oth", "--socket other"), ("call --timeout 5 mirror nothi", "call --timeout 5 mirror nothing ")]:
+        line = shell.complete("cellctl " + typed)
+        # After a file bash adds a blank only when it is asked to complete files.
+        assert line.rstrip() == ("cellctl " + wanted).rstrip() and line.endswith("=") == wanted.endswith("="), (typed, line, wanted)
+    assert shell.complete("cellhostd --log-level war").rstrip() == "cellhostd --log-level warning"
+
+
+def offered(here, program, line):
+    script = f'. "$1"; COMP_LINE=$2 COMP_POINT=${{#2}} COMP_WORDS=($2 "") COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _{program}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = here.run("bash", "-c", script, "bash", os.path.join(DATA, "completions", program), line)
+    assert done.returncode == 0 and not done.stderr, done
+    return set(done.stdout.decode().split())
+
+
+def completion_knows_everything(here):
+    if not shutil.which("bash"):
+        raise Skip("there is no bash")
+    commands, texts = helps(here)
+    for name, text in zip([""] + commands, texts["cellctl"]):
+        line = "cellctl " + (name + " " if name else "") + "--"
+        assert offered(here, "cellctl", line) == {"--" + long for _, long in options_of(text)}, line
+    assert offered(here, "cellctl", "cellctl ") - {"--" + long for _, long in options_of(texts["cellctl"][0])} == {*commands, "help"}
+    assert offered(here, "cellhostd", "cellhostd ") == {"--" + long for _, long in options_of(texts["cellhostd"][0])}
+
+
+main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, completion_of_cellctl, completion_knows_everything])
