@@ -93,10 +93,13 @@ void
 channel_drain (Channel *channel, ThreadContext *thread)
 {
   ArenaMark mark = arena_mark (&thread->arena);
+  uint64_t start = channel->replies.at;
   Record *record;
   bool released = false;
 
-  while (channel->broken == CELL_OK && (record = ring_peek (&channel->replies)) != NULL)
+  /* Once around, and no more: who answers faster than we read must not keep us here. */
+  while (channel->broken == CELL_OK && channel->replies.at - start <= channel->replies.mask
+         && (record = ring_peek (&channel->replies)) != NULL)
     {
       volatile Record *r = record;
       uint64_t id = r->id;

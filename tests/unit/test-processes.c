@@ -796,6 +796,61 @@ test_hostile_callee_cursor (void)
   rig_free (rig);
 }
 
+/* Faster than they can be read: heads and payload stay, and only the words that make them valid change.  Several may do it at once; they
+ * write the same. */
+static int
+answers_nobody (void *data)
+{
+  enum { SIZE = 1 << 16 };
+  Child *child = data;
+  RingWriter *writer = &child->pair->callee->answers;
+  uint64_t capacity = writer->mask + 1, at;
+
+  for (at = 0; at < capacity; at += SIZE)
+    record_set_head ((Record *) (writer->data + at), &(RecordHead) { .length = SIZE - sizeof (Record), .kind = (uint16_t) child->n }, 1ull << 40);
+  while (!atomic_load (child->go))
+    {
+      uint64_t released = load_acquire (&writer->peer->released);
+
+      for (at = released; at < released + capacity; at += SIZE)
+        store_release (&((Record *) (writer->data + (at & writer->mask)))->sequence, writer->salt + at);
+    }
+  return 0;
+}
+
+/* Replies to nobody, or signals, without end: a call ends by its deadline all the same, and whoever only looks has looked at some time. */
+static void
+test_flood_of_replies (void)
+{
+  static const unsigned kinds[] = { RECORD_REPLY, RECORD_SIGNAL };
+  _Atomic uint32_t *go = shared_memory (4096);
+
+  for (unsigned i = 0; i < G_N_ELEMENTS (kinds); i++)
+    {
+      Rig *rig = rig_new (CELL_SERIAL);
+      Pair *pair = pair_new (rig, 16384, 1u << 26);
+      Child child = { .pair = pair, .n = kinds[i], .go = go };
+      CallPlan hurried = plan_with (ECHO, 200);
+      TokenReply reply;
+      pid_t pids[2];
+
+      atomic_store (go, 0);
+      for (unsigned k = 0; k < G_N_ELEMENTS (pids); k++)
+        pids[k] = child_start (answers_nobody, &child);
+      channel_call (pair->caller, thread_context (), &hurried, &(Token) { .caller = 1 }, &reply.result);
+      g_assert_cmpint (reply.result.status, ==, CELL_ERROR_DEADLINE);
+      reply_free (&reply.result);
+      for (unsigned k = 0; k < 3; k++)
+        channel_dispatch (pair->caller, thread_context ());
+      atomic_store (go, 1);
+      for (unsigned k = 0; k < G_N_ELEMENTS (pids); k++)
+        child_join (pids[k]);
+      pair_free (pair);
+      rig_free (rig);
+    }
+  munmap (go, 4096);
+}
+
 /* ---- peers that stop ------------------------------------------------------------------------------------------------------ */
 
 static int
@@ -975,6 +1030,7 @@ main (int argc, char **argv)
   g_test_add_func ("/processes/scribbler", test_scribbler);
   g_test_add_func ("/processes/hostile-replies", test_hostile_replies);
   g_test_add_func ("/processes/hostile-callee-cursor", test_hostile_callee_cursor);
+  g_test_add_func ("/processes/flood-of-replies", test_flood_of_replies);
   g_test_add_func ("/processes/never-reads", test_never_reads);
   g_test_add_func ("/processes/killed", test_killed);
   g_test_add_func ("/processes/stopped", test_stopped);
