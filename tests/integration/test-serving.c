@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Callers from outside when handlers take long: those of other cells are served all the same.
+ */
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cell/remote/blocker.h>
+#include <cell/remote/ledger.h>
+
+#include "host-fixture.h"
+
+#define BLOCKERS 6
+#define CALLS 2000
+
+typedef struct
+{
+  HostFixture *fixture;
+  char *name, *fifo;
+  GThread *thread;
+  gint blocks;                  /* the call has been sent; atomic */
+} Blocked;
+
+static gpointer
+block (gpointer data)
+{
+  Blocked *blocked = data;
+  CellBus *bus = cell_open (blocked->fixture->socket);
+  CellClient *blocker = cell_bind (bus, Blocker, blocked->name);
+  CellBus *other = cell_open (blocked->fixture->socket);
+
+  {
+    cell_auto BlockerTouch t = blocker_touch (blocker);
+
+    g_assert_cmpint (t.result.status, ==, CELL_OK);
+  }
+  g_atomic_int_set (&blocked->blocks, 1);
+  {
+    cell_auto BlockerBlock b = blocker_block (blocker, .fifo = blocked->fifo);
+
+    g_assert_cmpint (b.result.status, ==, CELL_OK);
+    g_assert_true (b.opened);
+  }
+  cell_close (other);
+  cell_close (bus);
+  return NULL;
+}
+
+static void
+start_blocking (Blocked *blocked, HostFixture *fixture, guint number)
+{
+  g_autoptr(HostCell) cell = NULL;
+
+  blocked->fixture = fixture;
+  blocked->name = g_strdup_printf ("blocker%u", number);
+  blocked->fifo = g_strdup_printf ("%s/fifo%u", fixture->folder, number);
+  g_assert_no_errno (mkfifo (blocked->fifo, 0600));
+  cell = host_fixture_load (fixture, "blocker", blocked->name, NULL);
+  blocked->thread = g_thread_new (blocked->name, block, blocked);
+  while (!g_atomic_int_get (&blocked->blocks))
+    g_thread_yield ();
+}
+
+/* The handler has the FIFO open, or is about to: opening waits for it. */
+static void
+stop_blocking (Blocked *blocked)
+{
+  int fd = open (blocked->fifo, O_WRONLY | O_CLOEXEC);
+
+  g_assert_no_errno (fd);
+  g_thread_join (blocked->thread);
+  close (fd);
+  g_unlink (blocked->fifo);
+  g_free (blocked->name);
+  g_free (blocked->fifo);
+}
+
+static void
+use_ledger (CellClient *ledger)
+{
+  for (guint i = 0; i < CALLS; i++)
+    {
+      cell_auto LedgerBalance b = ledger_balance (ledger, .account = 1);
+
+      g_assert_cmpint (b.result.status, ==, CELL_OK);
+    }
+}
+
+/* One handler after the other gets stuck, and those who call another cell, on a connection that they have had or on a new one, are served. */
+static void
+test_stuck (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) cell = host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), "ledger", NULL);
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *ledger = cell_bind (bus, Ledger, "ledger");
+  Blocked blocked[BLOCKERS] = { 0 };
+
+  (void) data;
+  use_ledger (ledger);
+  for (guint i = 0; i < BLOCKERS; i++)
+    {
+      CellBus *fresh;
+
+      start_blocking (&blocked[i], fixture, i);
+      use_ledger (ledger);
+      fresh = cell_open (fixture->socket);
+      use_ledger (cell_bind (fresh, Ledger, "ledger"));
+      cell_close (fresh);
+    }
+  for (guint i = 0; i < BLOCKERS; i++)
+    {
+      stop_blocking (&blocked[i]);
+      use_ledger (ledger);
+    }
+  cell_close (bus);
+}
+
+static gpointer
+call_on (gpointer data)
+{
+  HostFixture *fixture = data;
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *ledger = cell_bind (bus, Ledger, "ledger");
+
+  for (guint i = 0; i < 10; i++)
+    use_ledger (ledger);
+  cell_close (bus);
+  return NULL;
+}
+
+/* One that never pauses does not keep those from being served who had gone to sleep; each of them comes from sleep again and again. */
+static void
+test_busy (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) cell = host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), "ledger", NULL);
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *ledger = cell_bind (bus, Ledger, "ledger");
+  GThread *thread;
+
+  (void) data;
+  use_ledger (ledger);
+  thread = g_thread_new ("busy", call_on, fixture);
+  for (guint i = 0; i < 50; i++)
+    {
+      cell_auto LedgerBalance b = ledger_balance (ledger, .account = 1);
+
+      g_assert_cmpint (b.result.status, ==, CELL_OK);
+      g_usleep (500);                   /* so that its channel is put to sleep: nothing depends on it */
+    }
+  g_thread_join (thread);
+  cell_close (bus);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add ("/serving/stuck", HostFixture, NULL, host_fixture_set_up, test_stuck, host_fixture_tear_down);
+  g_test_add ("/serving/busy", HostFixture, NULL, host_fixture_set_up, test_busy, host_fixture_tear_down);
+  return g_test_run ();
+}
