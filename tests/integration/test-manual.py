@@ -72,6 +72,39 @@ def the_service_is_sound(here):
     assert done.returncode == 0 and b"cellhostd.service" not in done.stderr, done
 
 
+# ---- other languages ---------------------------------------------------------------------------------------
+
+
+def translations(here):
+    """Every file with text for a person is listed, and whoever has another language sees it."""
+    top = os.path.dirname(DATA)
+    with open(os.path.join(top, "po", "POTFILES"), encoding="utf-8") as file:
+        listed = {line.strip() for line in file if not line.startswith("#")}
+    marked = set()
+    for folder in ("cli", "daemon", "demo"):
+        for name in os.listdir(os.path.join(top, "src", folder)):
+            path = f"src/{folder}/{name}"
+            if name.endswith(".c"):
+                with open(os.path.join(top, path), encoding="utf-8") as file:
+                    marked |= {path} if re.search(r"\bN?_ \(\"|\bN?_\(\"", file.read()) else set()
+    assert listed == marked, listed ^ marked
+    catalogue, places = os.environ["TEST_CATALOGUES"], os.environ["TEST_LOCALEDIR"]
+    if not os.path.exists(os.path.join(catalogue, "de", "LC_MESSAGES", "cellhost.mo")):
+        raise Skip("there is no msgfmt")
+    # Where catalogues are installed is known to the programs; a namespace has ours there.
+    names = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places, "true")
+    if names.returncode != 0:
+        raise Skip("bubblewrap cannot make a namespace here")
+    for argv, language, wanted in (([CTL], "de", "es fehlt ein Befehl: list, "), ([CTL], "C", "a command is missing: list, "),
+                                   ([CTL, "list"], "de", "no host answers"), ([HOST, "x"], "de", "„x“ ist keine Option; siehe")):
+        done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places, *argv,
+                        env=dict(here.env, LC_ALL="C.UTF-8", LANGUAGE=language))
+        assert done.returncode > 0 and wanted in done.stderr.decode(), done
+    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places, CTL, "load", "--help",
+                    env=dict(here.env, LC_ALL="C.UTF-8", LANGUAGE="de"))
+    assert "DATEI [NAME] [SCHLÜSSEL=WERT...]" in done.stdout.decode(), done
+
+
 # ---- completion, as somebody types --------------------------------------------------------------------------
 
 
@@ -158,4 +191,4 @@ def completion_knows_everything(here):
     assert offered(here, "cellhostd", "cellhostd ") == {"--" + long for _, long in options_of(texts["cellhostd"][0])}
 
 
-main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, completion_of_cellctl, completion_knows_everything])
+main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, translations, completion_of_cellctl, completion_knows_everything])
