@@ -370,6 +370,7 @@ wait_for_bell (Lanes *lanes, uint32_t number)
       for (int i = 0; i < n; i++)
         if (events[i].data.ptr != NULL)
           bell_rang (lanes, events[i].data.ptr);
+      lanes->watched = lanes->watching; /* whoever asked for it asks again */
       if (load_relaxed (&lanes->poller) == NOBODY)
         store_relaxed (&lanes->poller, number);
       else if (is_to_be_watched (lanes) && !lanes->watching)
