@@ -550,6 +550,7 @@ connection_new (Host *host, int socket, GError **error)
   if (connection->host_bell < 0 || connection->client_bell < 0)
     {
       cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptors for a connection: %s", g_strerror (errno));
+      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, "this host has no more descriptors", 0);
       connection_unref (connection);
       return NULL;
     }
@@ -688,8 +689,26 @@ struct Listener
   Host *host;
   char *path;
   int socket, lock;
+  int spare;                    /* given up for a moment when there is no other descriptor */
   guint source;
 };
+
+/* Whoever waits to be accepted when there is no descriptor for him would make the main loop turn for ever: he is told instead. */
+static void
+refuse_one (Listener *listener)
+{
+  int socket;
+
+  if (listener->spare >= 0)
+    close (listener->spare);
+  socket = accept4 (listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (socket >= 0)
+    {
+      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, "this host has no more descriptors", 0);
+      close (socket);
+    }
+  listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
+}
 
 static gboolean
 accept_cb (gint fd, GIOCondition condition, gpointer data)
@@ -705,7 +724,11 @@ accept_cb (gint fd, GIOCondition condition, gpointer data)
 
   (void) condition;
   if (socket < 0)
-    return G_SOURCE_CONTINUE;
+    {
+      if (errno == EMFILE || errno == ENFILE)
+        refuse_one (listener);
+      return G_SOURCE_CONTINUE;
+    }
   pthread_mutex_lock (&host->lock);
   n = host->connections->len;
   pthread_mutex_unlock (&host->lock);
@@ -791,6 +814,7 @@ listener_new (Host *host, const char *path, GError **error)
   listener->host = host;
   listener->path = g_strdup (path);
   listener->socket = listener->lock = -1;
+  listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
   if (strlen (path) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
     cell_set_error (error, CELL_ERROR_INVALID, "%s: the path of a socket can have up to %zu bytes", path,
                     sizeof ((struct sockaddr_un *) NULL)->sun_path - 1);
@@ -817,6 +841,8 @@ listener_free (Listener *listener)
     }
   if (listener->socket >= 0)
     close (listener->socket);
+  if (listener->spare >= 0)
+    close (listener->spare);
   if (listener->lock >= 0)
     close (listener->lock);
   g_free (listener->path);

@@ -19,6 +19,16 @@ die_with_parent (gpointer data)
   prctl (PR_SET_PDEATHSIG, SIGKILL);
 }
 
+static void
+limit_and_die (gpointer data)
+{
+  const Daemon *daemon = data;
+
+  die_with_parent (NULL);
+  if (daemon->most_fds > 0)
+    setrlimit (RLIMIT_NOFILE, &(struct rlimit) { daemon->most_fds, daemon->most_fds });
+}
+
 /* ---- the daemon ------------------------------------------------------------------------------------------ */
 
 static void
@@ -58,7 +68,7 @@ daemon_start (Daemon *daemon, const char *const *cells)
   g_autoptr(GPtrArray) args = g_ptr_array_new_with_free_func (g_free);
   GSubprocessLauncher *launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
 
-  g_subprocess_launcher_set_child_setup (launcher, die_with_parent, NULL, NULL);
+  g_subprocess_launcher_set_child_setup (launcher, limit_and_die, daemon, NULL);
   daemon->folder = g_dir_make_tmp ("cellhost-XXXXXX", &error);
   g_assert_no_error (error);
   daemon->socket = g_build_filename (daemon->folder, "socket", NULL);

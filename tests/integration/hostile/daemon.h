@@ -15,6 +15,7 @@ typedef struct
   GSubprocess *process;
   GPid pid;
   guint n_fds;                  /* that it had when it started */
+  guint most_fds;               /* that it may have; 0: as many as this process */
 } Daemon;
 
 /* With the cell "sequence" and those that are named: files of $TEST_CELLS. */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "daemon.h"
+#include "host-fixture.h"
 #include "membrane/channel.h"
 #include "membrane/wait.h"
 #include "raw.h"
@@ -566,6 +567,56 @@ attack_connections (const char *socket, guint32 seed)
   g_array_free (open, TRUE);
 }
 
+/* Until the host is through with closing what was closed. */
+static void
+wait_until_welcome (const char *socket)
+{
+  WireType said = 0;
+
+  while (said != WIRE_WELCOME)
+    {
+      WireHello hello = { .protocol = WIRE_PROTOCOL };
+      Raw raw = raw_connect (socket);
+      WireMessage answer;
+
+      said = raw_ask (&raw, WIRE_HELLO, &hello, NULL, 0, NULL, 0, &answer);
+      if (said != 0)
+        wire_message_clear (&answer);
+      raw_close (&raw);
+    }
+}
+
+/* More connections than there are descriptors for.  Each takes three; blobs, of one each, see to it that once none at all is left. */
+static void
+attack_no_descriptors (const char *socket, guint32 seed)
+{
+  Raw first = raw_greeted (socket), silent[64];
+  int sealed = memory (4096, SEALS_ALL, MFD_ALLOW_SEALING);
+  WireBlob ids[3];
+
+  (void) seed;
+  for (unsigned i = 0; i < G_N_ELEMENTS (ids); i++)
+    {
+      WireMessage answer;
+
+      g_assert_cmpint (raw_ask (&first, WIRE_BLOB_EXPORT, &(WireBlob) { .size = 4096 }, NULL, 0, &sealed, 1, &answer), ==, WIRE_BLOB);
+      ids[i] = answer.body.blob;
+      wire_message_clear (&answer);
+      for (unsigned k = 0; k < G_N_ELEMENTS (silent); k++)
+        silent[k] = raw_connect (socket);
+      raw_expect_end (&silent[G_N_ELEMENTS (silent) - 1]);
+      if (i + 1 == G_N_ELEMENTS (ids))
+        attack_is_ready ();
+      for (unsigned k = 0; k < G_N_ELEMENTS (silent); k++)
+        raw_close (&silent[k]);
+      wait_until_welcome (socket);
+    }
+  for (unsigned i = 0; i < G_N_ELEMENTS (ids); i++)
+    raw_refusal (&first, WIRE_BLOB_IMPORT, &ids[i], NULL, 0);
+  raw_close (&first);
+  close (sealed);
+}
+
 /* Asks and asks and does not listen to a single answer: at some time the host has to stop listening. */
 static void
 attack_questions (const char *socket, guint32 seed)
@@ -646,6 +697,15 @@ attack_leaving (const char *socket, guint32 seed)
       if (opened)
         raw_channel_clear (&channel);
     }
+  /* Gone before it can be given what it has asked for. */
+  for (unsigned round = 0; round < 300 / SLOW; round++)
+    {
+      Raw raw = raw_greeted (socket);
+
+      for (unsigned i = 0; i < 1 + round % 16; i++)
+        raw_send (&raw, WIRE_OPEN, &open_body, NULL, 0, NULL, 0);
+      raw_close (&raw);
+    }
   g_rand_free (rand);
 }
 
@@ -671,11 +731,44 @@ attack_twice (const char *socket, guint32 seed)
   raw_close (&raw);
 }
 
+/* Does nothing wrong, but for being stopped. */
+static void *
+wait_for_the_end (void *data)
+{
+  char byte;
+
+  if (read (STDIN_FILENO, &byte, 1) == 0)
+    atomic_store ((_Atomic uint32_t *) data, 1);
+  return NULL;
+}
+
+static void
+attack_stopped (const char *socket, guint32 seed)
+{
+  CellBus *bus = cell_open (socket);
+  Counting counting = { .sequence = cell_bind (bus, Sequence, "sequence"), .who = 2 };
+  _Atomic uint32_t end = 0;
+  pthread_t thread;
+
+  (void) seed;
+  cell_set_timeout (counting.sequence, 60000);
+  g_assert_cmpint (pthread_create (&thread, NULL, wait_for_the_end, (void *) &end), ==, 0);
+  for (unsigned n = 0; !atomic_load (&end); n++)
+    {
+      if (!counting_thousand (&counting))
+        g_error ("%s", counting.wrong);
+      if (n == 0)
+        g_assert_cmpint (write (STDOUT_FILENO, ".", 1), ==, 1);
+    }
+  pthread_join (thread, NULL);
+  cell_close (bus);
+}
+
 static const AttackName attacks[] = {
   { "messages", attack_messages }, { "order", attack_order }, { "descriptors", attack_descriptors }, { "seals", attack_seals },
   { "own-seals", attack_own_seals }, { "scribble", attack_scribble }, { "bells", attack_bells }, { "channels", attack_channels },
-  { "memory", attack_memory }, { "connections", attack_connections }, { "questions", attack_questions }, { "blobs", attack_blobs },
-  { "leaving", attack_leaving }, { "twice", attack_twice },
+  { "memory", attack_memory }, { "connections", attack_connections }, { "no-descriptors", attack_no_descriptors }, { "questions", attack_questions }, { "blobs", attack_blobs },
+  { "leaving", attack_leaving }, { "stopped", attack_stopped }, { "twice", attack_twice },
 };
 
 /* ---- the tests --------------------------------------------------------------------------------------------------------- */
@@ -772,6 +865,120 @@ test_questions (Daemon *daemon, gconstpointer data)
 }
 
 static void
+test_no_descriptors (Daemon *daemon, gconstpointer data)
+{
+  daemon_stop (daemon);
+  daemon->most_fds = 128;
+  daemon_start (daemon, NULL);
+  test_siege (daemon, data);
+}
+
+static void
+stop_process (GPid pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", (int) pid);
+  gint64 until = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
+  bool stopped = false;
+
+  kill (pid, SIGSTOP);
+  while (!stopped)
+    {
+      g_autofree char *line = NULL;
+
+      g_assert_true (g_file_get_contents (path, &line, NULL, NULL));
+      stopped = strstr (line, ") T ") != NULL;
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_usleep (100);
+    }
+}
+
+/* A cell moves under a caller who is stopped in the middle of his calls: nobody waits for him, and he finds all of his answers. */
+static void
+test_stopped (Daemon *daemon, gconstpointer data)
+{
+  Attack attack;
+  Good *good;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  good = good_start (daemon, 1);
+  attack = attack_start (daemon, data, 1);
+  attack_wait_ready (&attack);
+  for (unsigned i = 0; i < 6; i++)
+    {
+      g_autofree char *said = NULL;
+
+      stop_process (attack_pid (&attack));
+      if (daemon_ctl (daemon, &said, i % 2 == 0 ? "eject" : "absorb", "sequence", NULL) != 0)
+        g_error ("%s", said);
+      good_wait (good, 2);
+      /* Also through several moves. */
+      if (i % 3 != 0)
+        kill (attack_pid (&attack), SIGCONT);
+      good_wait (good, 1);
+    }
+  kill (attack_pid (&attack), SIGCONT);
+  attack_end (&attack);
+  good_stop (good);
+}
+
+static void
+say_hello (const char *path, CellStatus *ret_status)
+{
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  int fd = socket (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  WireMessage answer;
+  Fault fault = { 0 };
+
+  g_strlcpy (address.sun_path, path, sizeof address.sun_path);
+  *ret_status = CELL_OK;
+  if (connect (fd, (struct sockaddr *) &address, sizeof address) < 0)
+    *ret_status = errno == EACCES ? CELL_ERROR_UNREACHABLE : CELL_ERROR_INTERNAL;
+  else if (wire_receive (fd, &answer, monotonic_ns () + 20000000000u, &fault) != 1)
+    *ret_status = CELL_ERROR_INTERNAL;
+  else if (answer.header.type == WIRE_ERROR)
+    *ret_status = answer.body.error.status;
+  close (fd);
+}
+
+/* Another user cannot reach the socket; and if he could, he would be refused. */
+static void
+test_private (Daemon *daemon, gconstpointer data)
+{
+  struct stat st;
+
+  (void) data;
+  g_assert_no_errno (stat (daemon->socket, &st));
+  g_assert_cmpuint (st.st_mode & 07777, ==, 0600);
+  g_assert_cmpuint (st.st_uid, ==, geteuid ());
+  if (geteuid () != 0)
+    {
+      g_test_skip ("only root can become another user");
+      return;
+    }
+  for (unsigned open = 0; open < 2; open++)
+    {
+      pid_t pid = fork ();
+      int status = 0;
+
+      if (pid == 0)
+        {
+          CellStatus said;
+
+          if (setgid (65534) < 0 || setuid (65534) < 0)
+            _exit (100);
+          say_hello (daemon->socket, &said);
+          _exit (-said);
+        }
+      g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+      g_assert_true (WIFEXITED (status));
+      g_assert_cmpint (-WEXITSTATUS (status), ==, open ? CELL_ERROR_DENIED : CELL_ERROR_UNREACHABLE);
+      g_assert_no_errno (chmod (daemon->folder, 0755));
+      g_assert_no_errno (chmod (daemon->socket, 0666));
+    }
+}
+
+static void
 add (const char *name, void (*test) (Daemon *daemon, gconstpointer data))
 {
   g_autofree char *path = g_strconcat ("/hostile/", name, NULL);
@@ -794,9 +1001,12 @@ main (int argc, char **argv)
   add ("channels", test_siege);
   add ("memory", test_siege);
   add ("connections", test_siege);
+  add ("no-descriptors", test_no_descriptors);
   add ("questions", test_questions);
   add ("blobs", test_blobs);
   add ("leaving", test_attack);
   add ("twice", test_attack);
+  add ("stopped", test_stopped);
+  add ("private", test_private);
   return g_test_run ();
 }
