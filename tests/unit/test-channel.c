@@ -645,7 +645,7 @@ typedef struct
   Channel *channel;
   pthread_t thread;
   pthread_barrier_t *barrier;
-  unsigned rounds;
+  unsigned rounds, steps;
   uint64_t n_ok, n_deadlock, n_other;
 } Forwarder;
 
@@ -659,7 +659,7 @@ forwarder_main (void *data)
       CellStatus status;
 
       pthread_barrier_wait (self->barrier);
-      status = call_token (self->channel, FORWARD, 0, 0, 0);
+      status = call_token (self->channel, FORWARD, 0, 0, self->steps);
       self->n_ok += status == CELL_OK;
       self->n_deadlock += status == CELL_ERROR_DEADLOCK;
       self->n_other += status != CELL_OK && status != CELL_ERROR_DEADLOCK;
@@ -669,11 +669,11 @@ forwarder_main (void *data)
 }
 
 /* n cells in a ring, each held by a thread that calls the next one: it is found out each time, by at least one, long before the
- * deadline of 20 s; and then all goes on. */
+ * deadline of 20 s; and then all goes on.  between: the calls go through a concurrent cell, which nobody holds and the thread is in. */
 static void
-check_cycle (unsigned n)
+check_cycle (unsigned n, bool between)
 {
-  Rig *rigs[4];
+  Rig *rigs[4], *others[4];
   Forwarder forwarders[4];
   _Atomic uint32_t meet = 0;
   pthread_barrier_t barrier;
@@ -688,8 +688,11 @@ check_cycle (unsigned n)
     }
   for (unsigned i = 0; i < n; i++)
     {
-      rigs[i]->forward = rig_channel (rigs[(i + 1) % n]);
-      forwarders[i] = (Forwarder) { .channel = rig_channel (rigs[i]), .barrier = &barrier, .rounds = rounds };
+      others[i] = between ? rig_new (CELL_CONCURRENT) : NULL;
+      if (between)
+        others[i]->forward = rig_channel (rigs[(i + 1) % n]);
+      rigs[i]->forward = rig_channel (between ? others[i] : rigs[(i + 1) % n]);
+      forwarders[i] = (Forwarder) { .channel = rig_channel (rigs[i]), .barrier = &barrier, .rounds = rounds, .steps = between };
       g_assert_cmpint (pthread_create (&forwarders[i].thread, NULL, forwarder_main, &forwarders[i]), ==, 0);
     }
   for (unsigned round = 0; round < rounds; round++)
@@ -708,15 +711,22 @@ check_cycle (unsigned n)
       echo (forwarders[i].channel, 1, 1);
       channel_unref (forwarders[i].channel);
     }
-  g_test_message ("%u cells: %" G_GUINT64_FORMAT " refused, %" G_GUINT64_FORMAT " went through", n, n_deadlock, n_ok);
+  g_test_message ("%u cells%s: %" G_GUINT64_FORMAT " refused, %" G_GUINT64_FORMAT " went through", n, between ? " and others between" : "",
+                  n_deadlock, n_ok);
   g_assert_cmpuint (n_deadlock, >=, rounds);
   for (unsigned i = 0; i < n; i++)
     {
       channel_unref (rigs[i]->forward);
       rigs[i]->forward = NULL;
+      if (between)
+        channel_unref (others[i]->forward);
     }
   for (unsigned i = 0; i < n; i++)
-    rig_free (rigs[i]);
+    {
+      rig_free (rigs[i]);
+      if (between)
+        rig_free (others[i]);
+    }
   pthread_barrier_destroy (&barrier);
 }
 
@@ -724,7 +734,10 @@ static void
 test_cycles (void)
 {
   for (unsigned n = 2; n <= 4; n++)
-    check_cycle (n);
+    {
+      check_cycle (n, false);
+      check_cycle (n, true);
+    }
 }
 
 typedef struct
