@@ -65,6 +65,15 @@ channel_adopt (Channel *channel, ThreadContext *thread)
     }
 }
 
+/* What was answered before the connection ended is there, and may have come since somebody looked. */
+static void
+connection_ended (Channel *channel, ThreadContext *thread)
+{
+  channel_drain (channel, thread);
+  if (channel->broken == CELL_OK)
+    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+}
+
 /* True: something changed, look at everything again. */
 bool
 caller_look_at_epoch (Channel *channel, ThreadContext *thread)
@@ -75,7 +84,7 @@ caller_look_at_epoch (Channel *channel, ThreadContext *thread)
     return false;
   channel->epoch_seen = word;
   if (channel->look != NULL && !channel->look (channel))
-    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+    connection_ended (channel, thread);
   channel_adopt (channel, thread);
   if ((word & 3) == EPOCH_DEAD && channel->broken == CELL_OK)
     caller_break (channel, CELL_ERROR_GONE, NULL);
@@ -106,7 +115,7 @@ caller_look_again (Channel *channel, ThreadContext *thread)
   if (caller_look_at_epoch (channel, thread) || channel->look == NULL || channel->broken != CELL_OK)
     return;
   if (!channel->look (channel))
-    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+    connection_ended (channel, thread);
   else if (next_move (channel) != NULL)
     adopt_and_go_on (channel, thread);
 }
