@@ -131,7 +131,9 @@ rows_to_type (const CellField *rows, guint n, uint32_t size, const char *name, C
   memcpy (to, rows, n * sizeof *rows);
   for (guint i = 0; i < n; i++)
     to[i].role = CELL_ROLE_FIELD;
-  *ret = (CellType) { .name = name, .kind = CELL_KIND_STRUCT, .align = 8, .n_fields = (uint16_t) n, .size = n > 0 ? size : 0, .fields = to };
+  *ret = (CellType) {
+    .name = name, .kind = CELL_KIND_STRUCT, .align = 8, .n_fields = (uint16_t) n, .size = n > 0 ? size : 0, .fields = to
+  };
 }
 
 static gboolean
@@ -157,7 +159,8 @@ show (Session *session, const ContractCallable *callable, const void *outputs, G
       print_text (text->str);
     }
   if (session->output != NULL && shown.n_blobs == 0)
-    return cell_set_error (error, CELL_ERROR_NOT_FOUND, _("%s was not written: the call was executed, and there is no blob in its reply"), session->output);
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND,
+                           _("%s was not written: the call was executed, and there is no blob in its reply"), session->output);
   return TRUE;
 }
 
@@ -178,14 +181,21 @@ check_call (const CellResult *result, const char *cell, const Contract *contract
 }
 
 static gboolean
-call (Session *session, const char *cell, const Contract *contract, const ContractCallable *callable, const void *in, GError **error)
+call (Session *session, const char *cell, const Contract *contract, const ContractCallable *callable, const void *in,
+      GError **error)
 {
   CellField args_rows[CONTRACT_MAX_FIELDS], reply_rows[CONTRACT_MAX_FIELDS];
   CellType args, reply;
   CellRemoteMethod method = { .name = callable->name, .fingerprint = callable->fingerprint, .args = &args, .reply = &reply,
                               .timeout = callable->timeout, .flags = callable->flags };
-  CellRemote remote = { .size = sizeof remote, .version = contract->version, .interface = contract->interface, .contract = contract->fingerprint,
-                        .n_methods = 1, .method_size = sizeof method, .signal_size = sizeof (CellRemoteSignal), .methods = &method };
+  CellRemote remote = { .size = sizeof remote,
+                        .version = contract->version,
+                        .interface = contract->interface,
+                        .contract = contract->fingerprint,
+                        .n_methods = 1,
+                        .method_size = sizeof method,
+                        .signal_size = sizeof (CellRemoteSignal),
+                        .methods = &method };
   CellClient *client;
   CellResult *result;
   gboolean good;
@@ -226,7 +236,9 @@ unknown_method (const Contract *contract, const char *cell, const char *method, 
 static gboolean
 read_arguments (Session *session, const ContractCallable *callable, char **words, ValueArena *arena, void *in, GError **error)
 {
-  const ValueHooks hooks = { .blob_from_text = blob_from_text, .blob_unref = cell_blob_unref, .bytes_from_text = bytes_from_text, .data = session };
+  const ValueHooks hooks = {
+    .blob_from_text = blob_from_text, .blob_unref = cell_blob_unref, .bytes_from_text = bytes_from_text, .data = session
+  };
   g_autoptr(GBytes) text = NULL;
 
   if (session->input == NULL)
@@ -235,8 +247,8 @@ read_arguments (Session *session, const ContractCallable *callable, char **words
     return cell_set_error (error, CELL_ERROR_INVALID, _("arguments come from --input or from the command line, not from both"));
   text = read_file (session->input, JSON_SCAN_MAX_SIZE, error);
   return text != NULL
-         && json_text_to_value (callable->in, callable->n_in, CELL_ROLE_IN, g_bytes_get_data (text, NULL), (gssize) g_bytes_get_size (text), &hooks,
-                                arena, in, error);
+         && json_text_to_value (callable->in, callable->n_in, CELL_ROLE_IN, g_bytes_get_data (text, NULL),
+                                (gssize) g_bytes_get_size (text), &hooks, arena, in, error);
 }
 
 gboolean

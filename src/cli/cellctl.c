@@ -21,16 +21,16 @@ static const struct CommandRow
 } commands[] = {
   { "list", "", N_("every cell and where it is"), NULL, 0, 0, command_list },
   { "load", N_("FILE [NAME] [KEY=VALUE...]"), N_("load a cell"),
-    N_("FILE is a module, or the name of one that is installed.  The cell is called NAME, or as its file says.  KEY=VALUE is what the cell "
-       "reads of its configuration."),
+    N_("FILE is a module, or the name of one that is installed.  The cell is called NAME, or as its file says.  KEY=VALUE is what "
+       "the cell reads of its configuration."),
     1, 1000, command_load },
   { "unload", N_("CELL"), N_("stop a cell; what it has accepted is answered"), NULL, 1, 1, command_unload },
   { "introspect", N_("CELL"), N_("what a cell offers"), NULL, 1, 1, command_introspect },
   { "client", N_("CELL"), N_("the C header for its callers"), NULL, 1, 1, command_client },
   { "call", N_("CELL METHOD [ARGUMENT...]"), N_("call a method"),
-    N_("Arguments are given in the method's order, or as NAME=VALUE.  Arrays and structs are written as JSON, bytes as base64 or @FILE, a blob "
-       "as @FILE.  A single argument {...} is all of them as one JSON object.  The method @NAME reads a property, =NAME sets it.  Options stand "
-       "before CELL."),
+    N_("Arguments are given in the method's order, or as NAME=VALUE.  Arrays and structs are written as JSON, bytes as base64 or "
+       "@FILE, a blob as @FILE.  A single argument {...} is all of them as one JSON object.  The method @NAME reads a property, "
+       "=NAME sets it.  Options stand before CELL."),
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },
@@ -43,9 +43,11 @@ static gboolean version;
 static Session session;
 
 static const GOptionEntry common_entries[] = {
-  { "socket", 's', 0, G_OPTION_ARG_FILENAME, &session.socket, N_("The host's socket (default: $CELLHOST_SOCKET, or your own host's)"), N_("PATH") },
+  { "socket", 's', 0, G_OPTION_ARG_FILENAME, &session.socket,
+    N_("The host's socket (default: $CELLHOST_SOCKET, or your own host's)"), N_("PATH") },
   { "json", 'j', 0, G_OPTION_ARG_NONE, &session.json, N_("Print JSON"), NULL },
-  { "timeout", 't', 0, G_OPTION_ARG_INT, &session.timeout, N_("Wait for up to so many seconds (default: what the method says, or 5)"), N_("SECONDS") },
+  { "timeout", 't', 0, G_OPTION_ARG_INT, &session.timeout,
+    N_("Wait for up to so many seconds (default: what the method says, or 5)"), N_("SECONDS") },
   G_OPTION_ENTRY_NULL
 };
 static const GOptionEntry main_entries[] = {
@@ -53,8 +55,10 @@ static const GOptionEntry main_entries[] = {
   G_OPTION_ENTRY_NULL
 };
 static const GOptionEntry call_entries[] = {
-  { "input", 'i', 0, G_OPTION_ARG_FILENAME, &session.input, N_("Take the arguments from FILE, which has one JSON object (-: standard input)"), N_("FILE") },
-  { "output", 'o', 0, G_OPTION_ARG_FILENAME, &session.output, N_("Write the reply's blob to FILE; a second one to FILE.2, and so on"), N_("FILE") },
+  { "input", 'i', 0, G_OPTION_ARG_FILENAME, &session.input,
+    N_("Take the arguments from FILE, which has one JSON object (-: standard input)"), N_("FILE") },
+  { "output", 'o', 0, G_OPTION_ARG_FILENAME, &session.output,
+    N_("Write the reply's blob to FILE; a second one to FILE.2, and so on"), N_("FILE") },
   G_OPTION_ENTRY_NULL
 };
 
@@ -180,11 +184,12 @@ find_command (const char *name, GError **error)
   return NULL;
 }
 
-/* Reads options: those before the subcommand when row is NULL, else those behind it.  GLib's parser frees the words that it takes. */
+/* Reads options: those before the subcommand when row is NULL, else those behind it.  GLib's parser frees the words it takes. */
 static gboolean
 read_options (const CommandRow *row, char ***argv, GError **error)
 {
-  g_autoptr(GOptionContext) context = g_option_context_new (row == NULL ? _("COMMAND [ARGUMENT...]") : *row->words != 0 ? _(row->words) : NULL);
+  const char *words = row == NULL ? _("COMMAND [ARGUMENT...]") : *row->words != 0 ? _(row->words) : NULL;
+  g_autoptr(GOptionContext) context = g_option_context_new (words);
   g_autofree char *text = row == NULL ? summary () : g_strdup (_(row->about != NULL ? row->about : row->what));
   g_autofree char *program = row == NULL ? g_strdup ("cellctl") : g_strdup_printf ("cellctl %s", row->name);
   g_autoptr(GError) why = NULL;
@@ -221,7 +226,8 @@ check_words (const CommandRow *row, char **words, GError **error)
       {
         g_autofree char *shown = g_utf8_make_valid (words[i], -1);
 
-        return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not UTF-8; write it in UTF-8, or give the file that has it"), shown);
+        return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not UTF-8; write it in UTF-8, or give the file that has it"),
+                               shown);
       }
   if (session.timeout < 0 || session.timeout > G_MAXINT / 1000)
     return cell_set_error (error, CELL_ERROR_INVALID, _("--timeout %d: give 1 to %d seconds"), session.timeout, G_MAXINT / 1000);
@@ -257,7 +263,8 @@ ask_for_help (char ***argv)
 
   if ((*argv)[0] == NULL || g_strcmp0 ((*argv)[1], "help") != 0)
     return;
-  g_strv_builder_add_many (builder, (*argv)[0], (*argv)[2] != NULL ? (*argv)[2] : "--help", (*argv)[2] != NULL ? "--help" : NULL, NULL);
+  g_strv_builder_add_many (builder, (*argv)[0], (*argv)[2] != NULL ? (*argv)[2] : "--help", (*argv)[2] != NULL ? "--help" : NULL,
+                           NULL);
   g_strfreev (*argv);
   *argv = g_strv_builder_end (builder);
 }

@@ -84,7 +84,9 @@ command_list (Session *session, char **args, GError **error)
       g_autofree char *generation = g_strdup_printf ("%" PRIu64, cell->generation), *moves = g_strdup_printf ("%u", cell->moves);
       g_autofree char *channels = g_strdup_printf ("%u", cell->channels), *calls = g_strdup_printf ("%" PRIu64, cell->calls);
       g_autofree char *errors = g_strdup_printf ("%" PRIu64, cell->errors), *when = g_date_time_format_iso8601 (since);
-      const char *const row[] = { cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when };
+      const char *const row[] = {
+        cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when
+      };
 
       table_add_row (table, row);
     }
@@ -101,7 +103,8 @@ read_settings (char **words, GArray *config, GError **error)
       HostSetting setting;
 
       if (equals == NULL || equals == *word)
-        return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not KEY=VALUE; a cell's name stands right behind the file"), *word);
+        return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not KEY=VALUE; a cell's name stands right behind the file"),
+                               *word);
       *equals = 0;
       setting = (HostSetting) { *word, equals + 1 };
       g_array_append_val (config, setting);

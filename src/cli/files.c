@@ -15,8 +15,8 @@ fail (const char *path, gboolean reading, GError **error)
   g_autoptr(GError) why = g_error_new_literal (G_FILE_ERROR, g_file_error_from_errno (number), "");
   g_autofree char *shown = g_filename_display_name (path);
 
-  return cell_set_error (error, cell_status_from_error (why), reading ? _("%s cannot be read: %s") : _("%s cannot be written: %s"), shown,
-                         g_strerror (number));
+  return cell_set_error (error, cell_status_from_error (why),
+                         reading ? _("%s cannot be read: %s") : _("%s cannot be written: %s"), shown, g_strerror (number));
 }
 
 static gboolean

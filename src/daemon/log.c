@@ -49,8 +49,9 @@ write_line (guint grade, const GLogField *fields, gsize n_fields)
   for (char *c = valid; *c != 0; c++)
     if (g_ascii_iscntrl (*c))
       *c = ' ';                 /* one line, and nothing that a terminal would obey */
-  line = g_strdup_printf ("%02d:%02d:%02d.%03d %s %s: %s\n", g_date_time_get_hour (now), g_date_time_get_minute (now), g_date_time_get_second (now),
-                          g_date_time_get_microsecond (now) / 1000, grades[grade].word, cell != NULL ? cell : "host", valid);
+  line = g_strdup_printf ("%02d:%02d:%02d.%03d %s %s: %s\n", g_date_time_get_hour (now), g_date_time_get_minute (now),
+                          g_date_time_get_second (now), g_date_time_get_microsecond (now) / 1000, grades[grade].word,
+                          cell != NULL ? cell : "host", valid);
   if (write (STDERR_FILENO, line, strlen (line)) < 0)   /* all at once: there are many threads */
     return;                     /* there is nobody to tell */
 }

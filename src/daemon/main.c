@@ -49,15 +49,19 @@ static gboolean
 read_options (Options *options, int *argc, char ***argv, GError **error)
 {
   const GOptionEntry entries[] = {
-    { "socket", 's', 0, G_OPTION_ARG_FILENAME, &options->socket, N_("Where programs connect (default: $XDG_RUNTIME_DIR/cellhost/socket)"), N_("PATH") },
-    { "cell", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &options->cells, N_("Load this cell at the start; may be given again"), N_("FILE") },
+    { "socket", 's', 0, G_OPTION_ARG_FILENAME, &options->socket,
+      N_("Where programs connect (default: $XDG_RUNTIME_DIR/cellhost/socket)"), N_("PATH") },
+    { "cell", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &options->cells, N_("Load this cell at the start; may be given again"),
+      N_("FILE") },
     { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
       N_("Where cells' states are kept between runs (default: $XDG_STATE_HOME/cellhost)"), N_("FOLDER") },
     { "runner", 0, 0, G_OPTION_ARG_FILENAME, &options->runner, N_("The program that ejected cells run in"), N_("PATH") },
     { "allow-root", 0, 0, G_OPTION_ARG_NONE, &options->allow_root, N_("Run although this is root"), NULL },
-    { "log-level", 'l', 0, G_OPTION_ARG_STRING, &options->log_level, N_("Log errors only, or also warning, info (the default), debug"), N_("LEVEL") },
+    { "log-level", 'l', 0, G_OPTION_ARG_STRING, &options->log_level,
+      N_("Log errors only, or also warning, info (the default), debug"), N_("LEVEL") },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, N_("The same as --log-level debug"), NULL },
-    { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, N_("Write a byte to this descriptor when programs can connect"), N_("N") },
+    { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, N_("Write a byte to this descriptor when programs can connect"),
+      N_("N") },
     { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, N_("Say which version this is"), NULL },
     G_OPTION_ENTRY_NULL
   };
@@ -74,7 +78,7 @@ read_options (Options *options, int *argc, char ***argv, GError **error)
   return log_open (options->verbose ? "debug" : options->log_level != NULL ? options->log_level : "info", error);
 }
 
-/* Where clients look for it, too.  What GLib takes when there is no such folder, the cache, is not private and not gone at the end. */
+/* Where clients look for it, too.  What GLib takes when there is no such folder is the cache, which is not gone at the end. */
 static char *
 find_socket (const Options *options, GError **error)
 {
@@ -87,7 +91,8 @@ find_socket (const Options *options, GError **error)
     runtime = usual;
   if (g_access (runtime, W_OK | X_OK) == 0)
     return g_build_filename (runtime, "cellhost", "socket", NULL);
-  cell_set_error (error, CELL_ERROR_DENIED, _("there is no folder %s to make a socket in; set XDG_RUNTIME_DIR, or say where with --socket"), runtime);
+  cell_set_error (error, CELL_ERROR_DENIED,
+                  _("there is no folder %s to make a socket in; set XDG_RUNTIME_DIR, or say where with --socket"), runtime);
   return NULL;
 }
 
@@ -138,7 +143,8 @@ notify_manager (const char *text)
   fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0)
     return;
-  if (sendto (fd, text, strlen (text), MSG_NOSIGNAL, (struct sockaddr *) &address, (socklen_t) (offsetof (struct sockaddr_un, sun_path) + n)) < 0)
+  if (sendto (fd, text, strlen (text), MSG_NOSIGNAL, (struct sockaddr *) &address,
+              (socklen_t) (offsetof (struct sockaddr_un, sun_path) + n)) < 0)
     g_debug ("the service manager cannot be told: %s", g_strerror (errno));
   close (fd);
 }
@@ -233,7 +239,7 @@ run (const Options *options, GError **error)
   config.state_dir = options->state_dir != NULL ? g_canonicalize_filename (options->state_dir, NULL)
                                                 : g_build_filename (g_get_user_state_dir (), "cellhost", NULL);
   host = host_new (&config, error);
-  /* The socket before the cells: where another host runs, none of them is started, and no state is read.  Who connects meanwhile waits. */
+  /* The socket before the cells: where another host runs none is started, and no state is read.  Who connects meanwhile waits. */
   if (host == NULL || !host_listen (host, error))
     return FALSE;
   host_cell_set_host (host, shut_down);
@@ -276,7 +282,8 @@ main (int argc, char **argv)
     }
   if (geteuid () == 0 && !options.allow_root)
     {
-      cell_set_error (&error, CELL_ERROR_DENIED, _("this is root, and cells would be, too; start it as an ordinary user, or with --allow-root"));
+      cell_set_error (&error, CELL_ERROR_DENIED,
+                      _("this is root, and cells would be, too; start it as an ordinary user, or with --allow-root"));
       return complain (error);
     }
   more_descriptors ();
