@@ -39,6 +39,7 @@ format_in_call (CellCall *call, size_t most, const char *format, va_list args)
 }
 
 static const char *
+G_GNUC_PRINTF (2, 3)
 host_print (CellCall *call, const char *format, ...)
 {
   const char *text;
@@ -51,6 +52,7 @@ host_print (CellCall *call, const char *format, ...)
 }
 
 static void
+G_GNUC_PRINTF (3, 4)
 host_log (void *self, int32_t level, const char *format, ...)
 {
   static const GLogLevelFlags levels[] = { G_LOG_LEVEL_DEBUG, G_LOG_LEVEL_INFO, G_LOG_LEVEL_WARNING, G_LOG_LEVEL_WARNING };
@@ -84,6 +86,7 @@ host_alloc (CellCall *call, size_t size)
 
 /* The name comes before its message in memory: see error_payload (). */
 static CellStatus
+G_GNUC_PRINTF (3, 4)
 host_fail (CellCall *call, const CellItem *error, const char *format, ...)
 {
   const char *interface = call->service->interface;
@@ -105,6 +108,7 @@ host_fail (CellCall *call, const CellItem *error, const char *format, ...)
 }
 
 static CellStatus
+G_GNUC_PRINTF (3, 4)
 host_fail_status (CellCall *call, CellStatus status, const char *format, ...)
 {
   char *message;
