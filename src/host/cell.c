@@ -482,11 +482,12 @@ stop_here (HostCell *cell, gboolean whatever, GError **error)
 /* The same for a cell that is in a child: it finishes what it has taken, and gives its state.  One that does not is ended all the same:
  * that is what its sandbox is for. */
 static gboolean
-stop_there (HostCell *cell, gboolean whatever, GError **error)
+stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **error)
 {
   g_autoptr(GError) lost = NULL;
 
-  if (!relocate_stop_child (cell, &lost))
+  *ret_crashed = !relocate_stop_child (cell, &lost);
+  if (*ret_crashed)
     {
       g_warning ("%s; it is killed", lost->message);
       return TRUE;
@@ -514,7 +515,7 @@ gboolean
 host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
 {
   g_autoptr(HostCell) self = host_cell_ref (cell);
-  gboolean good = TRUE;
+  gboolean good = TRUE, crashed = FALSE;
   Child *child;
 
   if (!host_cell_claim (cell, whatever ? 0 : CLAIM_SECONDS, error))
@@ -524,13 +525,15 @@ host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
   else if (cell->location == CELL_LOCATION_HERE)
     good = stop_here (cell, whatever, error);
   else if (cell->location == CELL_LOCATION_CHILD)
-    good = stop_there (cell, whatever, error);
+    good = stop_there (cell, whatever, &crashed, error);
   if (good && !cell->ended)
     {
       child = cell->child;
-      if (child != NULL)
+      if (child != NULL && crashed)
+        child_kill (child);
+      else if (child != NULL)
         child_quit (child);             /* before its positions are read */
-      relocate_end (cell, "it was stopped");
+      relocate_end (cell, "it was stopped", crashed);
       forget_name (cell);
       child_unref (child);
     }

@@ -295,6 +295,8 @@ child_ask (Child *child, WireType type, const void *body, const void *tail, uint
   child->got = FALSE;
   pthread_mutex_unlock (&child->lock);
   connection_send (child->connection, type, serial, body, tail, tail_size, fds, n_fds);
+  if (child->cell->host->config.step_ms != 0)
+    milliseconds = MIN (milliseconds, child->cell->host->config.step_ms);
   until = in_milliseconds (milliseconds);
   pthread_mutex_lock (&child->lock);
   while (!child->got && !child->closed && wait_until (child, &until))

@@ -44,6 +44,7 @@ host_new (const HostConfig *config, GError **error)
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
+    .step_ms = config->step_ms,
   };
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
   host->loading = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);

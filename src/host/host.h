@@ -21,6 +21,7 @@ typedef struct
   char *runner_path;            /* cell-runner */
   char *bwrap_path;             /* bubblewrap, or NULL when there is none */
   char *state_dir;              /* where state is kept between runs, or NULL */
+  guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
 } HostConfig;
 
 void host_config_clear (HostConfig *config);

@@ -231,13 +231,13 @@ leave_lanes (HostCell *cell)
 }
 
 void
-relocate_end (HostCell *cell, const char *reason)
+relocate_end (HostCell *cell, const char *reason, gboolean crashed)
 {
   pthread_rwlock_wrlock (&cell->place);
   if (cell->instance == NULL)
     leave_lanes (cell);
   if (cell->location != CELL_LOCATION_DEAD)
-    die (cell, reason, FALSE);
+    die (cell, reason, crashed);
   cell->ended = TRUE;
   pthread_rwlock_unlock (&cell->place);
 }

@@ -513,6 +513,15 @@ send_mask (Channel *channel, ThreadContext *thread, uint64_t mask, Fault *fault)
 
 /* ---- lines ------------------------------------------------------------------------------------------------ */
 
+/* Under the channel's lock: whoever dispatches for a concurrent cell may come while another thread opens or closes it. */
+static void
+channel_set_line (Channel *channel, Line *line)
+{
+  pthread_mutex_lock (&channel->lock);
+  channel->line = line;
+  pthread_mutex_unlock (&channel->lock);
+}
+
 static void
 line_close (Line *line)
 {
@@ -526,7 +535,7 @@ line_close (Line *line)
       }
   if (line->caller->channel == line->channel)
     line->caller->channel = NULL;
-  line->channel->line = NULL;
+  channel_set_line (line->channel, NULL);
   line->channel->on_signal = NULL;
   client->provider->close (client->data, line->channel);
   binding_unref (line->binding);
@@ -601,7 +610,7 @@ line_open (Caller *caller, ThreadContext *thread, uint32_t capacity, Fault *faul
   line->caller = caller;
   line->first_id = caller->last_id;
   line->older = caller->lines;
-  line->channel->line = line;
+  channel_set_line (line->channel, line);
   line->channel->next_id = line->first_id;
   line->channel->on_signal = on_signal;
   caller->lines = line;
@@ -1028,17 +1037,21 @@ caller_listen_again (Caller *caller, ThreadContext *thread)
 unsigned
 client_dispatch (Channel *channel, ThreadContext *thread)
 {
-  Line *line = channel->line;
+  Line *line;
   Client *client;
   Arrival arrival;
   unsigned n = 0;
   bool shared, more = true;
 
-  if (line == NULL)
+  pthread_mutex_lock (&channel->lock);
+  line = channel->line;
+  client = line != NULL ? line->caller->client : NULL;
+  shared = client != NULL && is_shared (client, line->caller);
+  if (client != NULL)
+    atomic_fetch_add (&client->refs, 1);
+  pthread_mutex_unlock (&channel->lock);
+  if (client == NULL)
     return 0;
-  client = line->caller->client;
-  shared = is_shared (client, line->caller);
-  atomic_fetch_add (&client->refs, 1);
   channel_ref (channel);
   for (bool first = true; more; first = false)
     {

@@ -397,7 +397,7 @@ cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GError **error
                            instance->name);
   if (endpoint_stop (endpoint, thread, monotonic_ns () + nanoseconds))
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s; it stays where it is", instance->name,
+  return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s", instance->name,
                          (guint) (nanoseconds / 1000000000u), (guint) (nanoseconds / 100000000u % 10));
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ typedef struct
   Epoch epoch;                  /* of our own: nobody sleeps on it here */
   GHashTable *channels;         /* serial → Channel: callers */
   gboolean serving, started;    /* now; ever */
-  GMutex lock;                  /* of outgoing */
+  pthread_mutex_t lock;         /* of outgoing */
   GPtrArray *outgoing;          /* Channels that the cell calls through */
 } Runner;
 
@@ -61,21 +62,6 @@ runner_blob_new (void *data, size_t size, Fault *fault)
   return uplink_blob_new (((Runner *) data)->uplink, size, fault);
 }
 
-typedef struct
-{
-  Runner *runner;
-  Dispatch *dispatch;
-} Outgoing;
-
-static void
-channel_notify (Channel *channel)
-{
-  Outgoing *outgoing = uplink_channel_data (channel);
-
-  if (outgoing->dispatch != NULL)
-    dispatch_queue (outgoing->dispatch);
-}
-
 static bool
 provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
 {
@@ -86,19 +72,14 @@ static Channel *
 provider_open (void *data, const char *name, uint64_t cell, uint32_t request_capacity, Fault *fault)
 {
   Runner *runner = data;
-  Outgoing *outgoing = g_new0 (Outgoing, 1);
-  Channel *channel = uplink_open (runner->uplink, name, cell, request_capacity, channel_notify, outgoing, fault);
+  Channel *channel = uplink_open (runner->uplink, name, cell, request_capacity, NULL, NULL, fault);
 
   if (channel == NULL)
-    {
-      g_free (outgoing);
-      return NULL;
-    }
-  outgoing->runner = runner;
-  outgoing->dispatch = dispatch_new (runner->endpoint, runner->lanes, channel);
-  g_mutex_lock (&runner->lock);
+    return NULL;
+  channel->owner = dispatch_new (runner->endpoint, runner->lanes, channel);
+  pthread_mutex_lock (&runner->lock);
   g_ptr_array_add (runner->outgoing, channel_ref (channel));
-  g_mutex_unlock (&runner->lock);
+  pthread_mutex_unlock (&runner->lock);
   return channel;
 }
 
@@ -106,12 +87,11 @@ static void
 provider_close (void *data, Channel *channel)
 {
   Runner *runner = data;
-  Outgoing *outgoing = uplink_channel_data (channel);
 
-  g_mutex_lock (&runner->lock);
-  dispatch_end (g_steal_pointer (&outgoing->dispatch));
+  dispatch_end (channel->owner);
+  pthread_mutex_lock (&runner->lock);
   g_ptr_array_remove_fast (runner->outgoing, channel);
-  g_mutex_unlock (&runner->lock);
+  pthread_mutex_unlock (&runner->lock);
   uplink_close_channel (channel);
 }
 
@@ -136,10 +116,14 @@ bell_rang (void *data)
 {
   Runner *runner = data;
 
-  g_mutex_lock (&runner->lock);
+  pthread_mutex_lock (&runner->lock);
   for (guint i = 0; i < runner->outgoing->len; i++)
-    channel_notify (g_ptr_array_index (runner->outgoing, i));
-  g_mutex_unlock (&runner->lock);
+    {
+      Channel *channel = g_ptr_array_index (runner->outgoing, i);
+
+      channel->notify (channel);
+    }
+  pthread_mutex_unlock (&runner->lock);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------- */
@@ -501,7 +485,7 @@ main (void)
   signal (SIGPIPE, SIG_IGN);
   signal (SIGTERM, _exit);              /* pid 1 of its namespace has no default action */
   fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
-  g_mutex_init (&runner.lock);
+  pthread_mutex_init (&runner.lock, NULL);
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
   runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
   runner.timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

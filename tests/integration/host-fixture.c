@@ -18,6 +18,7 @@ host_fixture_start (HostFixture *fixture)
   g_autofree char *bwrap = g_find_program_in_path ("bwrap");
   const HostConfig config = {
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
+    .step_ms = fixture->step_ms,
   };
 
   fixture->host = host_new (&config, &error);

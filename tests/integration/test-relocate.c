@@ -7,6 +7,7 @@
  * 1000000 and 100.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,21 +109,30 @@ program_caller (const char *socket, guint64 who, guint thousands)
   return 0;
 }
 
+static GPid
+start_program (const Caller *caller, int *ret_out)
+{
+  g_autofree char *who = g_strdup_printf ("%" G_GUINT64_FORMAT, caller->who), *thousands = g_strdup_printf ("%u", caller->thousands);
+  const char *const argv[] = { "/proc/self/exe", "--call", caller->socket, who, thousands, NULL };
+  g_autoptr(GError) error = NULL;
+  GPid pid;
+
+  g_spawn_async_with_pipes (NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL, ret_out, NULL, &error);
+  g_assert_no_error (error);
+  return pid;
+}
+
 static gpointer
 program_caller_main (gpointer data)
 {
   Caller *caller = data;
-  g_autofree char *who = g_strdup_printf ("%" G_GUINT64_FORMAT, caller->who), *thousands = g_strdup_printf ("%u", caller->thousands);
-  const char *const argv[] = { "/proc/self/exe", "--call", caller->socket, who, thousands, NULL };
   g_autoptr(GError) error = NULL;
   int out = -1, status = 1;
+  GPid pid = start_program (caller, &out);
   guint seen = 0;
   char dots[64];
   ssize_t n;
-  GPid pid;
 
-  g_spawn_async_with_pipes (NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL, &out, NULL, &error);
-  g_assert_no_error (error);
   while ((n = read (out, dots, sizeof dots)) > 0)
     {
       seen += (guint) n;
@@ -190,6 +200,114 @@ test_promise (HostFixture *fixture, gconstpointer data)
   pthread_cond_destroy (&progress.changed);
 }
 
+/* ---- callers that stand still, or fall ------------------------------------------------------------------ */
+
+static void
+call_all (CellClient *client, guint64 who)
+{
+  Counting counting = { .sequence = client, .who = who };
+
+  for (guint i = 0; i < 2; i++)
+    if (!counting_thousand (&counting))
+      g_error ("%s", counting.wrong);
+}
+
+static void
+move (HostCell *cell, guint n)
+{
+  if (n % 2 == 0)
+    host_fixture_eject (cell);
+  else
+    host_fixture_absorb (cell);
+}
+
+/* A program is stopped in the middle of its calls: the cell moves, many times, others call, and when it goes on it has lost nothing. */
+static void
+test_stopped (HostFixture *fixture, gconstpointer data)
+{
+  Caller caller = { fixture->socket, NULL, 1, 20 };
+  g_autoptr(HostCell) sequence = NULL;
+  CellBus *bus;
+  guint seen = 0, who = 2, moves = 0;
+  int out = -1, status = 1;
+  GPid pid;
+  char dot;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  sequence = host_fixture_load (fixture, "sequence", NULL, NULL);
+  bus = cell_open (fixture->socket);
+  pid = start_program (&caller, &out);
+  while (read (out, &dot, 1) == 1)
+    if (++seen == 3 || seen == 9)
+      {
+        g_assert_cmpint (kill (pid, SIGSTOP), ==, 0);
+        g_assert_cmpint (waitpid (pid, &status, WUNTRACED), ==, pid);
+        g_assert_true (WIFSTOPPED (status));
+        for (guint i = 0; i < 3; i++, who++)
+          {
+            move (sequence, moves++);
+            call_all (cell_bind (bus, Sequence, "sequence"), who);
+          }
+        g_assert_cmpint (kill (pid, SIGCONT), ==, 0);
+      }
+  close (out);
+  g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+  g_assert_cmpint (status, ==, 0);
+  g_assert_cmpuint (seen, ==, caller.thousands);
+  cell_close (bus);
+  check_totals (fixture->socket, (20 + 6 * 2) * 1000);
+}
+
+static guint
+count_channels (HostCell *cell)
+{
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  return info.channels;
+}
+
+/* Programs are killed in the middle of their calls, while the cell moves: nobody else notices, and nothing is left of them. */
+static void
+test_killed (HostFixture *fixture, gconstpointer data)
+{
+  Caller caller = { fixture->socket, NULL, 1, 1000 };
+  g_autoptr(HostCell) sequence = NULL;
+  gint64 patience = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
+  CellBus *bus;
+  int status;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  sequence = host_fixture_load (fixture, "sequence", NULL, NULL);
+  bus = cell_open (fixture->socket);
+  for (guint i = 0; i < 6; i++, caller.who++)
+    {
+      int out = -1;
+      GPid pid = start_program (&caller, &out);
+      char dot;
+
+      g_assert_cmpint (read (out, &dot, 1), ==, 1);
+      if (i % 2 == 0)
+        move (sequence, i);
+      g_assert_cmpint (kill (pid, SIGKILL), ==, 0);
+      if (i % 2 == 1)
+        move (sequence, i);
+      call_all (cell_bind (bus, Sequence, "sequence"), 8 + i);
+      g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+      close (out);
+    }
+  cell_close (bus);
+  while (count_channels (sequence) > 0)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, patience);
+      g_thread_yield ();
+    }
+}
+
 static void
 test_call (HostFixture *fixture, gconstpointer data)
 {
@@ -221,5 +339,8 @@ main (int argc, char **argv)
   g_test_add ("/relocate/call", HostFixture, NULL, host_fixture_set_up, test_call, host_fixture_tear_down);
   g_test_add ("/relocate/promise/serial", HostFixture, "sequence", host_fixture_set_up, test_promise, host_fixture_tear_down);
   g_test_add ("/relocate/promise/loop", HostFixture, "sequence-loop", host_fixture_set_up, test_promise, host_fixture_tear_down);
+  g_test_add ("/relocate/promise/many", HostFixture, "sequence-many", host_fixture_set_up, test_promise, host_fixture_tear_down);
+  g_test_add ("/relocate/stopped", HostFixture, NULL, host_fixture_set_up, test_stopped, host_fixture_tear_down);
+  g_test_add ("/relocate/killed", HostFixture, NULL, host_fixture_set_up, test_killed, host_fixture_tear_down);
   return g_test_run ();
 }
