@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "child-log.h"
 #include "child.h"
 #include "membrane/bell.h"
 #include "membrane/wait.h"
@@ -22,19 +23,10 @@
 #define STOP_NS (5u * 1000000000ull)    /* for the handler that runs when a cell is stopped */
 #define CLAIM_SECONDS 20
 
-/* An error of a cell's is none of the host's: it is written down as one, and is no reason for anybody to abort. */
 static void
 cell_log (void *data, int32_t level, const char *text)
 {
-  static const GLogLevelFlags levels[] = { G_LOG_LEVEL_DEBUG, G_LOG_LEVEL_INFO, G_LOG_LEVEL_WARNING, G_LOG_LEVEL_WARNING };
-  static const char *const priorities[] = { "7", "6", "4", "3" };
-  HostCell *cell = data;
-
-  level = CLAMP (level, CELL_LOG_DEBUG, CELL_LOG_ERROR);
-  const GLogField fields[] = {
-    { "PRIORITY", priorities[level], -1 }, { "CELLHOST_CELL", cell->name, -1 }, { "MESSAGE", text, -1 }, { "GLIB_DOMAIN", "cell", -1 },
-  };
-  g_log_structured_array (levels[level], fields, G_N_ELEMENTS (fields));
+  cell_log_line (((HostCell *) data)->name, level, text);
 }
 
 static void

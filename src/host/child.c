@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cell.h"
+#include "child-log.h"
 #include "relocate.h"
 
 #define GREETING_MS 10000u
@@ -60,7 +61,7 @@ in_milliseconds (unsigned milliseconds)
 typedef struct
 {
   const char *const *argv;
-  int socket, info;
+  int socket, info, log;
   GSubprocess *process;
   GError *error;
   gboolean finished;
@@ -89,6 +90,8 @@ spawner_main (void *data)
       launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
       g_subprocess_launcher_take_fd (launcher, to_spawn->socket, 3);
       g_subprocess_launcher_take_fd (launcher, to_spawn->info, 4);
+      if (to_spawn->log >= 0)
+        g_subprocess_launcher_take_stderr_fd (launcher, to_spawn->log);
       to_spawn->process = g_subprocess_launcher_spawnv (launcher, to_spawn->argv, &to_spawn->error);
       to_spawn->finished = TRUE;
       pthread_cond_broadcast (&spawn_changed);
@@ -109,11 +112,11 @@ spawner_start (void)
   return spawner_runs;
 }
 
-/* Takes the descriptors. */
+/* Takes the descriptors; log may be -1. */
 static GSubprocess *
-spawn_on_spawner (const char *const *argv, int socket, int info, GError **error)
+spawn_on_spawner (const char *const *argv, int socket, int info, int log, GError **error)
 {
-  Spawn spawn = { .argv = argv, .socket = socket, .info = info };
+  Spawn spawn = { .argv = argv, .socket = socket, .info = info, .log = log };
 
   pthread_mutex_lock (&spawn_lock);
   if (!spawner_start ())
@@ -121,6 +124,8 @@ spawn_on_spawner (const char *const *argv, int socket, int info, GError **error)
       pthread_mutex_unlock (&spawn_lock);
       close (socket);
       close (info);
+      if (log >= 0)
+        close (log);
       cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread to start a sandbox from");
       return NULL;
     }
@@ -422,7 +427,7 @@ child_start (Host *host, HostCell *cell, GError **error)
   connection->cell = host_cell_ref (cell);
   close (connection->client_bell);
   connection->client_bell = fcntl (cell->bell, F_DUPFD_CLOEXEC, 3);
-  child->process = spawn_on_spawner ((const char *const *) argv, sockets[1], info[1], error);
+  child->process = spawn_on_spawner ((const char *const *) argv, sockets[1], info[1], child_log_open (cell->name), error);
   if (child->process != NULL)
     {
       connection->child = child_ref (child);

@@ -279,6 +279,23 @@ def grades_of_the_log(here):
         assert any(line[:2] == ("info", "host") and here.socket in line[2] for line in lines) == (least < 2), lines
 
 
+def the_log_of_an_ejected_cell(here):
+    """Is the same, and so is what it writes to its standard error in another way."""
+    if here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode != 0:
+        raise Skip("bubblewrap cannot make a sandbox here")
+    host = here.host("--verbose", "--cell", cell("mirror"))
+    here.good("eject", "mirror")
+    here.good("call", "mirror", "log", "häß")
+    here.good("call", "mirror", "write", "<0>grave\n\x1b[31mred\n" + "x" * 3000 + "\nend")
+    here.good("absorb", "mirror")
+    wait_until(lambda: "warning mirror: end" in here.read("log"), "the last line")
+    assert stop(host) == 0
+    wanted = [("debug", "mirror", "häß, in detail"), ("info", "mirror", "häß"), ("warning", "mirror", "häß, take care"), ("error", "mirror", "häß, it is wrong"),
+              ("error", "mirror", "grave"), ("warning", "mirror", " [31mred"), ("warning", "mirror", "x" * 2048), ("warning", "mirror", "x" * 952),
+              ("warning", "mirror", "end")]
+    assert [line for line in lines_of(here.read("log")) if line[1] == "mirror"] == wanted
+
+
 def one_line_whatever_a_cell_says(here):
     host = here.host("--cell", cell("mirror"))
     here.good("call", "mirror", "log", "a\nb\x1b[31m")
@@ -338,4 +355,5 @@ else:
     main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
           a_state_that_is_damaged, an_ejected_cell_s_state, idle, grades_of_the_log,
+          the_log_of_an_ejected_cell,
           one_line_whatever_a_cell_says, fields_in_the_journal])
