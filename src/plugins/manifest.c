@@ -147,6 +147,8 @@ parse (const char *path, const char *text, gsize length, GError **error)
   if (length > MANIFEST_MAX_SIZE)
     return cell_set_error (error, CELL_ERROR_INVALID, "it has %zu bytes; %u are the most", (size_t) length, MANIFEST_MAX_SIZE),
            NULL;
+  if (length > 0 && !g_utf8_validate (text, (gssize) length, NULL))
+    return cell_set_error (error, CELL_ERROR_INVALID, "it is not UTF-8 text"), NULL;
   if (length > 0 && !g_key_file_load_from_data (file, text, length, G_KEY_FILE_NONE, &local))
     return cell_set_error (error, CELL_ERROR_INVALID, "%s", local->message), NULL;
   if (!check_keys (file, error))
@@ -161,10 +163,14 @@ parse (const char *path, const char *text, gsize length, GError **error)
 Manifest *
 manifest_parse (const char *path, const char *text, gsize length, GError **error)
 {
-  Manifest *manifest = parse (path, text, length, error);
+  g_autoptr (GError) local = NULL;
+  Manifest *manifest = parse (path, text, length, &local);
 
   if (manifest == NULL)
-    g_prefix_error (error, "%s: ", path);
+    {
+      g_strdelimit (local->message, "\n\r\t", ' ');    /* what it quotes of the file may have some */
+      g_propagate_prefixed_error (error, g_steal_pointer (&local), "%s: ", path);
+    }
   return manifest;
 }
 
