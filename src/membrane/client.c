@@ -1062,7 +1062,8 @@ client_dispatch (Channel *channel, ThreadContext *thread)
       if (more && !(more = channel_take_arrival (channel, &arrival)))
         {
           caller_listen_again (line->caller, thread);
-          line_settle (line);
+          if (channel->line == line)    /* another has been tried, and this one, which was broken, may be gone */
+            line_settle (line);
         }
       shared_unlock (client, shared);
       if (more)

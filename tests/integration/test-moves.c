@@ -356,6 +356,34 @@ test_subscribed (Scene *scene, gconstpointer data)
     }
 }
 
+/* What it listens to goes away: wherever it is, it lives on, and may move; where it comes to it hears again. */
+static void
+test_abandoned (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, "listen", "yes", NULL);
+  if (scene->skipped)
+    return;
+  for (guint i = 0; i < 4; i++)
+    {
+      g_autoptr(GError) error = NULL;
+      CellClient *ledger;
+      guint64 before;
+
+      g_assert_true (host_unload (scene->host.host, "ledger", &error));
+      g_assert_no_error (error);
+      before = totals_of (scene).heard;
+      host_cell_unref (scene->ledger);
+      scene->ledger = host_fixture_load (&scene->host, g_getenv ("TEST_LEDGER"), NULL, NULL);
+      move (scene->traveller, i);
+      ledger = cell_bind (scene->bus, Ledger, "ledger");
+      cell_auto LedgerTransfer t = ledger_transfer (ledger, .from = 1, .to = 2, .amount = 1);
+      g_assert_cmpstr (t.result.message, ==, NULL);
+      while (totals_of (scene).heard == before)
+        continue;
+    }
+}
+
 /* ---- blobs ------------------------------------------------------------------------------------------------- */
 
 static void
@@ -413,6 +441,7 @@ main (int argc, char **argv)
   add ("/moves/subscribers/loop", "traveller-loop", test_subscribers);
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);
   add ("/moves/subscribed", NULL, test_subscribed);
+  add ("/moves/abandoned", NULL, test_abandoned);
   add ("/moves/blobs", "traveller", test_blobs);
   return g_test_run ();
 }
