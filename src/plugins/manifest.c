@@ -105,6 +105,11 @@ read_config (GKeyFile *file, Manifest *manifest, GError **error)
 
       if (value == NULL)
         return cell_set_error (error, CELL_ERROR_INVALID, "[Config] %s: %s", keys[i], local->message);
+      if (!g_utf8_validate (keys[i], -1, NULL))
+        {
+          g_free (value);
+          return cell_set_error (error, CELL_ERROR_INVALID, "[Config] %s: it is not UTF-8", keys[i]);
+        }
       g_hash_table_insert (manifest->config, g_strdup (keys[i]), value);
     }
   return TRUE;
@@ -147,8 +152,6 @@ parse (const char *path, const char *text, gsize length, GError **error)
   if (length > MANIFEST_MAX_SIZE)
     return cell_set_error (error, CELL_ERROR_INVALID, "it has %zu bytes; %u are the most", (size_t) length, MANIFEST_MAX_SIZE),
            NULL;
-  if (length > 0 && !g_utf8_validate (text, (gssize) length, NULL))
-    return cell_set_error (error, CELL_ERROR_INVALID, "it is not UTF-8 text"), NULL;
   if (length > 0 && !g_key_file_load_from_data (file, text, length, G_KEY_FILE_NONE, &local))
     return cell_set_error (error, CELL_ERROR_INVALID, "%s", local->message), NULL;
   if (!check_keys (file, error))
@@ -168,8 +171,9 @@ manifest_parse (const char *path, const char *text, gsize length, GError **error
 
   if (manifest == NULL)
     {
-      g_strdelimit (local->message, "\n\r\t", ' ');    /* what it quotes of the file may have some */
-      g_propagate_prefixed_error (error, g_steal_pointer (&local), "%s: ", path);
+      g_autofree char *said = g_utf8_make_valid (local->message, -1);     /* what it quotes of the file may be anything */
+
+      g_set_error (error, local->domain, local->code, "%s: %s", path, g_strdelimit (said, "\n\r\t", ' '));
     }
   return manifest;
 }
