@@ -89,13 +89,13 @@ check_output (GError **error)
   return cell_set_error (error, CELL_ERROR_NO_RESOURCES, _("the output cannot be written: %s"), g_strerror (errno));
 }
 
-/* One line, whatever a cell has put into its message. */
+/* One line, whatever a cell has put into its message; in UTF-8 as replies are, whatever the locale. */
 static int
 complain (const GError *error)
 {
   g_autofree char *valid = g_utf8_make_valid (error->message, -1), *line = json_escape_text (valid, 0, 0);
 
-  g_printerr ("cellctl: %s\n", line);
+  fprintf (stderr, "cellctl: %s\n", line);
   return cell_error_exit_code (cell_status_from_error (error));
 }
 

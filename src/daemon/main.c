@@ -12,6 +12,7 @@
 #include <glib/gstdio.h>
 #include <locale.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -255,10 +256,11 @@ run (const Options *options, GError **error)
   return TRUE;
 }
 
+/* In UTF-8 as the log is, whatever the locale. */
 static int
 complain (const GError *error)
 {
-  g_printerr ("cellhostd: %s\n", error->message);
+  fprintf (stderr, "cellhostd: %s\n", error->message);
   return cell_error_exit_code (cell_status_from_error (error));
 }
 

@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include <locale.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -470,6 +471,20 @@ remove_folder (const char *folder)
   g_rmdir (folder);
 }
 
+/* In UTF-8, whatever the locale: many a root has none. */
+static void
+put_out (const char *text)
+{
+  fputs (text, stdout);
+  fflush (stdout);
+}
+
+static void
+put_err (const char *text)
+{
+  fputs (text, stderr);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -483,6 +498,8 @@ main (int argc, char **argv)
   gboolean good = FALSE;
 
   setlocale (LC_ALL, "");
+  g_set_print_handler (put_out);
+  g_set_printerr_handler (put_err);
   signal (SIGINT, on_interrupt);
   signal (SIGTERM, on_interrupt);
   demo.files = g_ptr_array_new_with_free_func (g_free);

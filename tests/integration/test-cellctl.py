@@ -268,6 +268,8 @@ def files_that_are_no_cells(here):
         assert "secret" not in said and ".so" in said, said
     assert "already" in here.refused("EXISTS", "load", cell("mirror"))
     assert "1st" in here.refused("INVALID", "load", cell("mirror"), "1st")
+    # In any locale: what is not ASCII is UTF-8.
+    assert "“1st”" in here.refused("INVALID", "load", cell("mirror"), "1st", env=dict(here.env, LC_ALL="C"))
     assert "KEY=VALUE" in here.refused("INVALID", "load", cell("mirror"), "name", "word")
     here.refused("DENIED", "unload", "host")
     here.refused("UNSUPPORTED", "eject", "host")
@@ -380,5 +382,5 @@ def shut_down(here):
 
 main([help_and_version, life_of_a_cell, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
-      files_that_are_not_there, files_that_are_no_cells, errors_of_cells, hosts_that_do_not_answer, sockets_of_others, closed_doors,
-      a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
+      files_that_are_not_there, files_that_are_no_cells, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
+      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
