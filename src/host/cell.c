@@ -293,6 +293,13 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
   g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
   CellModule *module = cell_module_load (manifest->module, NULL, error);
 
+  if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
+    {
+      cell_set_error (error, CELL_ERROR_CONTRACT, "%s offers %s; its key file wants Interface=%s", manifest->module,
+                      module->contract->interface, manifest->interface);
+      cell_module_unref (module);
+      return NULL;
+    }
   return module != NULL ? load_module (host, module, manifest->module, name, merged, FALSE, error) : NULL;
 }
 

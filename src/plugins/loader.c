@@ -354,7 +354,7 @@ check_file (int fd, gsize *ret_size, GError **error)
   if (!S_ISREG (st.st_mode))
     return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
   if (st.st_uid != geteuid () && st.st_uid != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root", st.st_uid,
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
                            geteuid ());
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);

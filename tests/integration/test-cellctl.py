@@ -275,6 +275,16 @@ def files_that_are_no_cells(here):
     here.refused("UNSUPPORTED", "eject", "host")
 
 
+def key_files(here):
+    here.host()
+    here.write("first.cell", f"[Cell]\nName=one\nModule={cell('mirror')}\nInterface=org.cellhost.test.Mirror\n")
+    here.write("other.cell", f"[Cell]\nModule={cell('mirror')}\nInterface=org.cellhost.test.Other\n")
+    assert here.good("load", "first.cell") == "one: loaded\n"
+    said = here.refused("CONTRACT", "load", "other.cell")
+    assert "org.cellhost.test.Mirror" in said and "org.cellhost.test.Other" in said, said
+    assert [entry["name"] for entry in parse(here.good("list", "-j"))] == ["host", "one"]
+
+
 def errors_of_cells(here):
     here.host("--cell", cell("mirror"))
     assert here.refused("FAILED", "call", "mirror", "fail", "no\n\x1b]0;title\x07") == "mirror.fail: no\\n\\u001b]0;title\\u0007 (Asked)"
@@ -382,5 +392,5 @@ def shut_down(here):
 
 main([help_and_version, life_of_a_cell, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
-      files_that_are_not_there, files_that_are_no_cells, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
+      files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
       closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
