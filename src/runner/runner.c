@@ -226,7 +226,9 @@ do_attach (Runner *runner, WireMessage *message)
   Half *requests = NULL, *replies = NULL;
   Channel *channel;
 
-  if (runner->endpoint != NULL)
+  if (attach->taken % RECORD_ALIGN != 0 || attach->answered % RECORD_ALIGN != 0)
+    fault_set (&fault, CELL_ERROR_CORRUPT, "a channel begins where none can");
+  else if (runner->endpoint != NULL)
     requests = half_map (wire_message_take_fd (message, 0), attach->request_capacity, attach->request_salt, false, &fault);
   if (requests != NULL)
     replies = half_map (wire_message_take_fd (message, 1), attach->reply_capacity, attach->reply_salt, true, &fault);
@@ -511,6 +513,11 @@ main (void)
         if (asked_to_quit)
           break;
       }
+  if (!asked_to_quit && fault.status == CELL_ERROR_CORRUPT)
+    {
+      g_printerr ("%s: %s\n", runner.name, fault.message);
+      _exit (1);
+    }
   if (!asked_to_quit)
     _exit (0);                          /* the host is gone: nobody is left to say goodbye to */
   end_cell (&runner);

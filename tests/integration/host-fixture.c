@@ -11,6 +11,13 @@ loop_main (gpointer data)
   return NULL;
 }
 
+static gboolean
+quit_cb (gpointer data)
+{
+  g_main_loop_quit (data);
+  return G_SOURCE_REMOVE;
+}
+
 void
 host_fixture_start (HostFixture *fixture)
 {
@@ -33,7 +40,7 @@ void
 host_fixture_stop (HostFixture *fixture)
 {
   host_stop (fixture->host);
-  g_main_loop_quit (fixture->loop);
+  g_idle_add (quit_cb, fixture->loop);  /* in the loop: its thread may not have come so far as to run it */
   g_thread_join (fixture->thread);
   g_main_loop_unref (fixture->loop);
   g_clear_pointer (&fixture->host, host_free);

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * State over a clean stop of the host: what a cell has saved is there when it is loaded again, and a file that is not what it should be
+ * is refused with a sentence and set aside.
+ */
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cell/remote/ledger.h>
+#include <cell/remote/traveller.h>
+
+#include "host-fixture.h"
+
+static HostCell *
+load_ledger (HostFixture *fixture)
+{
+  return host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), NULL, NULL);
+}
+
+static gint64
+pay (HostFixture *fixture, gint64 amount, const char *memo)
+{
+  CellBus *bus = cell_open (fixture->socket);
+  gint64 balance;
+
+  {
+    cell_auto LedgerTransfer t = ledger_transfer (cell_bind (bus, Ledger, "ledger"), .from = 1, .to = 2, .amount = amount, .memo = memo);
+
+    g_assert_cmpstr (t.result.message, ==, NULL);
+    balance = t.balance;
+  }
+  cell_close (bus);
+  return balance;
+}
+
+static char *
+state_of (HostFixture *fixture, const char *name)
+{
+  g_autofree char *base = g_strconcat (name, ".state", NULL);
+
+  return g_build_filename (fixture->state_dir, base, NULL);
+}
+
+/* How many files of the folder have this in their names. */
+static guint
+count_files (const char *folder, const char *with)
+{
+  g_autoptr(GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+  guint n = 0;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    n += strstr (name, with) != NULL;
+  return n;
+}
+
+/* ---- it is kept -------------------------------------------------------------------------------------------- */
+
+/* data: where the ledger is when the host stops. */
+static void
+test_kept (HostFixture *fixture, gconstpointer data)
+{
+  gboolean ejected = data != NULL;
+  g_autofree char *path = state_of (fixture, "ledger");
+  struct stat st;
+
+  if (ejected && !host_fixture_has_sandbox ())
+    return;
+  for (gint64 i = 1; i <= 4; i++)
+    {
+      HostCell *ledger = load_ledger (fixture);
+
+      g_assert_cmpint (pay (fixture, 10, "rent"), ==, -10 * i);
+      if (ejected)
+        host_fixture_eject (ledger);
+      host_cell_unref (ledger);
+      if (i == 2)
+        {
+          g_autoptr(GError) error = NULL;
+
+          g_assert_true (host_unload (fixture->host, "ledger", &error));
+          g_assert_no_error (error);
+        }
+      else
+        {
+          host_fixture_stop (fixture);
+          host_fixture_start (fixture);
+        }
+      g_assert_cmpint (g_stat (path, &st), ==, 0);
+      g_assert_cmpuint (st.st_mode & 07777, ==, 0600);
+    }
+  g_assert_cmpint (g_stat (fixture->state_dir, &st), ==, 0);
+  g_assert_cmpuint (st.st_mode & 07777, ==, 0700);
+  g_assert_cmpuint (count_files (fixture->state_dir, ""), ==, 1);
+}
+
+/* Cells without state leave nothing behind, nor does a host without a folder. */
+static void
+test_none (HostFixture *fixture, gconstpointer data)
+{
+  HostCell *cell = host_fixture_load (fixture, "whole", NULL, NULL);
+
+  (void) data;
+  host_cell_unref (cell);
+  host_fixture_stop (fixture);
+  g_assert_false (g_file_test (fixture->state_dir, G_FILE_TEST_EXISTS));
+  g_clear_pointer (&fixture->state_dir, g_free);
+  host_fixture_start (fixture);
+  host_cell_unref (load_ledger (fixture));
+  pay (fixture, 1, "");
+  host_fixture_stop (fixture);
+  host_fixture_start (fixture);
+  host_cell_unref (load_ledger (fixture));
+  g_assert_cmpint (pay (fixture, 1, ""), ==, -1);
+}
+
+/* ---- what is not as it should be ---------------------------------------------------------------------------- */
+
+/* A state of the ledger, as it was kept. */
+static void
+make_state (HostFixture *fixture, char **ret_bytes, gsize *ret_size)
+{
+  g_autofree char *path = state_of (fixture, "ledger");
+  g_autoptr(GError) error = NULL;
+
+  host_cell_unref (load_ledger (fixture));
+  pay (fixture, 5, "kept");
+  g_assert_true (host_unload (fixture->host, "ledger", &error));
+  g_assert_no_error (error);
+  g_assert_true (g_file_get_contents (path, ret_bytes, ret_size, &error));
+  g_assert_no_error (error);
+}
+
+/* Loading fails and says why; the file is somewhere else; the next time the cell starts without it. */
+static void
+check_refused (HostFixture *fixture, const char *file, const char *name)
+{
+  g_autofree char *path = state_of (fixture, name), *base = g_strconcat (file, ".so", NULL);
+  g_autofree char *module = g_path_is_absolute (file) ? g_strdup (file) : g_build_filename (g_getenv ("TEST_CELLS"), base, NULL);
+  guint aside = count_files (fixture->state_dir, ".bad-");
+  g_autoptr(GError) error = NULL;
+
+  g_assert_null (host_load (fixture->host, module, name, NULL, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_STATE);
+  g_assert_nonnull (strstr (error->message, "set aside"));
+  g_assert_null (strchr (error->message, '\n'));
+  g_assert_false (g_file_test (path, G_FILE_TEST_EXISTS));
+  g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, aside + 1);
+}
+
+static void
+put_state (HostFixture *fixture, const char *name, const char *bytes, gsize size)
+{
+  g_autofree char *path = state_of (fixture, name);
+  g_autoptr(GError) error = NULL;
+
+  g_file_set_contents_full (path, bytes, (gssize) size, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &error);
+  g_assert_no_error (error);
+}
+
+static void
+test_damaged (HostFixture *fixture, gconstpointer data)
+{
+  g_autofree char *bytes = NULL, *module = g_strdup (g_getenv ("TEST_LEDGER"));
+  gsize size, step;
+
+  (void) data;
+  make_state (fixture, &bytes, &size);
+  step = size / 40 + 1;
+  for (gsize n = 0; n < size; n += step)
+    {
+      put_state (fixture, "ledger", bytes, n);  /* it ends too early */
+      check_refused (fixture, module, "ledger");
+    }
+  for (gsize at = 0; at < size; at += step)
+    {
+      bytes[at] ^= 0x20;
+      put_state (fixture, "ledger", bytes, size);
+      check_refused (fixture, module, "ledger");
+      bytes[at] ^= 0x20;
+    }
+  host_cell_unref (load_ledger (fixture));
+  g_assert_cmpint (pay (fixture, 1, ""), ==, -1);       /* it has started without */
+}
+
+/* Whole, but another cell's. */
+static void
+test_foreign (HostFixture *fixture, gconstpointer data)
+{
+  g_autofree char *bytes = NULL, *module = g_strdup (g_getenv ("TEST_LEDGER"));
+  gsize size;
+
+  (void) data;
+  make_state (fixture, &bytes, &size);
+  put_state (fixture, "memory", bytes, size);
+  check_refused (fixture, "memory", "memory");          /* of another kind */
+  put_state (fixture, "savings", bytes, size);
+  check_refused (fixture, module, "savings");           /* of another name */
+}
+
+/* Not a file of one's own: nothing of it is read. */
+static void
+test_not_ours (HostFixture *fixture, gconstpointer data)
+{
+  g_autofree char *bytes = NULL, *module = g_strdup (g_getenv ("TEST_LEDGER")), *path = state_of (fixture, "ledger");
+  g_autofree char *elsewhere = g_build_filename (fixture->folder, "elsewhere", NULL);
+  gsize size;
+
+  (void) data;
+  make_state (fixture, &bytes, &size);
+  g_assert_cmpint (g_rename (path, elsewhere), ==, 0);
+  g_assert_cmpint (symlink (elsewhere, path), ==, 0);
+  check_refused (fixture, module, "ledger");
+  g_assert_cmpint (g_mkdir (path, 0700), ==, 0);
+  check_refused (fixture, module, "ledger");
+  put_state (fixture, "ledger", bytes, size);
+  g_assert_cmpint (g_chmod (path, 0666), ==, 0);
+  check_refused (fixture, module, "ledger");
+  g_assert_cmpint (mkfifo (path, 0600), ==, 0);
+  check_refused (fixture, module, "ledger");
+}
+
+/* The cell itself can make nothing of it. */
+static void
+test_not_restored (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autofree char *module = g_build_filename (g_getenv ("TEST_CELLS"), "traveller.so", NULL), *path = state_of (fixture, "traveller");
+  g_autoptr(GError) error = NULL;
+
+  (void) data;
+  host_cell_unref (host_fixture_load (fixture, "traveller", NULL, NULL));
+  g_assert_true (host_unload (fixture->host, "traveller", &error));
+  g_assert_true (g_file_test (path, G_FILE_TEST_EXISTS));
+  g_hash_table_insert (config, (char *) "trouble", (char *) "restore");
+  g_assert_null (host_load (fixture->host, module, NULL, config, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_STATE);
+  g_assert_nonnull (strstr (error->message, "its restore failed"));
+  g_assert_false (g_file_test (path, G_FILE_TEST_EXISTS));
+  g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, 1);
+}
+
+/* ---- a disk that is full -------------------------------------------------------------------------------------- */
+
+#define DISK "65536"
+
+/* In a process of its own, whose state_dir is a disk of 64 KiB. */
+static int
+full_disk (const char *folder)
+{
+  HostFixture fixture = { 0 };
+  g_autofree char *path = NULL, *before = NULL, *after = NULL;
+  gsize before_size, after_size;
+  g_autoptr(GError) error = NULL;
+  gint64 balance;
+
+  host_fixture_set_up (&fixture, NULL);
+  g_free (fixture.state_dir);
+  fixture.state_dir = g_strdup (folder);
+  host_fixture_stop (&fixture);
+  host_fixture_start (&fixture);
+  path = state_of (&fixture, "ledger");
+  make_state (&fixture, &before, &before_size);
+  host_cell_unref (load_ledger (&fixture));
+  for (guint i = 0; i < 1000; i++)
+    balance = pay (&fixture, 1, "a memo that takes its place, again and again, until there is more of it than the disk can hold");
+  /* It cannot be kept: the cell goes on. */
+  g_assert_false (host_unload (fixture.host, "ledger", &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_NO_RESOURCES);
+  g_assert_nonnull (strstr (error->message, g_strerror (ENOSPC)));
+  g_clear_error (&error);
+  g_assert_cmpint (pay (&fixture, 1, ""), ==, balance - 1);
+  /* The host stops all the same, and what was kept before is still there; nothing else is. */
+  host_fixture_stop (&fixture);
+  g_assert_true (g_file_get_contents (path, &after, &after_size, &error));
+  g_assert_cmpmem (before, before_size, after, after_size);
+  g_assert_cmpuint (count_files (folder, ""), ==, 1);
+  host_fixture_start (&fixture);
+  host_cell_unref (load_ledger (&fixture));
+  g_assert_cmpint (pay (&fixture, 1, ""), ==, -6);
+  g_free (fixture.state_dir);
+  fixture.state_dir = NULL;
+  host_fixture_tear_down (&fixture, NULL);
+  return 0;
+}
+
+static void
+test_full_disk (HostFixture *fixture, gconstpointer data)
+{
+  g_autofree char *self = g_file_read_link ("/proc/self/exe", NULL), *disk = g_build_filename (fixture->folder, "disk", NULL);
+  const char *const argv[] = {
+    "bwrap", "--dev-bind", "/", "/", "--perms", "0700", "--size", DISK, "--tmpfs", disk, self, "--full-disk", disk, NULL
+  };
+  g_autofree char *said = NULL;
+  g_autoptr(GError) error = NULL;
+  int status = 1;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  g_assert_cmpint (g_mkdir (disk, 0700), ==, 0);
+  g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, &said, &status, &error);
+  g_assert_no_error (error);
+  g_test_message ("%s", said);
+  g_assert_true (g_spawn_check_wait_status (status, &error));
+  g_assert_no_error (error);
+  g_assert_nonnull (strstr (said, "cannot be kept"));
+}
+
+static void
+add (const char *path, gconstpointer data, void (*test) (HostFixture *fixture, gconstpointer data))
+{
+  g_test_add (path, HostFixture, data, host_fixture_set_up, test, host_fixture_tear_down);
+}
+
+int
+main (int argc, char **argv)
+{
+  if (argc == 3 && g_str_equal (argv[1], "--full-disk"))
+    return full_disk (argv[2]);
+  g_test_init (&argc, &argv, NULL);
+  g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
+  add ("/state/kept/in-process", NULL, test_kept);
+  add ("/state/kept/ejected", "ejected", test_kept);
+  add ("/state/none", NULL, test_none);
+  add ("/state/damaged", NULL, test_damaged);
+  add ("/state/foreign", NULL, test_foreign);
+  add ("/state/not-ours", NULL, test_not_ours);
+  add ("/state/not-restored", NULL, test_not_restored);
+  add ("/state/full-disk", NULL, test_full_disk);
+  return g_test_run ();
+}
