@@ -583,6 +583,8 @@ json_write_double (double value)
 {
   char text[G_ASCII_DTOSTR_BUF_SIZE];
 
+  if (value == 0 && signbit (value))
+    return g_strdup ("-0.0");           /* "-0" is an integer, which has no such thing */
   g_ascii_formatd (text, sizeof text, "%.15g", value);
   if (g_ascii_strtod (text, NULL) != value)
     g_ascii_dtostr (text, sizeof text, value);
