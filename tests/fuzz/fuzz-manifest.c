@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as a cell's key file: refused with one sentence that names the file, or everything in it is what the rest of the host takes
- * for granted.
+ * Any bytes as a cell's key file: refused with one sentence that names the file, or everything in it is what the rest of the host
+ * takes for granted.
  */
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as what a peer writes into its half of a channel, between the steps of whoever reads it: records, cursors, wake words, single
- * bytes.  A callee serves it or a caller takes its answers; in the end the channel goes on or has ended as corrupt, and what handlers and
- * callers were given was sound.
+ * Any bytes as what a peer writes into its half of a channel, between the steps of whoever reads it: records, cursors, wake
+ * words, single bytes.  A callee serves it or a caller takes its answers; in the end the channel goes on or has ended as corrupt,
+ * and what handlers and callers were given was sound.
  *
  * The first byte chooses the end that is tried.  Then steps: u8 what, u8 how, and what it needs.
  */
@@ -122,7 +122,8 @@ set_up (void)
   for (unsigned i = 0; i < N_TYPES; i++)
     {
       scene.plans[i] = codec_plan_new (types[i]->fields, types[i]->n_fields, CELL_ROLE_FIELD, types[i]->size, NULL);
-      scene.calls[i] = (CallPlan) { .args = scene.plans[i], .reply = scene.plans[i], .number = i, .timeout = 60000, .name = "mirror" };
+      scene.calls[i] =
+        (CallPlan){ .args = scene.plans[i], .reply = scene.plans[i], .number = i, .timeout = 60000, .name = "mirror" };
       call_plan_finish (&scene.calls[i]);
     }
   for (unsigned i = 0; i < N_METHODS; i++)
@@ -350,13 +351,15 @@ try_caller (Input *input)
         case 0:
         case 1:
         case 2:
-          write_record (input, &channel->replies, step[1] & 32 ? RECORD_SIGNAL : RECORD_REPLY, n > 0 ? ids[step[0] / 8 % n] : 1, step[1]);
+          write_record (input, &channel->replies, step[1] & 32 ? RECORD_SIGNAL : RECORD_REPLY, n > 0 ? ids[step[0] / 8 % n] : 1,
+                        step[1]);
           break;
         case 3: write_words (input, channel->out.head, step[1]); break;
         case 4: write_byte (input); break;
         case 5:
           /* While there is room, whatever the peer says: waiting for it is tried elsewhere. */
-          if (n < G_N_ELEMENTS (ids) && channel->out.head + 1024 < channel->out.limit + CAPACITY && channel->out.head < CAPACITY / 2)
+          if (n < G_N_ELEMENTS (ids) && channel->out.head + 1024 < channel->out.limit + CAPACITY
+              && channel->out.head < CAPACITY / 2)
             {
               kinds[n] = step[1] % N_TYPES;
               ids[n] = channel_start (channel, thread, &scene.calls[kinds[n]], &args, NULL, NULL, NULL);
@@ -370,7 +373,8 @@ try_caller (Input *input)
   if (channel->broken == CELL_OK)
     {
       /* Those that were not answered end here. */
-      atomic_store (&((Record *) (scene.peer->data + (channel->replies.at & channel->replies.mask)))->sequence, channel->replies.salt + channel->replies.at);
+      atomic_store (&((Record *) (scene.peer->data + (channel->replies.at & channel->replies.mask)))->sequence,
+                    channel->replies.salt + channel->replies.at);
       ((Record *) (scene.peer->data + (channel->replies.at & channel->replies.mask)))->kind = 0;
       channel_dispatch (channel, thread);
       check_end (channel);

@@ -137,6 +137,8 @@ static const struct
   { WIRE_STOP, 0, 0, 0, false, { 0 } },
   { WIRE_SAVE, 0, 0, 0, false, { 0 } },
   { WIRE_STATE, sizeof (WireState), 1, 1, false, { 0 } },
+  { WIRE_TAKE, sizeof (WireState), 1, 1, false, { 0 } },
+  { WIRE_GIVE, 0, 0, 0, false, { 0 } },
   { WIRE_DONE, 0, 0, 0, false, { 0 } },
   { WIRE_QUIT, 0, 0, 0, false, { 0 } },
 };

@@ -201,7 +201,12 @@ test_ping (void)
   Pair *pair = pair_new (rig, 16384, 16384);
   Channel *local = rig_channel (rig);
   char *shared = shared_memory (4096);
-  Child child = { .pair = pair, .caller = 1, .n = scaled (1000), .go = (void *) shared, .done = (void *) (shared + 64), .count = (void *) (shared + 128) };
+  Child child = { .pair = pair,
+                  .caller = 1,
+                  .n = scaled (1000),
+                  .go = (void *) shared,
+                  .done = (void *) (shared + 64),
+                  .count = (void *) (shared + 128) };
   Poller poller;
   pid_t pid = child_start (ping, &child);
 
@@ -282,7 +287,9 @@ starts_calls (void *data)
       if (seed & 0x200000)
         {
           /* The next request comes just when the other side, which has seen nothing more, is about to sleep. */
-          child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, count_done, &done, NULL) != 0);
+          child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token){ .caller = 1, .sequence = ++sequence }, count_done,
+                                      &done, NULL)
+                       != 0);
           for (unsigned looks = 0; looks < 20000 && ring_peek (&channel->replies) == NULL; looks++)
             cpu_relax ();
           while (done == wanted)
@@ -293,7 +300,9 @@ starts_calls (void *data)
           continue;
         }
       for (unsigned i = 0; i < 1 + (seed >> 16) % 20; i++, wanted++)
-        child_check (channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, count_done, &done, NULL) != 0);
+        child_check (
+          channel_start (channel, thread, &plan_of[ECHO], &(Token){ .caller = 1, .sequence = ++sequence }, count_done, &done, NULL)
+          != 0);
       /* A call that waits sleeps on something else, and leaves the bell as it was. */
       if (seed & 0x100000)
         child_check (call_token (channel, ECHO, 1, ++sequence, 0) == CELL_OK);
@@ -333,7 +342,10 @@ test_bells (void)
 {
   Rig *rig = rig_new (CELL_SERIAL);
   Bells bells = {
-    .pair = pair_new (rig, 16384, 65536), .n = scaled (50000), .caller_bell = eventfd (0, EFD_NONBLOCK), .callee_bell = eventfd (0, EFD_NONBLOCK),
+    .pair = pair_new (rig, 16384, 65536),
+    .n = scaled (50000),
+    .caller_bell = eventfd (0, EFD_NONBLOCK),
+    .callee_bell = eventfd (0, EFD_NONBLOCK),
   };
   uint64_t one = 1;
   pthread_t server;
@@ -545,13 +557,15 @@ test_too_long (void)
   ThreadContext *thread = thread_context ();
   g_autofree char *payload = g_malloc0 (RECORD_MAX_PAYLOAD + 64);
 
-  write_request (&pair->caller->out, &(RecordHead) { .length = RECORD_MAX_PAYLOAD, .root = 64, .kind = RECORD_REQUEST, .method = ECHO }, payload,
+  write_request (&pair->caller->out,
+                 &(RecordHead){ .length = RECORD_MAX_PAYLOAD, .root = 64, .kind = RECORD_REQUEST, .method = ECHO }, payload,
                  RECORD_MAX_PAYLOAD);
   channel_serve_ready (pair->callee, thread);
   g_assert_cmpint (pair->callee->broken, ==, CELL_OK);
   g_assert_cmpuint (atomic_load (&rig->stats[ECHO].calls), ==, 1);
-  write_request (&pair->caller->out, &(RecordHead) { .length = RECORD_MAX_PAYLOAD + 1, .root = 64, .kind = RECORD_REQUEST, .method = ECHO },
-                 payload, RECORD_MAX_PAYLOAD + 1);
+  write_request (&pair->caller->out,
+                 &(RecordHead){ .length = RECORD_MAX_PAYLOAD + 1, .root = 64, .kind = RECORD_REQUEST, .method = ECHO }, payload,
+                 RECORD_MAX_PAYLOAD + 1);
   channel_serve_ready (pair->callee, thread);
   g_assert_cmpstr (pair->callee->broken_rule, ==, "record-length");
   pair_free (pair);
@@ -746,7 +760,8 @@ test_hostile_replies (void)
         write_reply (&writer, &(RecordHead) { .length = 64, .root = 64, .kind = RECORD_REPLY }, id, &token, 64);
       write_reply (&writer, &(RecordHead) { .length = 64, .root = 64, .kind = RECORD_REPLY }, second, &token, 64);
       for (unsigned k = 0; k < 20; k++)
-        write_reply (&writer, &(RecordHead) { .length = 64, .root = 64, .kind = RECORD_REPLY }, second, &(Token) { .sequence = 10 }, 64);
+        write_reply (&writer, &(RecordHead){ .length = 64, .root = 64, .kind = RECORD_REPLY }, second, &(Token){ .sequence = 10 },
+                     64);
       channel_drain (caller, thread);
       channel_finish (caller, thread, id, &reply.result);
       g_assert_cmpint (reply.result.status, ==, cases[i].status);
@@ -796,8 +811,8 @@ test_hostile_callee_cursor (void)
   rig_free (rig);
 }
 
-/* Faster than they can be read: heads and payload stay, and only the words that make them valid change.  Several may do it at once; they
- * write the same. */
+/* Faster than they can be read: heads and payload stay, and only the words that make them valid change.  Several may do it at
+ * once; they write the same. */
 static int
 answers_nobody (void *data)
 {
@@ -807,7 +822,8 @@ answers_nobody (void *data)
   uint64_t capacity = writer->mask + 1, at;
 
   for (at = 0; at < capacity; at += SIZE)
-    record_set_head ((Record *) (writer->data + at), &(RecordHead) { .length = SIZE - sizeof (Record), .kind = (uint16_t) child->n }, 1ull << 40);
+    record_set_head ((Record *) (writer->data + at), &(RecordHead){ .length = SIZE - sizeof (Record), .kind = (uint16_t) child->n },
+                     1ull << 40);
   while (!atomic_load (child->go))
     {
       uint64_t released = load_acquire (&writer->peer->released);
@@ -818,7 +834,8 @@ answers_nobody (void *data)
   return 0;
 }
 
-/* Replies to nobody, or signals, without end: a call ends by its deadline all the same, and whoever only looks has looked at some time. */
+/* Replies to nobody, or signals, without end: a call ends by its deadline all the same, and whoever only looks has looked at
+ * some time. */
 static void
 test_flood_of_replies (void)
 {
@@ -900,7 +917,9 @@ test_never_reads (void)
   Rig *rig = rig_new (CELL_SERIAL);
   Pair *pair = pair_new (rig, 16384, 16384);
   char *shared = shared_memory (4096);
-  Child child = { .pair = pair, .caller = 9, .go = (void *) shared, .done = (void *) (shared + 64), .count = (void *) (shared + 128) };
+  Child child = {
+    .pair = pair, .caller = 9, .go = (void *) shared, .done = (void *) (shared + 64), .count = (void *) (shared + 128)
+  };
   Local locals[2];
   uint64_t served;
   Poller poller;

@@ -144,7 +144,8 @@ daemon_ctl (Daemon *daemon, char **ret_said, ...)
     g_ptr_array_add (args, arg = va_arg (more, char *));
   while (arg != NULL);
   va_end (more);
-  process = g_subprocess_newv ((const char *const *) args->pdata, G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE, &error);
+  process = g_subprocess_newv ((const char *const *) args->pdata,
+                               G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE, &error);
   g_assert_no_error (error);
   g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &said, &error);
   g_assert_no_error (error);
@@ -275,7 +276,8 @@ Attack
 attack_start (Daemon *daemon, const char *name, guint32 seed)
 {
   g_autofree char *number = g_strdup_printf ("%u", seed);
-  g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE);
+  g_autoptr (GSubprocessLauncher) launcher =
+    g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE);
   g_autoptr(GError) error = NULL;
   Attack attack;
 

@@ -42,7 +42,9 @@ Raw
 raw_greeted (const char *path)
 {
   Raw raw = raw_connect (path);
-  WireHello hello = { .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR, .pid = (uint32_t) getpid () };
+  WireHello hello = {
+    .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR, .pid = (uint32_t) getpid ()
+  };
   WireMessage answer;
 
   g_assert_cmpint (raw_ask (&raw, WIRE_HELLO, &hello, NULL, 0, NULL, 0, &answer), ==, WIRE_WELCOME);
@@ -72,7 +74,8 @@ raw_send (Raw *raw, WireType type, const void *body, const void *tail, uint32_t 
 }
 
 WireType
-raw_ask (Raw *raw, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds, WireMessage *answer)
+raw_ask (Raw *raw, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
+         WireMessage *answer)
 {
   Fault fault = { 0 };
   int got;
@@ -102,7 +105,8 @@ raw_send_bytes (Raw *raw, const void *bytes, size_t size, const int *fds, unsign
     {
       message.msg_control = control.bytes;
       message.msg_controllen = CMSG_SPACE (sizeof (int) * n_fds);
-      control.align = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN (sizeof (int) * n_fds) };
+      control.align =
+        (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN (sizeof (int) * n_fds) };
       memcpy (CMSG_DATA (&control.align), fds, sizeof (int) * n_fds);
     }
   poll (&fd, 1, 20000);
@@ -207,7 +211,8 @@ raw_request (Raw *raw, RawChannel *channel, uint16_t method, uint64_t id, const 
   if (record == NULL)
     return false;
   memcpy (record->payload, payload, length);
-  record_set_head (record, &(RecordHead) { .length = length, .root = length, .kind = RECORD_REQUEST, .method = method, .timeout = 5000 }, id);
+  record_set_head (
+    record, &(RecordHead){ .length = length, .root = length, .kind = RECORD_REQUEST, .method = method, .timeout = 5000 }, id);
   ring_commit_far (&channel->out, record, length);
   raw_ring (raw);
   return true;

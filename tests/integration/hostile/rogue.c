@@ -291,4 +291,5 @@ CELL_INIT (Rogue, rogue_init)
   return CELL_OK;
 }
 
-CELL_SERVICE (Rogue, "org.cellhost.test.Rogue", 1, .state_version = 1, .save = rogue_save, .restore = rogue_restore, .init = rogue_init)
+CELL_SERVICE (Rogue, "org.cellhost.test.Rogue", 1, .state_version = 1, .save = rogue_save, .restore = rogue_restore,
+              .init = rogue_init)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * An ejected cell whose code is hostile, in a real sandbox below a real daemon: what it breaks is its own.  A client calls another cell all
- * the while, and a cell in the host calls the hostile one.
+ * An ejected cell whose code is hostile, in a real sandbox below a real daemon: what it breaks is its own.  A client calls
+ * another cell all the while, and a cell in the host calls the hostile one.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -86,7 +86,8 @@ tear_down (Scene *scene, gconstpointer data)
     {
       good_wait (scene->good, 2);
       /* One that is in a call, or says nothing any more, is not stopped but killed; that takes a moment to be noticed. */
-      for (gint64 until = g_get_monotonic_time () + 20 * G_USEC_PER_SEC; daemon_ctl (&scene->daemon, NULL, "unload", "rogue", NULL) != 0;)
+      for (gint64 until = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
+           daemon_ctl (&scene->daemon, NULL, "unload", "rogue", NULL) != 0;)
         {
           g_assert_cmpint (g_get_monotonic_time (), <, until);
           if (child_pid (scene) != 0)

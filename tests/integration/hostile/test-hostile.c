@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Programs that break every rule of the protocol, against a real daemon: each harms its own channel, or its own connection, and nobody
- * else notices.  A client that does nothing wrong calls all the while and looks at every answer.
+ * Programs that break every rule of the protocol, against a real daemon: each harms its own channel, or its own connection, and
+ * nobody else notices.  A client that does nothing wrong calls all the while and looks at every answer.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -77,38 +77,38 @@ attack_messages (const char *socket, guint32 seed)
 {
   enum { HEAD = sizeof (WireHeader), MOST = HEAD + sizeof (WireBody) + WIRE_TAIL_MAX };
   static const Bad cases[] = {
-    { false, 4, WIRE_HELLO, 0, 4, 0 },                                          /* shorter than a header */
-    { false, HEAD, WIRE_HELLO, 0, HEAD, 0 },                                    /* without its body */
-    { false, HEAD + sizeof (WireHello) + 8, WIRE_HELLO, 0, HEAD + sizeof (WireHello) + 8, 0 },  /* with more than it has */
-    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 },          /* another protocol: zero */
-    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 1 },          /* descriptors that it does not say */
-    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 1, HEAD + sizeof (WireHello), 1 },          /* … that it may not have */
-    { false, 0xffffffff, WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 },         /* a size that is not its own */
-    { false, HEAD + sizeof (WireOpen), WIRE_OPEN, 0, HEAD + sizeof (WireOpen), 0 },             /* before the greeting */
+    { false, 4, WIRE_HELLO, 0, 4, 0 },                                                         /* shorter than a header */
+    { false, HEAD, WIRE_HELLO, 0, HEAD, 0 },                                                   /* without its body */
+    { false, HEAD + sizeof (WireHello) + 8, WIRE_HELLO, 0, HEAD + sizeof (WireHello) + 8, 0 }, /* with more than it has */
+    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 },         /* another protocol: zero */
+    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 1 }, /* descriptors that it does not say */
+    { false, HEAD + sizeof (WireHello), WIRE_HELLO, 1, HEAD + sizeof (WireHello), 1 }, /* … that it may not have */
+    { false, 0xffffffff, WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 },                /* a size that is not its own */
+    { false, HEAD + sizeof (WireOpen), WIRE_OPEN, 0, HEAD + sizeof (WireOpen), 0 },    /* before the greeting */
     { false, HEAD + sizeof (WireBind), WIRE_BIND, 0, HEAD + sizeof (WireBind), 0 },
     { false, HEAD + sizeof (WireRef), WIRE_MAPPED, 0, HEAD + sizeof (WireRef), 0 },
-    { true, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 },           /* a second greeting */
-    { true, HEAD, 0, 0, HEAD, 0 },                                              /* no known type */
+    { true, HEAD + sizeof (WireHello), WIRE_HELLO, 0, HEAD + sizeof (WireHello), 0 }, /* a second greeting */
+    { true, HEAD, 0, 0, HEAD, 0 },                                                    /* no known type */
     { true, HEAD, 63, 0, HEAD, 0 },
     { true, HEAD, 0xffff, 0, HEAD, 0 },
-    { true, HEAD + sizeof (WireWelcome), WIRE_WELCOME, 2, HEAD + sizeof (WireWelcome), 2 },     /* what only a host says */
+    { true, HEAD + sizeof (WireWelcome), WIRE_WELCOME, 2, HEAD + sizeof (WireWelcome), 2 }, /* what only a host says */
     { true, HEAD + sizeof (WireChannel), WIRE_CHANNEL, 3, HEAD + sizeof (WireChannel), 3 },
     { true, HEAD + sizeof (WireMoved), WIRE_MOVED, 0, HEAD + sizeof (WireMoved), 0 },
     { true, HEAD + sizeof (WireAttach), WIRE_ATTACH, 2, HEAD + sizeof (WireAttach), 2 },
     { true, HEAD + sizeof (WireLoad), WIRE_LOAD, 1, HEAD + sizeof (WireLoad), 1 },
     { true, HEAD, WIRE_QUIT, 0, HEAD, 0 },
-    { true, HEAD, WIRE_DONE, 0, HEAD, 0 },                                      /* what only a runner answers */
+    { true, HEAD, WIRE_DONE, 0, HEAD, 0 }, /* what only a runner answers */
     { true, HEAD + 8, WIRE_READY, 0, HEAD + 8, 0 },
     { true, HEAD + sizeof (WireState), WIRE_STATE, 1, HEAD + sizeof (WireState), 1 },
     { true, HEAD + sizeof (WireError), WIRE_ERROR, 0, HEAD + sizeof (WireError), 0 },
-    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 0, HEAD + sizeof (WireBlob), 0 },       /* without its descriptor */
-    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 4, HEAD + sizeof (WireBlob), 4 },       /* with more than one */
-    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 64, HEAD + sizeof (WireBlob), 64 },     /* with more than any may have */
+    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 0, HEAD + sizeof (WireBlob), 0 },   /* without its descriptor */
+    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 4, HEAD + sizeof (WireBlob), 4 },   /* with more than one */
+    { true, HEAD + sizeof (WireBlob), WIRE_BLOB_EXPORT, 64, HEAD + sizeof (WireBlob), 64 }, /* with more than any may have */
     { true, HEAD + sizeof (WireOpen), WIRE_OPEN, 64, HEAD + sizeof (WireOpen), 64 },
-    { true, HEAD + sizeof (WireOpen), WIRE_OPEN, 0, HEAD + sizeof (WireOpen) - 1, 0 },          /* cut off */
+    { true, HEAD + sizeof (WireOpen), WIRE_OPEN, 0, HEAD + sizeof (WireOpen) - 1, 0 }, /* cut off */
     { true, HEAD + sizeof (WireBind) - 1, WIRE_BIND, 0, HEAD + sizeof (WireBind) - 1, 0 },
     { true, HEAD + sizeof (WireBind) + WIRE_TAIL_MAX + 1, WIRE_BIND, 0, HEAD + sizeof (WireBind) + WIRE_TAIL_MAX + 1, 0 },
-    { true, MOST + 1, WIRE_BIND, 0, MOST + 1, 0 },                              /* larger than any */
+    { true, MOST + 1, WIRE_BIND, 0, MOST + 1, 0 }, /* larger than any */
     { true, 0xffffffff, WIRE_BIND, 0xffff, HEAD, 0 },
   };
   uint8_t noise[512];
@@ -152,7 +152,8 @@ attack_order (const char *socket, guint32 seed)
       g_assert_cmpint (raw_refusal (&raw, WIRE_BIND, &bind, NULL, 0), ==, CELL_ERROR_CORRUPT);
       bind = (WireBind) { .cell = "sequence", .n_methods = 3 };
       g_assert_cmpint (raw_refusal (&raw, WIRE_BIND, &bind, NULL, 0), ==, CELL_ERROR_CORRUPT);
-      g_assert_cmpint (raw_refusal (&raw, WIRE_BLOB_IMPORT, &(WireBlob) { .id = g_rand_int (rand) }, NULL, 0), ==, CELL_ERROR_NOT_FOUND);
+      g_assert_cmpint (raw_refusal (&raw, WIRE_BLOB_IMPORT, &(WireBlob){ .id = g_rand_int (rand) }, NULL, 0), ==,
+                       CELL_ERROR_NOT_FOUND);
       g_assert_true (raw_open (&raw, "sequence", 0, &channel));
       raw_send (&raw, WIRE_MAPPED, &(WireRef) { channel.body.channel }, NULL, 0, NULL, 0);
       raw_send (&raw, WIRE_MAPPED, &(WireRef) { channel.body.channel + 1 }, NULL, 0, NULL, 0);
@@ -195,15 +196,25 @@ attack_descriptors (const char *socket, guint32 seed)
   g_assert_no_errno (pipe2 (ends, O_CLOEXEC));
   g_assert_no_errno (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
   int sealed = memory (4096, SEALS_ALL, MFD_ALLOW_SEALING);
-  const struct { int fd; const char *what; } wrong[] = {
-    { ends[0], "a pipe" }, { ends[1], "a pipe's other end" }, { pair[0], "a socket" }, { raw.socket, "the connection itself" },
-    { eventfd (0, EFD_CLOEXEC), "an eventfd" }, { open ("/dev/zero", O_RDWR | O_CLOEXEC), "a device" },
-    { open ("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "a directory" }, { open ("/proc/self/exe", O_RDONLY | O_CLOEXEC), "a file" },
-    { open ("/", O_PATH | O_CLOEXEC), "a path" }, { memory (4096, 0, MFD_ALLOW_SEALING), "memory without seals" },
-    { memory (4096, 0, 0), "memory that cannot be sealed" }, { memory (4096, F_SEAL_WRITE, MFD_ALLOW_SEALING), "memory that can shrink" },
+  const struct { int fd; const char *what;
+  } wrong[] = {
+    { ends[0], "a pipe" },
+    { ends[1], "a pipe's other end" },
+    { pair[0], "a socket" },
+    { raw.socket, "the connection itself" },
+    { eventfd (0, EFD_CLOEXEC), "an eventfd" },
+    { open ("/dev/zero", O_RDWR | O_CLOEXEC), "a device" },
+    { open ("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "a directory" },
+    { open ("/proc/self/exe", O_RDONLY | O_CLOEXEC), "a file" },
+    { open ("/", O_PATH | O_CLOEXEC), "a path" },
+    { memory (4096, 0, MFD_ALLOW_SEALING), "memory without seals" },
+    { memory (4096, 0, 0), "memory that cannot be sealed" },
+    { memory (4096, F_SEAL_WRITE, MFD_ALLOW_SEALING), "memory that can shrink" },
     { memory (4096, F_SEAL_SHRINK | F_SEAL_GROW, MFD_ALLOW_SEALING), "memory that can be written" },
-    { memory (4095, SEALS_ALL, MFD_ALLOW_SEALING), "less memory than it says" }, { memory (0, SEALS_ALL, MFD_ALLOW_SEALING), "no memory" },
-    { memory (8192, SEALS_ALL, MFD_ALLOW_SEALING), "more memory than it says" }, { raw.host_bell, "the host's own bell" },
+    { memory (4095, SEALS_ALL, MFD_ALLOW_SEALING), "less memory than it says" },
+    { memory (0, SEALS_ALL, MFD_ALLOW_SEALING), "no memory" },
+    { memory (8192, SEALS_ALL, MFD_ALLOW_SEALING), "more memory than it says" },
+    { raw.host_bell, "the host's own bell" },
   };
   for (unsigned i = 0; i < G_N_ELEMENTS (wrong); i++)
     {
@@ -348,7 +359,10 @@ fill_payload (GRand *rand, uint8_t *payload, uint32_t length)
   for (uint32_t i = 0; i + 4 <= length; i += 4)
     {
       uint32_t kind = g_rand_int (rand) % 4;
-      uint32_t word = kind == 0 ? g_rand_int (rand) : kind == 1 ? g_rand_int (rand) % 8 : kind == 2 ? g_rand_int (rand) % (length + 16) : 0;
+      uint32_t word = kind == 0   ? g_rand_int (rand)
+                      : kind == 1 ? g_rand_int (rand) % 8
+                      : kind == 2 ? g_rand_int (rand) % (length + 16)
+                                  : 0;
 
       memcpy (payload + i, &word, 4);
     }
@@ -368,7 +382,8 @@ write_something (Scribbler *self, Raw *raw)
   if (record == NULL)
     {
       /* Their cursor and ours may say anything by now: go on somewhere. */
-      ring_writer_init (&channel->out, channel->requests, channel->replies->control, atomic_load (&channel->replies->control->taken));
+      ring_writer_init (&channel->out, channel->requests, channel->replies->control,
+                        atomic_load (&channel->replies->control->taken));
       return;
     }
   fill_payload (rand, record->payload, length);
@@ -591,7 +606,7 @@ wait_until_welcome (const char *socket)
     }
 }
 
-/* More connections than there are descriptors for.  Each takes three; blobs, of one each, see to it that once none at all is left. */
+/* More connections than there are descriptors for.  Each takes three; blobs, of one each, see to it that once none is left. */
 static void
 attack_no_descriptors (const char *socket, guint32 seed)
 {
@@ -604,7 +619,8 @@ attack_no_descriptors (const char *socket, guint32 seed)
     {
       WireMessage answer;
 
-      g_assert_cmpint (raw_ask (&first, WIRE_BLOB_EXPORT, &(WireBlob) { .size = 4096 }, NULL, 0, &sealed, 1, &answer), ==, WIRE_BLOB);
+      g_assert_cmpint (raw_ask (&first, WIRE_BLOB_EXPORT, &(WireBlob){ .size = 4096 }, NULL, 0, &sealed, 1, &answer), ==,
+                       WIRE_BLOB);
       ids[i] = answer.body.blob;
       wire_message_clear (&answer);
       for (unsigned k = 0; k < G_N_ELEMENTS (silent); k++)
@@ -660,7 +676,8 @@ attack_questions (const char *socket, guint32 seed)
   (void) seed;
   memset (tail, 'x', WIRE_TAIL_MAX);
   /* Gigabytes, if anybody takes them. */
-  while (n < 50000 && wire_send (raw.socket, WIRE_BIND, n + 1, &body, tail, WIRE_TAIL_MAX, NULL, 0, monotonic_ns () + 300000000u, &fault))
+  while (n < 50000
+         && wire_send (raw.socket, WIRE_BIND, n + 1, &body, tail, WIRE_TAIL_MAX, NULL, 0, monotonic_ns () + 300000000u, &fault))
     n++;
   g_test_message ("%u questions", n);
   g_assert_cmpuint (n, <, 50000);
@@ -795,10 +812,23 @@ attack_stopped (const char *socket, guint32 seed)
 }
 
 static const AttackName attacks[] = {
-  { "messages", attack_messages }, { "order", attack_order }, { "descriptors", attack_descriptors }, { "seals", attack_seals },
-  { "own-seals", attack_own_seals }, { "scribble", attack_scribble }, { "bells", attack_bells }, { "channels", attack_channels },
-  { "memory", attack_memory }, { "connections", attack_connections }, { "never-reads", attack_never_reads }, { "no-descriptors", attack_no_descriptors }, { "questions", attack_questions }, { "blobs", attack_blobs },
-  { "leaving", attack_leaving }, { "stopped", attack_stopped }, { "twice", attack_twice },
+  { "messages", attack_messages },
+  { "order", attack_order },
+  { "descriptors", attack_descriptors },
+  { "seals", attack_seals },
+  { "own-seals", attack_own_seals },
+  { "scribble", attack_scribble },
+  { "bells", attack_bells },
+  { "channels", attack_channels },
+  { "memory", attack_memory },
+  { "connections", attack_connections },
+  { "never-reads", attack_never_reads },
+  { "no-descriptors", attack_no_descriptors },
+  { "questions", attack_questions },
+  { "blobs", attack_blobs },
+  { "leaving", attack_leaving },
+  { "stopped", attack_stopped },
+  { "twice", attack_twice },
 };
 
 /* ---- the tests --------------------------------------------------------------------------------------------------------- */

@@ -11,7 +11,8 @@ typedef struct
   CellClient *rogue;
 } Victim;
 
-CELL_METHOD (Victim, ask, doc ("Has the rogue do something; its answer's status."), in (str, how), out (i32, status), timeout (10000))
+CELL_METHOD (Victim, ask, doc ("Has the rogue do something; its answer's status."), in (str, how), out (i32, status),
+             timeout (10000))
 {
   cell_auto RogueAttack attack = rogue_attack (self->rogue, .how = in->how);
   out->status = attack.result.status;
