@@ -335,7 +335,8 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
 /* CELL_SERVICE (Ledger, "org.example.Ledger", 1, options…)
  * Once per cell, after its items: the instance's type, the interface and its version, and in this order, each of them optional:
  *   .doc = "…"   .threading = CELL_SERIAL, CELL_CONCURRENT or CELL_LOOP   .state_version = n   .init   .fini   .save   .restore
- * A cell without state needs neither save nor restore; one that has state and no save cannot be moved. */
+ * A cell without save begins anew wherever it moves to, zeroed and with init; one that has a state_version all the same is not
+ * moved. */
 #define CELL_SERVICE(T, interface, ...) CELL_SERVICE_ (T, interface, __VA_ARGS__, .end_ = 0)
 #define CELL_SERVICE_(T, interface, version, ...) \
   CELL_ASSERT_ (__alignof__ (T) <= 16, "cell.h: the instance needs more than 16-byte alignment"); \
