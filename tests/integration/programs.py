@@ -44,7 +44,8 @@ class Place:
     """A folder with a host, or without: $XDG_RUNTIME_DIR and the like for whatever is run in it."""
 
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="cellhost-", dir="/tmp")          # the path of a socket is short
+        # The path of a socket is short, so that of the folder has to be.
+        self.folder = tempfile.mkdtemp(prefix="cellhost-", dir=None if len(tempfile.gettempdir()) < 40 else "/tmp")
         self.env = dict(os.environ, LANGUAGE="C")
         for name in ("CELLHOST_SOCKET", "NOTIFY_SOCKET", "CELL_PATH"):
             self.env.pop(name, None)
@@ -153,8 +154,15 @@ def place():
         here.close()
 
 
+def interrupted(number, _):
+    """Ends the test as an exception does: nothing that it started outlives it, not even what it has stopped."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main(tests):
     """Runs functions that take a Place; or those whose names are given on the command line."""
+    signal.signal(signal.SIGTERM, interrupted)
     chosen = [test for test in tests if not sys.argv[1:] or test.__name__ in sys.argv[1:]]
     failed = 0
     print(f"1..{len(chosen)}")
