@@ -88,7 +88,7 @@ typedef struct
   CellPending (*start) (CellClient *client, uint32_t method, const void *args, CellDone done, void *data);
   /* Waits for a started call that has no done. */
   void (*finish) (CellPending pending, CellResult *reply);
-  /* Gives a started call up; its reply, if one comes, is dropped. */
+  /* Gives a started call up; its reply, if one comes, is dropped.  On any thread. */
   void (*cancel) (CellPending pending);
   /* Calls on_signal for each signal, with the number that was missed just before it because the subscriber lagged. */
   CellStatus (*subscribe) (CellClient *client, uint32_t signal, CellOnSignal on_signal, void *data);
@@ -126,7 +126,9 @@ cell_is_error (const CellResult *result, const char *error)
   return result->error && strcmp (result->error, error) == 0;
 }
 
-/* Gives a started call up: cell_cancel (c.pending).  Its reply is dropped; the call may be executed all the same. */
+/* Gives a started call up: cell_cancel (c.pending).  Its reply is dropped; the call may be executed all the same.  A program may do so on
+ * another thread than the one that started it: if that waits for the call, it is woken, and the call ends with
+ * CELL_ERROR_CANCELLED; a completion that has begun to run is not waited for. */
 CELL_UNUSED static inline void
 cell_cancel (CellPending pending)
 {

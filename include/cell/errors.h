@@ -19,7 +19,7 @@
   X (TOO_LARGE,     -6, TooLarge,      5, "a message is larger than its limit; larger data travels as a blob") \
   X (BUSY,          -7, Busy,          6, "the queue is full; the call was not accepted") \
   X (DEADLINE,      -8, Deadline,      7, "the deadline passed; the call may have been executed all the same") \
-  X (CANCELLED,     -9, Cancelled,     8, "the call was cancelled before it ran") \
+  X (CANCELLED,     -9, Cancelled,     8, "the call was cancelled; it may have been executed all the same") \
   X (DEADLOCK,     -10, Deadlock,      9, "the call would wait for itself") \
   X (CORRUPT,      -11, Corrupt,      10, "a peer broke the protocol; its channel was ended") \
   X (CRASHED,      -12, Crashed,      11, "the cell died while it had the call; it may or may not have been executed") \

@@ -47,25 +47,26 @@ caller_spin (Channel *channel)
 /* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn.  False: nothing woke it.  The caller
  * drains next, whatever woke it. */
 static bool
-sleep_once (Channel *channel, uint64_t deadline)
+sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
 {
   HalfControl *own = channel->caller_half->control;
   Gate *gate = &channel->endpoint->gate;
   const _Atomic uint32_t *next = ring_next_word (&channel->replies);
   uint64_t until = monotonic_ns () + LOOK_NS;
-  FutexWord words[3] = {
-    { next, load_acquire (next) },
-    { &channel->endpoint->epoch->word, channel->epoch_seen },
-    { &gate->turn, load_acquire (&gate->turn) },
-  };
+  FutexWord words[4] = { { next, load_acquire (next) }, { &channel->endpoint->epoch->word, channel->epoch_seen } };
+  unsigned n_words = 2;
   bool local = !channel->remote, woken = true;
 
+  if (local)
+    words[n_words++] = (FutexWord) { &gate->turn, load_acquire (&gate->turn) };
+  if (interrupt != NULL)
+    words[n_words++] = *interrupt;
   store_relaxed (&own->cpu, 1 + current_cpu ());
   if (local)
     atomic_fetch_add (&gate->sleepers, 1);
   atomic_exchange (&own->waiting, WAITING_FUTEX);       /* a full fence: from here on whoever commits wakes us */
   if (!something_new (channel))
-    woken = futex_wait_any (words, local ? 3 : 2, until < deadline ? until : deadline);
+    woken = futex_wait_any (words, n_words, until < deadline ? until : deadline);
   channel_rest (channel);
   if (local)
     atomic_fetch_sub (&gate->sleepers, 1);
@@ -92,20 +93,36 @@ caller_withdraw (Channel *channel, Pending *pending)
   return true;
 }
 
-/* Waits until the call is answered or its deadline has passed. */
-void
-caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result)
+/* Ends the wait for a call whose deadline has passed. */
+static void
+give_up (Channel *channel, Pending *pending, bool here, CellResult *result)
+{
+  const CallPlan *plan = pending->plan;
+  bool taken = !caller_withdraw (channel, pending);
+
+  pending_remove (channel, pending);
+  if (taken || !here)
+    result_error_for (result, plan, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
+  else
+    result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
+}
+
+bool
+caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result)
 {
   Pending *pending = pending_find (channel, id);
   const CallPlan *plan = pending->plan;
   uint64_t deadline = 0;
   unsigned rounds = 0;
-  bool here, slept = false;
+  bool here, slept = false, interrupted = false;
 
   while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
     {
       channel_drain (channel, thread);
       if ((pending = pending_find (channel, id)) == NULL || pending->state != PENDING_OPEN)
+        break;
+      interrupted = interrupt != NULL && load_acquire (interrupt->word) != interrupt->value;
+      if (interrupted)
         break;
       if (caller_look_at_epoch (channel, thread))
         continue;
@@ -124,7 +141,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *r
               pending_remove (channel, pending);
               atomic_store (&thread->waits_for, NULL);
               result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
-              return;
+              return true;
             }
         }
       /* There may always be something new that is not the answer: the deadline holds all the same. */
@@ -136,17 +153,11 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *r
             deadline = now + plan->timeout * 1000000ull;
           if (now >= deadline)
             {
-              bool taken = !caller_withdraw (channel, pending);
-
-              pending_remove (channel, pending);
               atomic_store (&thread->waits_for, NULL);
-              if (taken || !here)
-                result_error_for (result, plan, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
-              else
-                result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
-              return;
+              give_up (channel, pending, here, result);
+              return true;
             }
-          if (!sleep_once (channel, deadline))
+          if (!sleep_once (channel, interrupt, deadline))
             {
               channel->hints_lost += ring_peek (&channel->replies) != NULL;
               caller_look_again (channel, thread);
@@ -160,4 +171,5 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *r
   /* The wake-up that passed the gate on may have been ours, and somebody counts on it. */
   if (slept)
     gate_continue (&channel->endpoint->gate, thread);
+  return !interrupted;
 }

@@ -59,7 +59,7 @@ sent_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64
   *pending = (Pending) {
     .id = id, .start = start, .end = channel->out.head, .plan = plan, .result = result, .state = PENDING_OPEN,
   };
-  caller_wait (channel, thread, id, result);
+  caller_wait (channel, thread, id, NULL, result);
 }
 
 /* Sends a request to a cell whose gate this thread holds, and serves it.  False: it has not been sent. */
@@ -137,7 +137,7 @@ call_slow (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
     }
   pending->result = result;
   channel_kick (channel, thread);
-  caller_wait (channel, thread, id, result);
+  caller_wait (channel, thread, id, NULL, result);
 }
 
 void
@@ -301,21 +301,23 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   return id;
 }
 
-void
-channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result)
+bool
+channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result)
 {
   Pending *pending = pending_find (channel, id);
 
   if (pending == NULL || pending->done != NULL)
     {
       result_set_error (result, CELL_ERROR_GONE, "there is no such open call");
-      return;
+      return true;
     }
   if (pending->state == PENDING_OPEN)
     {
       pending->result = result;
-      caller_wait (channel, thread, id, result);
-      return;
+      if (caller_wait (channel, thread, id, interrupt, result))
+        return true;
+      pending_find (channel, id)->result = NULL;
+      return false;
     }
   if (pending->kept != NULL)
     result_fill (result, pending->plan, pending->kept->status, pending->kept->payload, pending->kept->length, pending->kept->root,
@@ -323,6 +325,7 @@ channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult
   else
     result_error_for (result, pending->plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
   pending_remove (channel, pending);
+  return true;
 }
 
 void
@@ -340,12 +343,33 @@ channel_cancel (Channel *channel, uint64_t id)
   pending_remove (channel, pending);    /* a reply that comes all the same finds nobody */
 }
 
+/* Answers an open call ourselves. */
+static void
+answer_ourselves (Channel *channel, uint64_t id, CellStatus status, const char *text)
+{
+  uint8_t payload[512];
+  uint32_t length = error_payload (payload, sizeof payload, status_name (status), text);
+
+  pending_answer (channel, id, status, payload, length, 0);
+}
+
+void
+channel_end_cancelled (Channel *channel, uint64_t id)
+{
+  Pending *pending = pending_find (channel, id);
+  bool here = !channel->remote && !gate_is_closed (&channel->endpoint->gate);
+
+  if (pending == NULL || pending->state != PENDING_OPEN || pending->done != NULL)
+    channel_cancel (channel, id);
+  else if (caller_withdraw (channel, pending) && here)
+    answer_ourselves (channel, id, CELL_ERROR_CANCELLED, "the call was cancelled before it was taken; it was not executed");
+  else
+    answer_ourselves (channel, id, CELL_ERROR_CANCELLED, status_text (CELL_ERROR_CANCELLED));
+}
+
 void
 channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
 {
-  uint8_t payload[512];
-  uint32_t length = error_payload (payload, sizeof payload, status_name (CELL_ERROR_DEADLINE), status_text (CELL_ERROR_DEADLINE));
-
   channel_drain (channel, thread);
   caller_look_again (channel, thread);
   for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
@@ -358,7 +382,7 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
 
           if (caller_taken_by_peer (channel) <= pending->start)
             atomic_fetch_or (&record->flags, RECORD_CANCELLED);
-          pending_answer (channel, pending->id, CELL_ERROR_DEADLINE, payload, length, 0);
+          answer_ourselves (channel, pending->id, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
         }
     }
 }

@@ -62,8 +62,9 @@ CellStatus caller_send (Channel *channel, ThreadContext *thread, const CallPlan 
 
 /* Looks for news for as long as answers lately took.  False: nothing has come. */
 bool caller_spin (Channel *channel);
-/* Waits until the call is answered or its deadline has passed. */
-void caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result);
+/* Waits until the call is answered or its deadline has passed.  False: *interrupt (NULL: nothing) has changed, and the call is still
+ * open. */
+bool caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result);
 /* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for; or it may have been, by a
  * consumer that we have not heard of yet. */
 bool caller_withdraw (Channel *channel, Pending *pending);

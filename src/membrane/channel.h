@@ -277,8 +277,12 @@ void channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *
 /* Sends; 0 and a result when it was not accepted (result may be NULL). */
 uint64_t channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data,
                         CellResult *result);
-void channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, CellResult *result);
+/* False: *interrupt (NULL: nothing) has changed, and the call is still open. */
+bool channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result);
+/* Forgets a call: nobody waits for it, and its reply finds nobody. */
 void channel_cancel (Channel *channel, uint64_t id);
+/* The same on behalf of another thread: whoever finishes the call is told that it was cancelled. */
+void channel_end_cancelled (Channel *channel, uint64_t id);
 /* Looks for replies and signals; those with a context are left for channel_dispatch (). */
 void channel_drain (Channel *channel, ThreadContext *thread);
 /* Runs completions and signal handlers.  Returns how many. */

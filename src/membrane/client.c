@@ -73,6 +73,11 @@ struct Caller
   Failed *failed;
   uint64_t n_failed;
   Caller *next;                         /* of the client */
+  /* Calls that other threads cancelled: counted so that who waits notices, and under `registry`. */
+  _Atomic uint32_t cancels;
+  uint32_t cancels_seen;                /* by the caller's own thread */
+  uint32_t n_cancelled;
+  uint64_t *cancelled;
 };
 
 struct Client
@@ -688,6 +693,8 @@ caller_close (Caller *caller)
     }
   free (caller->handlers);
   caller->handlers = NULL;
+  free (caller->cancelled);
+  caller->cancelled = NULL;
 }
 
 /* ---- calls --------------------------------------------------------------------------------------------------- */
@@ -882,6 +889,62 @@ client_start (CellClient *base, uint32_t method, const void *args, CellDone done
   return pending;
 }
 
+/* Whether it is this thread's caller that made the call; what failed has no such number, and is said to whoever started it. */
+static bool
+same_caller (const Caller *caller, uint64_t id)
+{
+  return (id & ID_FAILED) != 0 || id >> ID_CALLER_SHIFT == caller->last_id >> ID_CALLER_SHIFT;
+}
+
+/* Has the thread that made the call end it, and wakes it if it waits. */
+static void
+cancel_elsewhere (Client *client, uint64_t id)
+{
+  Caller *caller;
+  uint64_t *grown = NULL;
+  uint32_t known = 0;
+
+  pthread_mutex_lock (&registry);
+  caller = client->callers;
+  while (caller != NULL && !same_caller (caller, id))
+    caller = caller->next;
+  while (caller != NULL && known < caller->n_cancelled && caller->cancelled[known] != id)
+    known++;
+  if (caller != NULL && known == caller->n_cancelled)
+    grown = realloc (caller->cancelled, (known + 1) * sizeof *grown);
+  if (grown != NULL)
+    {
+      caller->cancelled = grown;
+      caller->cancelled[caller->n_cancelled++] = id;
+      atomic_fetch_add (&caller->cancels, 1);
+      futex_wake (&caller->cancels, 1);
+    }
+  pthread_mutex_unlock (&registry);
+}
+
+/* In the caller's own thread. */
+static void
+caller_take_cancels (Caller *caller)
+{
+  Line *line;
+  uint64_t *ids;
+  uint32_t n;
+
+  if (load_acquire (&caller->cancels) == caller->cancels_seen)
+    return;
+  pthread_mutex_lock (&registry);
+  caller->cancels_seen = load_relaxed (&caller->cancels);
+  ids = caller->cancelled;
+  n = caller->n_cancelled;
+  caller->cancelled = NULL;
+  caller->n_cancelled = 0;
+  pthread_mutex_unlock (&registry);
+  for (uint32_t i = 0; i < n; i++)
+    if ((line = line_of (caller, ids[i])) != NULL)
+      channel_end_cancelled (line->channel, ids[i]);
+  free (ids);
+}
+
 static void
 client_finish (CellPending pending, CellResult *reply)
 {
@@ -905,21 +968,19 @@ client_finish (CellPending pending, CellResult *reply)
       result_set_error (reply, CELL_ERROR_GONE, "there is no such open call of this thread's");
       return;
     }
-  channel_finish (line->channel, thread, pending.id, reply);
+  do
+    caller_take_cancels (caller);
+  while (!channel_finish (line->channel, thread, pending.id, &(FutexWord) { &caller->cancels, caller->cancels_seen }, reply));
   line_settle (line);
 }
 
+/* Gives up a call of this context's. */
 static void
-client_cancel (CellPending pending)
+cancel_own (Client *client, Caller *caller, CellPending pending, bool shared)
 {
-  Client *client = (Client *) pending.client;
-  bool shared = client->context == CLIENT_OF_CONCURRENT && (pending.id & ID_SHARED) != 0;
-  Caller *caller = shared ? &client->own : caller_of (client, thread_context ());
   Failed *failed = NULL;
   Line *line;
 
-  if (caller == NULL || pending.id == 0)
-    return;
   shared_lock (client, shared);
   if ((pending.id & ID_FAILED) != 0 && !shared)
     failed = take_failed (caller, pending.id);
@@ -934,6 +995,21 @@ client_cancel (CellPending pending)
       cell_reply_free (&failed->result);
       free (failed);
     }
+}
+
+static void
+client_cancel (CellPending pending)
+{
+  Client *client = (Client *) pending.client;
+  bool shared = client->context == CLIENT_OF_CONCURRENT && (pending.id & ID_SHARED) != 0;
+  Caller *caller = shared ? &client->own : caller_of (client, thread_context ());
+
+  if (pending.id == 0)
+    return;
+  if (caller != NULL && (shared || client->slot == NO_SLOT || same_caller (caller, pending.id)))
+    cancel_own (client, caller, pending, shared);
+  else
+    cancel_elsewhere (client, pending.id);
 }
 
 /* ---- subscriptions ------------------------------------------------------------------------------------------------- */
@@ -1015,6 +1091,7 @@ line_receive (Line *line, ThreadContext *thread)
 
   channel_look (channel, thread);
   channel_drain (channel, thread);
+  caller_take_cancels (line->caller);
   if ((channel->n_async == 0 && !channel->listens) || now - line->expired < EXPIRE_MS)
     return;
   line->expired = now;

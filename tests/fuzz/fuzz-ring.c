@@ -384,7 +384,7 @@ try_caller (Input *input)
     {
       Reply reply;
 
-      channel_finish (channel, thread, ids[i], &reply.result);
+      channel_finish (channel, thread, ids[i], NULL, &reply.result);
       check_reply (&reply, kinds[i]);
     }
   channel_unref (channel);

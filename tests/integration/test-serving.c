@@ -153,11 +153,71 @@ test_busy (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
+typedef struct
+{
+  CellClient *blocker;
+  const char *fifo;
+  BlockerBlockCall call;
+  gint started;                         /* atomic */
+  CellStatus status;
+} Waiter;
+
+static gpointer
+wait_for_blocker (gpointer data)
+{
+  Waiter *waiter = data;
+
+  waiter->call = blocker_block_start (waiter->blocker, .fifo = waiter->fifo);
+  g_atomic_int_set (&waiter->started, 1);
+  {
+    cell_auto BlockerBlock b = blocker_block_finish (waiter->call);
+
+    waiter->status = b.result.status;
+  }
+  return NULL;
+}
+
+/* The handler is stuck, and who waits for it is let go by another thread. */
+static void
+test_cancel (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) cell = host_fixture_load (fixture, "blocker", "blocker", NULL);
+  g_autofree char *fifo = g_build_filename (fixture->folder, "fifo", NULL);
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *blocker = cell_bind (bus, Blocker, "blocker");
+  Waiter waiter = { .blocker = blocker, .fifo = fifo };
+  GThread *thread;
+  bool free_again = false;
+
+  (void) data;
+  g_assert_no_errno (mkfifo (fifo, 0600));
+  cell_set_timeout (blocker, 120000);
+  thread = g_thread_new ("waiter", wait_for_blocker, &waiter);
+  while (!g_atomic_int_get (&waiter.started))
+    g_thread_yield ();
+  cell_cancel (waiter.call.pending);
+  g_thread_join (thread);
+  g_assert_cmpint (waiter.status, ==, CELL_ERROR_CANCELLED);
+  /* The handler may be in it, or is never going to be. */
+  cell_set_timeout (blocker, 200);
+  while (!free_again)
+    {
+      int fd = open (fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+      cell_auto BlockerTouch t = blocker_touch (blocker);
+
+      free_again = t.result.status == CELL_OK;
+      if (fd >= 0)
+        close (fd);
+    }
+  cell_close (bus);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add ("/serving/stuck", HostFixture, NULL, host_fixture_set_up, test_stuck, host_fixture_tear_down);
   g_test_add ("/serving/busy", HostFixture, NULL, host_fixture_set_up, test_busy, host_fixture_tear_down);
+  g_test_add ("/serving/cancel", HostFixture, NULL, host_fixture_set_up, test_cancel, host_fixture_tear_down);
   return g_test_run ();
 }

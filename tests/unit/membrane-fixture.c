@@ -491,7 +491,7 @@ finish_token (Channel *channel, uint64_t id, Token *ret)
 {
   TokenReply reply;
 
-  channel_finish (channel, thread_context (), id, &reply.result);
+  channel_finish (channel, thread_context (), id, NULL, &reply.result);
   reply_free (&reply.result);
   if (ret != NULL)
     *ret = reply.out;
@@ -544,7 +544,7 @@ mixed_calls (Channel *channel, unsigned caller, unsigned n)
         }
       for (unsigned i = 0; i < burst && kind == 0 && good; i++)
         {
-          channel_finish (channel, thread, ids[i], &reply.result);
+          channel_finish (channel, thread, ids[i], NULL, &reply.result);
           good = is_echoed (caller, sequence - burst + i + 1, &reply);
         }
     }

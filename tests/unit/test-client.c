@@ -3,10 +3,12 @@
  * Clients over channels, against services in this process: what a generated header's functions do, and what becomes of them when
  * the cell goes away, does not fit or is not there yet.
  */
+#define _GNU_SOURCE
 #include <glib.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cell/client.h>
 
@@ -1069,6 +1071,136 @@ test_finish_elsewhere (void)
   town_free (town);
 }
 
+typedef struct
+{
+  CellClient *client;
+  bool start_only;                      /* finishes when told to */
+  gint tid, go;                         /* atomic; tid: it has started the call */
+  EchoLaterCall call;
+  CellStatus status;
+  char message[128];
+} Sleeper;
+
+static gpointer
+sleep_on_call (gpointer data)
+{
+  Sleeper *sleeper = data;
+
+  sleeper->call = echo_later_start (sleeper->client, .value = 3);
+  g_atomic_int_set (&sleeper->tid, gettid ());
+  while (sleeper->start_only && !g_atomic_int_get (&sleeper->go))
+    g_thread_yield ();
+  {
+    cell_auto EchoLater later = echo_later_finish (sleeper->call);
+
+    sleeper->status = later.result.status;
+    g_strlcpy (sleeper->message, later.result.message != NULL ? later.result.message : "", sizeof sleeper->message);
+  }
+  return NULL;
+}
+
+static void
+await_asleep (pid_t tid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/self/task/%d/stat", (int) tid);
+  gint64 patience = g_get_monotonic_time () + 30 * G_USEC_PER_SEC;
+  bool asleep = false;
+
+  while (!asleep)
+    {
+      g_autofree char *text = NULL;
+
+      g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+      asleep = strstr (text, ") S ") != NULL;
+      g_assert_cmpint (g_get_monotonic_time (), <, patience);
+      g_thread_yield ();
+    }
+}
+
+/* One thread waits for a call, another cancels it. */
+static Sleeper
+cancelled_elsewhere (CellClient *client, bool start_only)
+{
+  Sleeper sleeper = { .client = client, .start_only = start_only };
+  GThread *thread = g_thread_new ("sleeper", sleep_on_call, &sleeper);
+
+  while (g_atomic_int_get (&sleeper.tid) == 0)
+    g_thread_yield ();
+  if (!start_only)
+    await_asleep (sleeper.tid);
+  cell_cancel (sleeper.call.pending);
+  cell_cancel (sleeper.call.pending);   /* once more is no harm */
+  g_atomic_int_set (&sleeper.go, 1);
+  g_thread_join (thread);
+  return sleeper;
+}
+
+static void
+test_cancel_elsewhere (void)
+{
+  Town *town = town_new ();
+  Echo *echo = echo_new (town, "echo");
+  CellClient *client = town_client (town, CLIENT_OF_PROGRAM);
+  Gate *gate = &echo->endpoint->gate;
+  Sleeper sleeper;
+
+  cell_set_timeout (client, 120000);
+  for (unsigned i = 0; i < 4; i++)
+    {
+      /* The cell has taken it, and keeps it. */
+      sleeper = cancelled_elsewhere (client, i % 2 == 1);
+      g_assert_cmpint (sleeper.status, ==, CELL_ERROR_CANCELLED);
+      g_assert_nonnull (strstr (sleeper.message, "may have been executed"));
+      g_assert_cmpuint (echo->n_waiting, ==, 1);
+      echo_answer (echo);
+      /* The cell is busy and has not taken it. */
+      g_assert_true (gate_enter (gate, thread_context ()));
+      sleeper = cancelled_elsewhere (client, i % 2 == 1);
+      gate_leave (gate, thread_context ());
+      g_assert_cmpint (sleeper.status, ==, CELL_ERROR_CANCELLED);
+      g_assert_nonnull (strstr (sleeper.message, "was not executed"));
+      g_assert_cmpuint (echo->n_waiting, ==, 0);
+    }
+  client_free (client);
+  town_free (town);
+}
+
+static void
+on_cancelled (const EchoLater *reply, void *data)
+{
+  (void) reply;
+  ++*(unsigned *) data;
+}
+
+static gpointer
+cancel_on_thread (gpointer data)
+{
+  cell_cancel (*(CellPending *) data);
+  return NULL;
+}
+
+/* A completion does not run for what another thread has cancelled. */
+static void
+test_cancel_async_elsewhere (void)
+{
+  Town *town = town_new ();
+  Echo *echo = echo_new (town, "echo");
+  CellClient *client = town_client (town, CLIENT_OF_PROGRAM);
+  unsigned ran = 0;
+  CellPending pending = client->api->start (client, 2, &(EchoLaterArgs) { .value = 1 }, (CellDone) on_cancelled, &ran);
+
+  echo_later_async (client, on_cancelled, &ran, .value = 2);
+  g_thread_join (g_thread_new ("other", cancel_on_thread, &pending));
+  echo_answer (echo);
+  echo_answer (echo);
+  while (ran == 0)
+    client_dispatch_thread (town, thread_context (), true);
+  client_dispatch_thread (town, thread_context (), true);
+  g_assert_cmpuint (ran, ==, 1);
+  client_free (client);
+  town_free (town);
+}
+
 static void
 test_timeout (void)
 {
@@ -1114,6 +1246,8 @@ main (int argc, char **argv)
   g_test_add_func ("/client/threads", test_threads);
   g_test_add_func ("/client/concurrent-async", test_concurrent_async);
   g_test_add_func ("/client/finish-elsewhere", test_finish_elsewhere);
+  g_test_add_func ("/client/cancel-elsewhere", test_cancel_elsewhere);
+  g_test_add_func ("/client/cancel-async-elsewhere", test_cancel_async_elsewhere);
   g_test_add_func ("/client/timeout", test_timeout);
   return g_test_run ();
 }

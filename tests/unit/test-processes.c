@@ -763,11 +763,11 @@ test_hostile_replies (void)
         write_reply (&writer, &(RecordHead){ .length = 64, .root = 64, .kind = RECORD_REPLY }, second, &(Token){ .sequence = 10 },
                      64);
       channel_drain (caller, thread);
-      channel_finish (caller, thread, id, &reply.result);
+      channel_finish (caller, thread, id, NULL, &reply.result);
       g_assert_cmpint (reply.result.status, ==, cases[i].status);
       g_assert_nonnull (strstr (reply.result.message, cases[i].says));
       reply_free (&reply.result);
-      channel_finish (caller, thread, second, &reply.result);
+      channel_finish (caller, thread, second, NULL, &reply.result);
       g_assert_cmpint (reply.result.status, ==, cases[i].ends ? CELL_ERROR_CORRUPT : CELL_OK);
       g_assert_cmpuint (reply.out.sequence, ==, cases[i].ends ? 0 : 9);
       reply_free (&reply.result);
