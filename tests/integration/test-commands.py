@@ -20,7 +20,7 @@ from programs import BOUND, CTL, HOST, Skip, main, wait_until
 
 BUILD, SOURCE = os.environ["TEST_BUILD"], os.environ["TEST_SOURCE"]
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$|((?:^ {4}[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
-NOT_HERE = re.compile(r"^(\./dev\b|eval |meson |systemctl |cellhostd &$|build/)")
+NOT_HERE = re.compile(r"^(\./dev\b|eval |meson |ninja |sudo |systemctl |cellhostd &$|build/)")
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
 
 
