@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back.
+ *
+ * cellhost-demo [FOLDER [OUTPUT]]
  */
+#include "config.h"
+
+#include <errno.h>
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <gio/gio.h>
 #include <glib-unix.h>
+#include <glib/gi18n.h>
 #include <glib/gstdio.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cell/remote/exchange.h>
@@ -111,6 +118,20 @@ add_broken (Demo *demo, GError **error)
   return TRUE;
 }
 
+/* Where somebody else could have put a folder it has to be ours. */
+static gboolean
+make_output (Demo *demo, const char *output, GError **error)
+{
+  struct stat about;
+
+  demo->output = output != NULL ? g_strdup (output) : g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
+  if (g_mkdir (demo->output, 0755) == 0
+      || (errno == EEXIST && lstat (demo->output, &about) == 0 && S_ISDIR (about.st_mode) && about.st_uid == getuid ()))
+    return TRUE;
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, _("%s cannot be made, or is not a folder of yours"), demo->output);
+  return FALSE;
+}
+
 /* ---- the host -------------------------------------------------------------------------------------------- */
 
 static gboolean
@@ -138,8 +159,6 @@ start_host (Demo *demo, GError **error)
     return FALSE;
   state = g_build_filename (demo->folder, "state", NULL);
   demo->socket = g_build_filename (demo->folder, "socket", NULL);
-  demo->output = g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
-  g_mkdir (demo->output, 0755);
   g_subprocess_launcher_take_fd (launcher, ready[1], 7);
   demo->process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", demo->socket, "--state-dir", state,
                                                "--log-level", "error", "--ready-fd", "7", NULL);
@@ -147,7 +166,7 @@ start_host (Demo *demo, GError **error)
     return FALSE;
   if (read (ready[0], &byte, 1) != 1)
     {
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, "the host did not start");
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_FAILED, _("the host did not start"));
       return FALSE;
     }
   close (ready[0]);
@@ -160,7 +179,8 @@ start_host (Demo *demo, GError **error)
   demo->ledger = cell_bind (demo->bus, Ledger, "ledger");
   demo->trader = cell_bind (demo->bus, Trader, "trader");
   demo->exchange = cell_bind (demo->bus, Exchange, "exchange");
-  g_print ("host      started with %u cells in %.1f ms\n", (guint) G_N_ELEMENTS (cells), (double) (g_get_monotonic_time () - began) / 1000);
+  say (_("host"), _("started with %u cells in %.1f ms"), (guint) G_N_ELEMENTS (cells),
+       (double) (g_get_monotonic_time () - began) / 1000);
   return TRUE;
 }
 
@@ -224,12 +244,14 @@ end_move (Move *move, GThread **thread)
   *thread = NULL;
   progress_end ();
   if (move->message != NULL)
-    g_print ("thumbnailer stays where it is: %s\n", move->message);
+    say ("thumbnailer", _("stays where it is: %s"), move->message);
   else
     {
       move->demo->sandboxed = move->out;
-      g_print ("thumbnailer %s, %.1f ms from the command to serving there\n", move->out ? "left the process for a sandbox" : "came back",
-               (double) move->took / 1000);
+      say ("thumbnailer",
+           move->out ? _("left the process for a sandbox, %.1f ms from the command to serving there")
+                     : _("came back, %.1f ms from the command to serving there"),
+           (double) move->took / 1000);
     }
   g_clear_pointer (&move->message, g_free);
 }
@@ -287,7 +309,7 @@ static void
 do_picture (Demo *demo, guint number, gboolean moving)
 {
   const char *path = g_ptr_array_index (demo->files, number);
-  g_autofree char *bytes = NULL;
+  g_autofree char *bytes = NULL, *memo = plain_text (path);
   g_autoptr(GError) error = NULL;
   CellBlob *blob;
   gsize size;
@@ -296,12 +318,12 @@ do_picture (Demo *demo, guint number, gboolean moving)
 
   if (!g_file_get_contents (path, &bytes, &size, &error))
     {
-      failed (demo, number, "it cannot be read");
+      failed (demo, number, _("it cannot be read"));
       return;
     }
   if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
     {
-      failed (demo, number, "it is too large");
+      failed (demo, number, _("it is too large"));
       return;
     }
   if (size > 0)
@@ -323,7 +345,8 @@ do_picture (Demo *demo, guint number, gboolean moving)
   save (demo, number, &t);
   demo->n_done++;
   began = now_ns ();
-  cell_auto LedgerTransfer entry = ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = (int64_t) MAX (size, 1), .memo = path);
+  cell_auto LedgerTransfer entry =
+    ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = (int64_t) MAX (size, 1), .memo = memo);
   count_reply (demo, LEDGER, began);
   if (entry.result.status != CELL_OK)
     failed (demo, number, entry.result.message);
@@ -354,10 +377,10 @@ do_pictures (Demo *demo)
   end_move (&move, &thread);
   progress_end ();
   took = g_get_monotonic_time () - began;
-  g_print ("pictures  %u thumbnails of %u files, %.1f MB in %.1f s: %.1f MB/s\n", demo->n_done, n, (double) demo->bytes / 1e6, (double) took / 1e6,
-           (double) demo->bytes / (double) MAX (took, 1));
-  g_print ("          the longest wait for a thumbnail while the cell moved: %.1f ms; at other times: %.1f ms\n",
-           (double) demo->longest_moving / 1000, (double) demo->longest / 1000);
+  say (_("pictures"), _("%u thumbnails of %u files, %.1f MB in %.1f s: %.1f MB/s"), demo->n_done, n, (double) demo->bytes / 1e6,
+       (double) took / 1e6, (double) demo->bytes / (double) MAX (took, 1));
+  say ("", _("the longest wait for a thumbnail while the cell moved: %.1f ms; at other times: %.1f ms"),
+       (double) demo->longest_moving / 1000, (double) demo->longest / 1000);
 }
 
 /* The trader, a cell in the host, sends orders to the exchange for a while. */
@@ -369,12 +392,12 @@ run_trader (Demo *demo, const char *place)
 
   for (guint seed = 1; g_get_monotonic_time () - began < TRADE_US && !interrupted; seed++)
     {
-      progress ((guint) (g_get_monotonic_time () - began) / 1000, TRADE_US / 1000, "ms of trading");
+      progress ((guint) (g_get_monotonic_time () - began) / 1000, TRADE_US / 1000, _("ms of trading"));
       cell_auto TraderRun run = trader_run (demo->trader, .orders = ORDERS, .seed = seed);
       if (run.result.status != CELL_OK)
         {
           progress_end ();
-          g_print ("exchange  %s\n", run.result.message);
+          say ("exchange", "%s", run.result.message);
           return FALSE;
         }
       orders += ORDERS;
@@ -383,8 +406,9 @@ run_trader (Demo *demo, const char *place)
       elapsed += run.elapsed;
     }
   progress_end ();
-  g_print ("exchange  %-10s %.1f million orders from a cell, %.0f%% traded at once, volume %.0f million: %.2f million orders/s\n", place,
-           (double) orders / 1e6, (double) filled * 100 / (double) MAX (orders, 1), (double) volume / 1e6, (double) orders * 1e3 / (double) MAX (elapsed, 1));
+  say ("exchange", _("%s: %.1f million orders from a cell, %.0f%% traded at once, volume %.0f million: %.2f million orders/s"),
+       place, (double) orders / 1e6, (double) filled * 100 / (double) MAX (orders, 1), (double) volume / 1e6,
+       (double) orders * 1e3 / (double) MAX (elapsed, 1));
   return TRUE;
 }
 
@@ -400,7 +424,7 @@ place_orders (Demo *demo, Where where)
       count_reply (demo, where, began);
       if (p.result.status != CELL_OK)
         {
-          g_print ("exchange  %s\n", p.result.message);
+          say ("exchange", "%s", p.result.message);
           return FALSE;
         }
     }
@@ -410,17 +434,17 @@ place_orders (Demo *demo, Where where)
 static gboolean
 trade (Demo *demo)
 {
-  if (!run_trader (demo, "in process") || !place_orders (demo, EXCHANGE_HERE))
+  if (!run_trader (demo, _("in process")) || !place_orders (demo, EXCHANGE_HERE))
     return FALSE;
   if (interrupted)
     return TRUE;
   cell_auto HostEject moved = host_eject (demo->host, .name = "exchange");
   if (moved.result.status != CELL_OK)
     {
-      g_print ("exchange stays where it is: %s\n", moved.result.message);
+      say ("exchange", _("stays where it is: %s"), moved.result.message);
       return FALSE;
     }
-  return run_trader (demo, "sandbox") && place_orders (demo, EXCHANGE_SANDBOX);
+  return run_trader (demo, _("sandbox")) && place_orders (demo, EXCHANGE_SANDBOX);
 }
 
 static void
@@ -430,16 +454,17 @@ print_failures (Demo *demo)
   gpointer reason, value;
 
   if (demo->n_failed > 0)
-    g_print ("failures  %u\n", demo->n_failed);
+    say (_("failures"), "%u", demo->n_failed);
   g_hash_table_iter_init (&iter, demo->failures);
   while (g_hash_table_iter_next (&iter, &reason, &value))
     {
       GPtrArray *names = value;
 
-      g_print ("  %s: %s", (char *) g_ptr_array_index (names, 0), (char *) reason);
-      if (names->len > 1)
-        g_print (" (and %u more)", names->len - 1);
-      g_print ("\n");
+      g_autofree char *name = plain_text (g_ptr_array_index (names, 0)), *why = plain_text (reason);
+
+      g_autofree char *more = names->len > 1 ? g_strdup_printf (_(" (and %u more)"), names->len - 1) : g_strdup ("");
+
+      g_print ("  %s: %s%s\n", name, why, more);
     }
 }
 
@@ -451,7 +476,8 @@ books_are_right (Demo *demo)
 
   if (total.result.status != CELL_OK || balance.result.status != CELL_OK)
     return FALSE;
-  g_print ("ledger    %" PRId64 " bytes booked for pictures; all accounts together: %" PRId64 "\n", balance.balance, total.value);
+  say ("ledger", _("%lld bytes booked for pictures; all accounts together: %lld"), (long long) balance.balance,
+       (long long) total.value);
   return total.value == 0;
 }
 
@@ -471,6 +497,21 @@ remove_folder (const char *folder)
   g_rmdir (folder);
 }
 
+static void
+demo_clear (Demo *demo)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (demo->latencies); i++)
+    g_clear_pointer (&demo->latencies[i].ns, g_array_unref);
+  g_clear_object (&demo->process);
+  g_clear_pointer (&demo->files, g_ptr_array_unref);
+  g_clear_pointer (&demo->failures, g_hash_table_unref);
+  g_clear_pointer (&demo->folder, g_free);
+  g_clear_pointer (&demo->socket, g_free);
+  g_clear_pointer (&demo->output, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Demo, demo_clear)
+
 /* In UTF-8, whatever the locale: many a root has none. */
 static void
 put_out (const char *text)
@@ -488,16 +529,21 @@ put_err (const char *text)
 int
 main (int argc, char **argv)
 {
-  Demo demo = {
-    .latencies = { [THUMBNAILER_HERE] = { "thumbnailer", "in process", NULL }, [THUMBNAILER_SANDBOX] = { "thumbnailer", "sandbox", NULL },
-                   [LEDGER] = { "ledger", "in process", NULL }, [EXCHANGE_HERE] = { "exchange", "in process", NULL },
-                   [EXCHANGE_SANDBOX] = { "exchange", "sandbox", NULL } },
+  g_auto(Demo) demo = {
+    .latencies = { [THUMBNAILER_HERE] = { "thumbnailer", N_("in process"), NULL },
+                   [THUMBNAILER_SANDBOX] = { "thumbnailer", N_("sandbox"), NULL },
+                   [LEDGER] = { "ledger", N_("in process"), NULL },
+                   [EXCHANGE_HERE] = { "exchange", N_("in process"), NULL },
+                   [EXCHANGE_SANDBOX] = { "exchange", N_("sandbox"), NULL } },
   };
   const char *folder = argc > 1 ? argv[1] : "/usr/share";
   g_autoptr(GError) error = NULL;
   gboolean good = FALSE;
 
   setlocale (LC_ALL, "");
+  bindtextdomain (GETTEXT_PACKAGE, DEMO_LOCALEDIR);
+  bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
+  textdomain (GETTEXT_PACKAGE);
   g_set_print_handler (put_out);
   g_set_printerr_handler (put_err);
   signal (SIGINT, on_interrupt);
@@ -507,20 +553,25 @@ main (int argc, char **argv)
   find_pictures (&demo, folder, 0);
   if (demo.files->len == 0)
     {
-      g_printerr ("cellhost-demo: there is no picture in %s\n", folder);
+      g_autofree char *shown = plain_text (folder);
+
+      g_printerr ("cellhost-demo: ");
+      g_printerr (_("there is no picture in %s"), shown);
+      g_printerr ("\n");
       return 3;
     }
   demo.folder = g_dir_make_tmp ("cellhost-demo-XXXXXX", &error);
-  if (demo.folder != NULL && add_broken (&demo, &error) && start_host (&demo, &error))
+  if (demo.folder != NULL && make_output (&demo, argc > 2 ? argv[2] : NULL, &error) && add_broken (&demo, &error)
+      && start_host (&demo, &error))
     {
       do_pictures (&demo);
       good = trade (&demo);
       good = books_are_right (&demo) && good;
-      g_print ("calls     as their callers saw them:\n");
+      say (_("calls"), _("as their callers saw them:"));
       for (guint i = 0; i < G_N_ELEMENTS (demo.latencies); i++)
         latencies_print (&demo.latencies[i]);
       print_failures (&demo);
-      g_print ("The thumbnails are in %s\n", demo.output);
+      say (_("output"), _("the thumbnails are in %s"), demo.output);
     }
   else
     g_printerr ("cellhost-demo: %s\n", error->message);

@@ -5,9 +5,14 @@
 #pragma once
 #include <glib.h>
 
+/* A line that begins with what it is about; the rest of all lines is aligned. */
+void say (const char *about, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* A name or sentence of somebody else's: UTF-8, and nothing that a terminal would obey. */
+char *plain_text (const char *text);
+
 typedef struct
 {
-  const char *cell, *location;
+  const char *cell, *location;  /* the location untranslated */
   GArray *ns;                   /* guint64: how long each call took, as its caller saw it */
 } Latencies;
 

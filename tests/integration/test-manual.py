@@ -75,6 +75,23 @@ def the_service_is_sound(here):
 # ---- other languages ---------------------------------------------------------------------------------------
 
 
+def catalogues_are_complete(here):
+    """Each has all that the sources say, nothing that they do not say any more, and formats that fit."""
+    if not shutil.which("xgettext") or not shutil.which("msgcmp"):
+        raise Skip("there is no gettext")
+    top = os.path.dirname(DATA)
+    with open(os.path.join(top, "po", "LINGUAS"), encoding="utf-8") as file:
+        languages = [line.strip() for line in file if not line.startswith("#")]
+    done = here.run("xgettext", "--from-code=UTF-8", "--keyword=_", "--keyword=N_", "--files-from=po/POTFILES", "-o", here.path("all.pot"), cwd=top)
+    assert done.returncode == 0, done
+    assert languages
+    for language in languages:
+        catalogue = os.path.join(top, "po", language + ".po")
+        for argv in (["msgfmt", "--check", "-o", os.devnull, catalogue], ["msgcmp", catalogue, here.path("all.pot")]):
+            done = here.run(*argv)
+            assert done.returncode == 0 and not done.stderr, (argv, done.stderr.decode())
+
+
 def translations(here):
     """Every file with text for a person is listed, and whoever has another language sees it."""
     top = os.path.dirname(DATA)
@@ -191,4 +208,4 @@ def completion_knows_everything(here):
     assert offered(here, "cellhostd", "cellhostd ") == {"--" + long for _, long in options_of(texts["cellhostd"][0])}
 
 
-main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, translations, completion_of_cellctl, completion_knows_everything])
+main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, catalogues_are_complete, translations, completion_of_cellctl, completion_knows_everything])
