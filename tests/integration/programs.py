@@ -27,6 +27,14 @@ class Skip(Exception):
     """A test cannot be run here, and why."""
 
 
+def need(*programs):
+    """What `./dev setup` installs is there in an automatic build; elsewhere a test without it is skipped."""
+    for program in programs:
+        if not shutil.which(program):
+            assert not os.environ.get("CI"), f"there is no {program}"
+            raise Skip(f"there is no {program}")
+
+
 def cell(name):
     return os.path.join(CELLS, name + ".so")
 

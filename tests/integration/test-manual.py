@@ -5,11 +5,10 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 
-from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main
+from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, need
 
 DATA = os.environ["TEST_DATA"]
 SERVICE = os.environ["TEST_SERVICE"]
@@ -54,16 +53,14 @@ def everything_is_in_the_manual(here):
 
 
 def pages_are_well_formed(here):
-    if not shutil.which("groff"):
-        raise Skip("there is no groff")
+    need("groff")
     for name in ("cellctl", "cellhostd"):
         done = here.run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(DATA, "man", name + ".1"))
         assert done.returncode == 0 and not done.stderr, done
 
 
 def the_service_is_sound(here):
-    if not shutil.which("systemd-analyze"):
-        raise Skip("there is no systemd-analyze")
+    need("systemd-analyze")
     with open(SERVICE, encoding="utf-8") as file:
         text = file.read()
     installed = re.search(r"^ExecStart=(\S+/cellhostd)$", text, re.MULTILINE)[1]
@@ -77,8 +74,7 @@ def the_service_is_sound(here):
 
 def catalogues_are_complete(here):
     """Each has all that the sources say, nothing that they do not say any more, and formats that fit."""
-    if not shutil.which("xgettext") or not shutil.which("msgcmp"):
-        raise Skip("there is no gettext")
+    need("xgettext", "msgcmp")
     top = os.path.dirname(DATA)
     with open(os.path.join(top, "po", "LINGUAS"), encoding="utf-8") as file:
         languages = [line.strip() for line in file if not line.startswith("#")]
@@ -170,8 +166,7 @@ class Shell:
 
 
 def completion_of_cellctl(here):
-    if not shutil.which("bash"):
-        raise Skip("there is no bash")
+    need("bash")
     here.host("--cell", cell("mirror"))
     other = here.host("--socket", "other", "--cell", cell("memory"))
     assert other.poll() is None
@@ -198,8 +193,7 @@ def offered(here, program, line):
 
 
 def completion_knows_everything(here):
-    if not shutil.which("bash"):
-        raise Skip("there is no bash")
+    need("bash")
     commands, texts = helps(here)
     for name, text in zip([""] + commands, texts["cellctl"]):
         line = "cellctl " + (name + " " if name else "") + "--"
