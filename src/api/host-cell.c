@@ -9,12 +9,13 @@
 CELL_STRUCT (CellInfo,
              field (str, name), field (str, interface), field (str, location, "in process, sandbox or dead"),
              field (u32, pid, "of its own process; 0: the host's"), field (u32, moves, "how often it changed places"),
-             field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"), field (u64, calls), field (u64, errors),
-             field (u32, channels, "callers"))
+             field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"),
+             field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (MethodInfo,
-             field (str, method), field (u64, calls), field (u64, errors), field (u64, samples, "every 64th call is timed"),
-             field (u64, p50, "ns in the handler"), field (u64, p99), field (u64, p999))
+             field (str, method), field (u64, calls), field (u64, errors),
+             field (u64, samples, "calls that were timed: every 16th of the first 4096, then every 256th"),
+             field (u64, p50, "ns in the handler, right to an eighth"), field (u64, p99), field (u64, p999))
 
 typedef struct
 {
@@ -50,7 +51,8 @@ count (const HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors)
     }
 }
 
-CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (CellInfo), cells), access (view), max_reply (262144), idempotent)
+CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (CellInfo), cells), access (view), max_reply (262144),
+             idempotent)
 {
   g_autoptr(GPtrArray) cells = host_list (the_host.host);
   CellInfo *info = cell_array (call, out, cells, cells->len);
@@ -75,7 +77,8 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
 }
 
 CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process."),
-             in (str, path, "of the .so, or a name on the search path"), in (optional (str), name, "what to call it; the file's name unless said"),
+             in (str, path, "of the .so, or a name on the search path"),
+             in (optional (str), name, "what to call it; the file's name unless said"),
              in (array (Setting), config), out (str, name), access (admin), timeout (30000))
 {
   g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
@@ -91,15 +94,16 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered."), in (str, name), access (admin), timeout (30000))
+CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered."), in (str, name), access (admin),
+             timeout (30000))
 {
   GError *error = NULL;
 
   return host_unload (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while its callers keep calling."), in (str, name), access (admin),
-             timeout (30000))
+CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while its callers keep calling."), in (str, name),
+             access (admin), timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -115,8 +119,8 @@ CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process."
   return cell != NULL && relocate_absorb (cell, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract), access (view),
-             max_reply (300000), idempotent)
+CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract),
+             access (view), max_reply (300000), idempotent)
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -150,8 +154,8 @@ percentile (const MethodStats *stats, uint64_t samples, double part)
   return 0;
 }
 
-CELL_METHOD (HostSelf, stats, doc ("How often each method was called in the host's process, and how long its handler took."), in (str, name),
-             out (array (MethodInfo), methods), access (view), max_reply (262144), idempotent)
+CELL_METHOD (HostSelf, stats, doc ("How often each method was called in the host's process, and how long its handler took."),
+             in (str, name), out (array (MethodInfo), methods), access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);

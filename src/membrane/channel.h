@@ -47,7 +47,7 @@ typedef struct
 
 /* ---- what serves ------------------------------------------------------------------------------ */
 
-#define LATENCY_BUCKETS 64              /* quarter octaves from 16 ns */
+#define LATENCY_BUCKETS 128             /* quarter octaves from 16 ns: up to a minute */
 
 typedef struct
 {

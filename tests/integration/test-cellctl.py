@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
 
@@ -70,6 +71,28 @@ def life_of_a_cell(here):
     assert here.good("unload", "second") == "second: unloaded\n"
     assert parse(here.good("--json", "unload", "third")) == {"name": "third"}
     assert [entry["name"] for entry in parse(here.good("list", "-j"))] == ["host", "mirror"]
+
+
+def statistics(here):
+    here.host("--cell", cell("mirror"))
+
+    def of(method):
+        return next(row for row in parse(here.good("--json", "stats", "mirror")) if row["method"] == method)
+
+    for _ in range(17):
+        here.good("call", "mirror", "nothing")
+    assert {"calls": 17, "errors": 0, "samples": 2}.items() <= of("nothing").items(), of("nothing")
+    assert of("nothing")["p50"] <= of("nothing")["p99"] <= of("nothing")["p999"]
+    here.refused("FAILED", "call", "mirror", "fail", "why")
+    assert {"calls": 1, "errors": 1}.items() <= of("fail").items(), of("fail")
+    # What takes long is shown as it was: it is held for so long, and buckets are right to an eighth.
+    calling = here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"))
+    wait_until(lambda: os.path.exists(here.path("begun")), "the call")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 0.02, "some time")
+    here.write("until", "")
+    assert calling.wait(BOUND) == 0 and of("hold")["p50"] > 0.02e9 * 7 / 8, of("hold")
+    assert of("texts") == {"method": "texts", "calls": 0, "errors": 0, "samples": 0, "p50": None, "p99": None, "p999": None}
 
 
 def ejected_and_absorbed(here):
@@ -390,7 +413,7 @@ def shut_down(here):
     assert host.wait(BOUND) == 0
 
 
-main([help_and_version, life_of_a_cell, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
       files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
       closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
