@@ -16,6 +16,7 @@
 #include "cell.h"
 #include "child-log.h"
 #include "relocate.h"
+#include "sandbox.h"
 
 #define GREETING_MS 10000u
 #define QUIT_MS 2000
@@ -54,121 +55,6 @@ in_milliseconds (unsigned milliseconds)
   uint64_t at = (uint64_t) g_get_monotonic_time () + (uint64_t) milliseconds * 1000u;
 
   return (struct timespec) { (time_t) (at / 1000000u), (long) (at % 1000000u) * 1000 };
-}
-
-/* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
-
-typedef struct
-{
-  const char *const *argv;
-  int socket, info, log;
-  GSubprocess *process;
-  GError *error;
-  gboolean finished;
-} Spawn;
-
-static pthread_mutex_t spawn_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t spawn_changed = PTHREAD_COND_INITIALIZER;
-static Spawn *to_spawn;
-static gboolean spawner_runs;
-
-static void *
-spawner_main (void *data)
-{
-  sigset_t all;
-
-  (void) data;
-  sigfillset (&all);
-  pthread_sigmask (SIG_BLOCK, &all, NULL);
-  pthread_mutex_lock (&spawn_lock);
-  for (;;)
-    {
-      g_autoptr(GSubprocessLauncher) launcher = NULL;
-
-      while (to_spawn == NULL || to_spawn->finished)
-        pthread_cond_wait (&spawn_changed, &spawn_lock);
-      launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
-      g_subprocess_launcher_take_fd (launcher, to_spawn->socket, 3);
-      g_subprocess_launcher_take_fd (launcher, to_spawn->info, 4);
-      if (to_spawn->log >= 0)
-        g_subprocess_launcher_take_stderr_fd (launcher, to_spawn->log);
-      to_spawn->process = g_subprocess_launcher_spawnv (launcher, to_spawn->argv, &to_spawn->error);
-      to_spawn->finished = TRUE;
-      pthread_cond_broadcast (&spawn_changed);
-    }
-  return NULL;
-}
-
-static gboolean
-spawner_start (void)
-{
-  pthread_t thread;
-
-  if (!spawner_runs && pthread_create (&thread, NULL, spawner_main, NULL) == 0)
-    {
-      pthread_detach (thread);
-      spawner_runs = TRUE;
-    }
-  return spawner_runs;
-}
-
-/* Takes the descriptors; log may be -1. */
-static GSubprocess *
-spawn_on_spawner (const char *const *argv, int socket, int info, int log, GError **error)
-{
-  Spawn spawn = { .argv = argv, .socket = socket, .info = info, .log = log };
-
-  pthread_mutex_lock (&spawn_lock);
-  if (!spawner_start ())
-    {
-      pthread_mutex_unlock (&spawn_lock);
-      close (socket);
-      close (info);
-      if (log >= 0)
-        close (log);
-      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread to start a sandbox from");
-      return NULL;
-    }
-  while (to_spawn != NULL)
-    pthread_cond_wait (&spawn_changed, &spawn_lock);
-  to_spawn = &spawn;
-  pthread_cond_broadcast (&spawn_changed);
-  while (!spawn.finished)
-    pthread_cond_wait (&spawn_changed, &spawn_lock);
-  to_spawn = NULL;
-  pthread_cond_broadcast (&spawn_changed);
-  pthread_mutex_unlock (&spawn_lock);
-  if (spawn.error != NULL)
-    {
-      cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox cannot be started: %s", spawn.error->message);
-      g_clear_error (&spawn.error);
-    }
-  return spawn.process;
-}
-
-/* An empty root with the system's libraries, no network, no other process, no capability.  (The sandbox organ adds permissions,
- * system call filters and limits.) */
-static GStrv
-sandbox_argv (const HostConfig *config)
-{
-  g_autoptr(GStrvBuilder) builder = g_strv_builder_new ();
-  static const char *const always[] = {
-    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
-    "--info-fd", "4",
-    "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-    "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
-    "--proc", "/proc", "--dev", "/dev", "--size", "67108864", "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "LANG", "C.UTF-8",
-    "--setenv", "ASAN_OPTIONS", "detect_leaks=0", NULL
-  };
-
-  g_strv_builder_add (builder, config->bwrap_path);
-  for (unsigned i = 0; always[i] != NULL; i++)
-    g_strv_builder_add (builder, always[i]);
-  g_strv_builder_add (builder, "--ro-bind");
-  g_strv_builder_add (builder, config->runner_path);
-  g_strv_builder_add (builder, "/run/cell-runner");
-  g_strv_builder_add (builder, "/run/cell-runner");
-  return g_strv_builder_end (builder);
 }
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
@@ -407,7 +293,6 @@ make_ends (int sockets[2], int info[2], GError **error)
 static Child *
 child_start (Host *host, HostCell *cell, GError **error)
 {
-  g_auto(GStrv) argv = sandbox_argv (&host->config);
   Connection *connection;
   int sockets[2], info[2];
   Child *child;
@@ -427,7 +312,8 @@ child_start (Host *host, HostCell *cell, GError **error)
   connection->cell = host_cell_ref (cell);
   close (connection->client_bell);
   connection->client_bell = fcntl (cell->bell, F_DUPFD_CLOEXEC, 3);
-  child->process = spawn_on_spawner ((const char *const *) argv, sockets[1], info[1], child_log_open (cell->name), error);
+  child->process = sandbox_spawn (&host->config, NULL, (SandboxFd[]) { { sockets[1], 3 }, { info[1], SANDBOX_INFO } }, 2,
+                                  child_log_open (cell->name), error);
   if (child->process != NULL)
     {
       connection->child = child_ref (child);
@@ -443,11 +329,8 @@ child_spawn (Host *host, HostCell *cell, GError **error)
 {
   Child *child;
 
-  if (host->config.bwrap_path == NULL)
-    {
-      cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
-      return NULL;
-    }
+  if (!sandbox_check (&host->config, error))
+    return NULL;
   child = child_start (host, cell, error);
   if (child == NULL)
     return NULL;

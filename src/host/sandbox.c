@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define G_LOG_DOMAIN "cellhost-sandbox"
+#include "sandbox.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
+
+typedef struct
+{
+  const char *const *argv;
+  const SandboxFd *fds;
+  guint n_fds;
+  int log;
+  GSubprocess *process;
+  GError *error;
+  gboolean finished;
+} Spawn;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static Spawn *to_spawn;
+static gboolean spawner_runs;
+
+static void
+spawn (Spawn *what)
+{
+  g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+
+  for (guint i = 0; i < what->n_fds; i++)
+    g_subprocess_launcher_take_fd (launcher, what->fds[i].fd, what->fds[i].as);
+  if (what->log >= 0)
+    g_subprocess_launcher_take_stderr_fd (launcher, what->log);
+  what->process = g_subprocess_launcher_spawnv (launcher, what->argv, &what->error);
+}
+
+static void *
+spawner_main (void *data)
+{
+  sigset_t all;
+
+  (void) data;
+  sigfillset (&all);
+  pthread_sigmask (SIG_BLOCK, &all, NULL);
+  pthread_mutex_lock (&lock);
+  for (;;)
+    {
+      while (to_spawn == NULL || to_spawn->finished)
+        pthread_cond_wait (&changed, &lock);
+      spawn (to_spawn);
+      to_spawn->finished = TRUE;
+      pthread_cond_broadcast (&changed);
+    }
+  return NULL;
+}
+
+static gboolean
+spawner_start (void)
+{
+  pthread_t thread;
+
+  if (!spawner_runs && pthread_create (&thread, NULL, spawner_main, NULL) == 0)
+    {
+      pthread_detach (thread);
+      spawner_runs = TRUE;
+    }
+  return spawner_runs;
+}
+
+static void
+close_fds (const Spawn *what)
+{
+  for (guint i = 0; i < what->n_fds; i++)
+    close (what->fds[i].fd);
+  if (what->log >= 0)
+    close (what->log);
+}
+
+static gboolean
+spawn_on_spawner (Spawn *what, GError **error)
+{
+  pthread_mutex_lock (&lock);
+  if (!spawner_start ())
+    {
+      pthread_mutex_unlock (&lock);
+      close_fds (what);
+      return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no thread to start a sandbox from");
+    }
+  while (to_spawn != NULL)
+    pthread_cond_wait (&changed, &lock);
+  to_spawn = what;
+  pthread_cond_broadcast (&changed);
+  while (!what->finished)
+    pthread_cond_wait (&changed, &lock);
+  to_spawn = NULL;
+  pthread_cond_broadcast (&changed);
+  pthread_mutex_unlock (&lock);
+  return TRUE;
+}
+
+/* ---- the sandbox --------------------------------------------------------------------------------------- */
+
+/* The sandbox organ adds permissions, system call filters and limits. */
+static GStrv
+make_argv (const HostConfig *config, const char *const *args, gboolean info)
+{
+  g_autoptr(GStrvBuilder) builder = g_strv_builder_new ();
+  static const char *const always[] = {
+    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
+    "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
+    "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
+    "--proc", "/proc", "--dev", "/dev", "--size", "67108864", "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "LANG", "C.UTF-8",
+    "--setenv", "ASAN_OPTIONS", "detect_leaks=0", NULL
+  };
+
+  g_strv_builder_add (builder, config->bwrap_path);
+  g_strv_builder_addv (builder, (const char **) always);
+  if (info)
+    g_strv_builder_addv (builder, (const char *[]) { "--info-fd", G_STRINGIFY (SANDBOX_INFO), NULL });
+  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "/run/cell-runner", NULL });
+  if (args != NULL)
+    g_strv_builder_addv (builder, (const char **) args);
+  return g_strv_builder_end (builder);
+}
+
+gboolean
+sandbox_check (const HostConfig *config, GError **error)
+{
+  return config->bwrap_path != NULL
+         || cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
+}
+
+GSubprocess *
+sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, GError **error)
+{
+  Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
+  g_auto(GStrv) argv = NULL;
+  gboolean info = FALSE;
+
+  for (guint i = 0; i < n_fds; i++)
+    info |= fds[i].as == SANDBOX_INFO;
+  if (!sandbox_check (config, error))
+    {
+      close_fds (&what);
+      return NULL;
+    }
+  argv = make_argv (config, args, info);
+  what.argv = (const char *const *) argv;
+  if (!spawn_on_spawner (&what, error))
+    return NULL;
+  if (what.error != NULL)
+    {
+      cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox cannot be started: %s", what.error->message);
+      g_clear_error (&what.error);
+    }
+  return what.process;
+}

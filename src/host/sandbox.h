@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * cell-runner in a sandbox: an empty root with the system's libraries, no network, no other process, no capability.
+ */
+#pragma once
+#include "host.h"
+
+#define SANDBOX_INFO 4          /* the descriptor on which bubblewrap says who the runner is, if it is among those given */
+
+typedef struct
+{
+  int fd;                       /* taken, also on failure */
+  int as;                       /* its number in the sandbox */
+} SandboxFd;
+
+/* Whether there is one; if not, a sentence that says what to do. */
+gboolean sandbox_check (const HostConfig *config, GError **error);
+/* args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  What is returned is bubblewrap, which dies
+ * with this process. */
+GSubprocess *sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, GError **error);
