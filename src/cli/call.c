@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "api/json-contract.h"
 #include "api/json-scan.h"
 #include "api/text-value.h"
 #include "command.h"
@@ -34,20 +35,13 @@ command_introspect (Session *session, char **args, GError **error)
 
   if (contract == NULL)
     return FALSE;
-  text = contract_to_text (contract, TRUE);
   if (session->json)
     {
-      g_autoptr(JsonObject) object = json_object_new ();
-      g_autofree char *fingerprint = g_strdup_printf ("%016" G_GINT64_MODIFIER "x", contract->fingerprint);
-
-      json_object_set_string_member (object, "interface", contract->interface);
-      json_object_set_int_member (object, "version", contract->version);
-      json_object_set_string_member (object, "fingerprint", fingerprint);
-      json_object_set_string_member (object, "contract", text);
-      print_json (json_node_init_object (json_node_alloc (), object));
+      print_json (contract_to_json (contract));
+      return TRUE;
     }
-  else
-    print_text (text);
+  text = contract_to_text (contract, TRUE);
+  print_text (text);
   return TRUE;
 }
 

@@ -25,7 +25,10 @@ static const struct CommandRow
        "the cell reads of its configuration."),
     1, 1000, command_load },
   { "unload", N_("CELL"), N_("stop a cell; what it has accepted is answered"), NULL, 1, 1, command_unload },
-  { "introspect", N_("CELL"), N_("what a cell offers"), NULL, 1, 1, command_introspect },
+  { "introspect", N_("CELL"), N_("what a cell offers"),
+    N_("The cell's contract: its structs, methods, properties, signals and errors, and what is said about them.  --json takes it "
+       "apart."),
+    1, 1, command_introspect },
   { "client", N_("CELL"), N_("the C header for its callers"), NULL, 1, 1, command_client },
   { "call", N_("CELL METHOD [ARGUMENT...]"), N_("call a method"),
     N_("Arguments are given in the method's order, or as NAME=VALUE.  Arrays and structs are written as JSON, bytes as base64 or "

@@ -46,9 +46,7 @@ uint64_t contract_fingerprint_callable (const ContractCallable *callable);
 uint64_t contract_fingerprint_signal (const ContractSignal *signal);
 uint64_t contract_fingerprint_text (const char *text);
 
-/* The word for a kind, an access, an attribute: "method", "admin", "max_reply"; NULL when there is none. */
+/* The word for a kind: "method"; NULL when there is none. */
 const char *contract_item_word (int kind);
-const char *contract_access_word (uint32_t access);
-const char *contract_attribute_word (int attribute);
 /* The structs that rows use, directly or not: by name, but each after those that it uses itself. */
 GPtrArray *contract_collect_structs (const CellField *rows, guint n_rows);

@@ -87,6 +87,9 @@ void contract_unref (Contract *contract);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Contract, contract_unref)
 
 char *contract_to_text (const Contract *contract, gboolean docs);
+/* The word for an access, an attribute: "admin", "max_reply"; NULL when there is none. */
+const char *contract_access_word (uint32_t access);
+const char *contract_attribute_word (int attribute);
 
 /* NULL when there is none. */
 const ContractCallable *contract_find (const Contract *contract, const char *wire_name);

@@ -110,18 +110,6 @@ def ejected_and_absorbed(here):
     assert here.good("call", "mirror", "@number") == "value: 8\n"
 
 
-def introspection(here):
-    here.host("--cell", cell("mirror"))
-    text = here.good("introspect", "mirror")
-    assert text.startswith('interface org.cellhost.test.Mirror 1 "Gives back what it is given"\n'), text
-    assert "\nmethod fail (str message) -> () fails Asked\n" in text, text
-    parsed = parse(here.good("--json", "introspect", "mirror"))
-    assert parsed["contract"] == text and parsed["version"] == 1 and re.fullmatch("[0-9a-f]{16}", parsed["fingerprint"])
-    header = here.good("client", "mirror")
-    assert "mirror_nothing" in header and "#ifndef" in header
-    assert "org.cellhost.Host" in here.good("introspect", "host")
-
-
 def every_scalar(here):
     here.host("--cell", cell("mirror"))
     lines = "".join(f"{name}: {value}\n" for name, value in SCALARS.items())
@@ -413,7 +401,7 @@ def shut_down(here):
     assert host.wait(BOUND) == 0
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, introspection, every_scalar, strings_bytes_and_blobs,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
       files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
       closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])

@@ -4,12 +4,13 @@
 import base64
 import os
 import re
+import struct
 
 from programs import Skip, main
 
 DEMO = os.environ["TEST_DEMO"]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
-BITMAP = b"BM:" + bytes([0, 0, 0, 0, 0, 0, 0, 54, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 24]) + bytes(24) + b"\xff\0\0\0"
+BITMAP = struct.pack("<2sIIIIiiHHIIiiII4s", b"BM", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0, b"\xff")
 
 
 def demo(here, *args, language="C"):
@@ -38,7 +39,8 @@ def pictures_are_worked_through(here):
         assert re.search(rf"^{failure}$", said, re.MULTILINE), (failure, said)
     booked = len(PIXEL) + len(BITMAP)
     assert f"ledger    {booked} bytes booked for pictures; all accounts together: 0\n" in said, said
-    for cell, location in (("thumbnailer", "in process"), ("ledger", "in process"), ("exchange", "in process"), ("exchange", "sandbox")):
+    for cell, location in (("thumbnailer", "in process"), ("ledger", "in process"),
+                           ("exchange", "in process"), ("exchange", "sandbox")):
         assert re.search(rf"^  {cell} +{location} +[1-9]\d* calls ", said, re.MULTILINE), (cell, location, said)
     assert "\x1b" not in said and not [name for name in os.listdir(here.folder) if name.startswith("cellhost-demo")], said
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is installed beside the programs says what they are: manual pages, completion, the service."""
+import json
 import os
 import pty
 import re
@@ -32,7 +33,8 @@ def options_of(text):
 def helps(here):
     commands = re.findall(r"^  (\w+)(?: .*)?$", here.good("--help").split("Commands:\n")[1].split("\n\n")[0], re.MULTILINE)
     assert len(commands) == 10, commands
-    return commands, {"cellhostd": [here.run(HOST, "--help").stdout.decode()], "cellctl": [here.good(*words, "--help") for words in [[]] + [[name] for name in commands]]}
+    return commands, {"cellhostd": [here.run(HOST, "--help").stdout.decode()],
+                      "cellctl": [here.good(*words, "--help") for words in [[]] + [[name] for name in commands]]}
 
 
 def everything_is_in_the_manual(here):
@@ -50,6 +52,24 @@ def everything_is_in_the_manual(here):
         assert re.search(rf"^\.BI? {name}\b", page("cellctl"), re.MULTILINE), name
     codes = re.findall(r"^\.B (\d+)$", page("cellctl"), re.MULTILINE)
     assert sorted(map(int, codes)) == sorted({0, *EXIT.values()}), codes
+
+
+def keys(value):
+    if isinstance(value, list):
+        return {key for one in value for key in keys(one)}
+    return {*value, *(key for one in value.values() for key in keys(one))} if isinstance(value, dict) else set()
+
+
+def json_is_in_the_manual(here):
+    """Every member of what --json prints, and no other, is in the part of the page that is about that command."""
+    here.host("--cell", cell("every"))
+    section = page("cellctl").split(".SH JSON\n")[1].split("\n.SH ")[0]
+    for command in ("list", "introspect", "stats"):
+        about = section.split(f"\n.B {command}\n")[1].split("\n.RE\n" if command == "introspect" else "\n.TP\n")[0]
+        words = re.sub('"[^"]*"', " ", " ".join(re.findall(r"^\.(?:BR|RB|B) (.*)$", about, re.MULTILINE)))
+        bold = set(re.findall(r"\b([a-z_][a-z0-9_]*)\b", words))
+        found = keys(json.loads(here.good("--json", command, *(["every"] if command != "list" else []))))
+        assert bold - {"plain", "array", "optional"} == found, (command, bold ^ found)
 
 
 def pages_are_well_formed(here):
@@ -78,7 +98,8 @@ def catalogues_are_complete(here):
     top = os.path.dirname(DATA)
     with open(os.path.join(top, "po", "LINGUAS"), encoding="utf-8") as file:
         languages = [line.strip() for line in file if not line.startswith("#")]
-    done = here.run("xgettext", "--from-code=UTF-8", "--keyword=_", "--keyword=N_", "--files-from=po/POTFILES", "-o", here.path("all.pot"), cwd=top)
+    done = here.run("xgettext", "--from-code=UTF-8", "--keyword=_", "--keyword=N_", "--files-from=po/POTFILES",
+                    "-o", here.path("all.pot"), cwd=top)
     assert done.returncode == 0, done
     assert languages
     for language in languages:
@@ -113,8 +134,8 @@ def translations(here):
         done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places, *argv,
                         env=dict(here.env, LC_ALL="C.UTF-8", LANGUAGE=language))
         assert done.returncode > 0 and wanted in done.stderr.decode(), done
-    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places, CTL, "load", "--help",
-                    env=dict(here.env, LC_ALL="C.UTF-8", LANGUAGE="de"))
+    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", os.path.dirname(places), "--ro-bind", catalogue, places,
+                    CTL, "load", "--help", env=dict(here.env, LC_ALL="C.UTF-8", LANGUAGE="de"))
     assert "DATEI [NAME] [SCHLÜSSEL=WERT...]" in done.stdout.decode(), done
 
 
@@ -131,7 +152,8 @@ class Shell:
             os.symlink(program, os.path.join(programs, os.path.basename(program)))
         self.terminal, end = pty.openpty()
         env = dict(here.env, PATH=programs + ":" + here.env["PATH"], PS1="", TERM="dumb", INPUTRC="/dev/null", HISTFILE="/dev/null")
-        self.process = here.spawn("bash", "--norc", "--noprofile", "-i", env=env, stdin=end, stdout=end, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.process = here.spawn("bash", "--norc", "--noprofile", "-i", env=env, stdin=end, stdout=end, stderr=subprocess.DEVNULL,
+                                  start_new_session=True)
         os.close(end)
         for name in ("cellctl", "cellhostd"):
             self.send(f". '{os.path.join(DATA, 'completions', name)}'\n")
@@ -173,11 +195,13 @@ def completion_of_cellctl(here):
     shell = Shell(here)
     here.write("picture.so", "")
     for typed, wanted in [
-            ("intr", "introspect "), ("help eje", "help eject "), ("--ver", "--version "), ("list --js", "list --json "), ("unload mi", "unload mirror "),
-            ("call mir", "call mirror "), ("call --out", "call --output "), ("call mirror scal", "call mirror scalars "), ("call mirror @nu", "call mirror @number "),
-            ("call mirror =nu", "call mirror =number "), ("call mirror texts te", "call mirror texts text="), ("call mirror shapes ma", "call mirror shapes maybe="),
-            ("call mirror blobs @pict", "call mirror blobs @picture.so "), ("call mirror blobs one=@pict", "call mirror blobs one=@picture.so "),
-            ("load pic", "load picture.so "), ("--socket other call mem", "--socket other call memory "), ("--socket=other stats mem", "--socket=other stats memory "),
+            ("intr", "introspect "), ("help eje", "help eject "), ("--ver", "--version "), ("list --js", "list --json "),
+            ("unload mi", "unload mirror "), ("call mir", "call mirror "), ("call --out", "call --output "),
+            ("call mirror scal", "call mirror scalars "), ("call mirror @nu", "call mirror @number "),
+            ("call mirror =nu", "call mirror =number "), ("call mirror texts te", "call mirror texts text="),
+            ("call mirror shapes ma", "call mirror shapes maybe="), ("call mirror blobs @pict", "call mirror blobs @picture.so "),
+            ("call mirror blobs one=@pict", "call mirror blobs one=@picture.so "), ("load pic", "load picture.so "),
+            ("--socket other call mem", "--socket other call memory "), ("--socket=other stats mem", "--socket=other stats memory "),
             ("--socket oth", "--socket other"), ("call --timeout 5 mirror nothi", "call --timeout 5 mirror nothing ")]:
         line = shell.complete("cellctl " + typed)
         # After a file bash adds a blank only when it is asked to complete files.
@@ -186,7 +210,8 @@ def completion_of_cellctl(here):
 
 
 def offered(here, program, line):
-    script = f'. "$1"; COMP_LINE=$2 COMP_POINT=${{#2}} COMP_WORDS=($2 "") COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _{program}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    script = ('. "$1"; COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDS=($2 "") COMP_CWORD=$((${#COMP_WORDS[@]} - 1));'
+              f' _{program}; printf "%s\\n" "${{COMPREPLY[@]}}"')
     done = here.run("bash", "-c", script, "bash", os.path.join(DATA, "completions", program), line)
     assert done.returncode == 0 and not done.stderr, done
     return set(done.stdout.decode().split())
@@ -198,8 +223,10 @@ def completion_knows_everything(here):
     for name, text in zip([""] + commands, texts["cellctl"]):
         line = "cellctl " + (name + " " if name else "") + "--"
         assert offered(here, "cellctl", line) == {"--" + long for _, long in options_of(text)}, line
-    assert offered(here, "cellctl", "cellctl ") - {"--" + long for _, long in options_of(texts["cellctl"][0])} == {*commands, "help"}
+    options = {"--" + long for _, long in options_of(texts["cellctl"][0])}
+    assert offered(here, "cellctl", "cellctl ") - options == {*commands, "help"}
     assert offered(here, "cellhostd", "cellhostd ") == {"--" + long for _, long in options_of(texts["cellhostd"][0])}
 
 
-main([everything_is_in_the_manual, pages_are_well_formed, the_service_is_sound, catalogues_are_complete, translations, completion_of_cellctl, completion_knows_everything])
+main([everything_is_in_the_manual, json_is_in_the_manual, pages_are_well_formed, the_service_is_sound, catalogues_are_complete,
+      translations, completion_of_cellctl, completion_knows_everything])

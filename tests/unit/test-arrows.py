@@ -43,7 +43,7 @@ MAY_INCLUDE = {
     "client": ["sdk", "membrane"],
     "runner": ["sdk", "membrane", "errors", "contract", "plugins"],
     "host": ["sdk", "organ-sdk", "membrane", "errors", "contract", "plugins"],
-    "json": ["sdk", "errors", "plugins"],
+    "json": ["sdk", "errors", "contract", "plugins"],
     "api": ["sdk", "organ-sdk", "membrane", "errors", "contract", "plugins", "host", "json"],
     "daemon": ["sdk", "errors", "host", "api"],
     "cli": ["sdk", "client", "errors", "contract", "json"],
