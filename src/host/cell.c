@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -189,34 +187,6 @@ cell_start (HostCell *cell, GError **error)
   return TRUE;
 }
 
-/* A child gets exactly what was loaded here: the copy's digest says so, whatever has become of the file. */
-static gboolean
-copy_module (HostCell *cell, GError **error)
-{
-  g_autofree char *bytes = NULL, *digest = NULL;
-  gsize at = 0;
-
-  if (!g_file_get_contents (cell->path, &bytes, &cell->module_size, error))
-    return FALSE;
-  digest = g_compute_checksum_for_data (G_CHECKSUM_SHA256, (const guchar *) bytes, cell->module_size);
-  if (!g_str_equal (digest, cell->module->sha256))
-    return cell_set_error (error, CELL_ERROR_REFUSED, "%s changed while it was being loaded", cell->path);
-  cell->module_fd = memfd_create ("cell-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  while (cell->module_fd >= 0 && at < cell->module_size)
-    {
-      ssize_t n = write (cell->module_fd, bytes + at, cell->module_size - at);
-
-      if (n < 0 && errno != EINTR)
-        break;
-      at += n > 0 ? (gsize) n : 0;
-    }
-  /* The child's loader is as suspicious as ours: a module that others could write to is refused. */
-  if (cell->module_fd < 0 || at < cell->module_size || fchmod (cell->module_fd, 0500) < 0
-      || fcntl (cell->module_fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for a copy of %s: %s", cell->path, g_strerror (errno));
-  return TRUE;
-}
-
 /* Names are taken before anything is loaded: what is kept for a name is one cell's. */
 static gboolean
 take_name (Host *host, const char *name, GError **error)
@@ -242,9 +212,9 @@ settle_name (Host *host, const char *name, HostCell *cell)
   pthread_mutex_unlock (&host->lock);
 }
 
-/* Takes the module. */
+/* Takes the module.  file: its own, or NULL. */
 static HostCell *
-load_module (Host *host, CellModule *module, const char *path, const char *name, GHashTable *config, gboolean is_host, GError **error)
+load_module (Host *host, CellModule *module, const ModuleFile *file, const char *name, GHashTable *config, gboolean is_host, GError **error)
 {
   HostCell *cell = g_new0 (HostCell, 1);
 
@@ -253,14 +223,18 @@ load_module (Host *host, CellModule *module, const char *path, const char *name,
   cell->host = host;
   cell->id = host_next_generation (host);
   cell->name = g_strdup (name);
-  cell->path = g_strdup (path);
+  cell->path = file != NULL ? g_strdup (file->name) : NULL;
   cell->module = module;
   cell->contract = contract_ref ((Contract *) module->contract);
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
-  cell->epoch.fd = cell->module_fd = cell->bell = -1;
+  cell->epoch.fd = cell->bell = -1;
+  cell->module_fd = file != NULL ? fcntl (file->fd, F_DUPFD_CLOEXEC, 3) : -1;
+  cell->module_size = file != NULL ? file->size : 0;
   cell->is_host = is_host;
-  if ((path == NULL || copy_module (cell, error)) && cell_start (cell, error))
+  if (file != NULL && cell->module_fd < 0)
+    cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptor for the copy of %s: %s", file->name, g_strerror (errno));
+  else if (cell_start (cell, error))
     return cell;
   /* Its clients refer to it. */
   g_clear_pointer (&cell->instance, cell_instance_free);
@@ -291,7 +265,8 @@ static HostCell *
 load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *config, GError **error)
 {
   g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
-  CellModule *module = cell_module_load (manifest->module, NULL, error);
+  g_auto(ModuleFile) file = MODULE_FILE_INIT;
+  CellModule *module = module_file_open (&file, manifest->module, error) ? cell_module_load_file (&file, NULL, error) : NULL;
 
   if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
     {
@@ -300,7 +275,7 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
       cell_module_unref (module);
       return NULL;
     }
-  return module != NULL ? load_module (host, module, manifest->module, name, merged, FALSE, error) : NULL;
+  return module != NULL ? load_module (host, module, &file, name, merged, FALSE, error) : NULL;
 }
 
 HostCell *

@@ -8,11 +8,10 @@
 #include <glib/gstdio.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "elf-look.h"
+#include "entry-head.h"
 
 #ifndef __has_feature
 # define __has_feature(x) 0
@@ -29,17 +28,6 @@
 #endif
 #define HOST_BUILD (CELL_BUILD_POINTER_64 | HOST_ADDRESS | HOST_THREAD)
 #define BUILD_KNOWN (CELL_BUILD_POINTER_64 | CELL_BUILD_ADDRESS_SANITIZER | CELL_BUILD_THREAD_SANITIZER | CELL_BUILD_CXX)
-
-/* The bytes that guard the rest, as the file has them. */
-typedef struct
-{
-  uint32_t magic, size;
-  uint16_t abi_major, abi_minor;
-  uint32_t build;
-} EntryHead;
-
-G_STATIC_ASSERT (sizeof (EntryHead) == 16);
-G_STATIC_ASSERT (offsetof (CellEntry, build) == offsetof (EntryHead, build));
 
 typedef struct
 {
@@ -91,8 +79,8 @@ check_build (uint32_t build, GError **error)
 }
 
 /* Nothing else of the entry may be touched before this. */
-static gboolean
-check_head (const EntryHead *head, GError **error)
+gboolean
+entry_check_head (const EntryHead *head, GError **error)
 {
   if (head->magic != CELL_ABI_MAGIC)
     return cell_set_error (error, CELL_ERROR_REFUSED, "%s.magic: this host has 0x%08x, the plugin has 0x%08x", CELL_ENTRY_SYMBOL,
@@ -125,7 +113,7 @@ check_entry (const CellEntry *entry, GError **error)
   EntryHead head;
 
   memcpy (&head, entry, sizeof head);
-  if (!check_head (&head, error) || !check_tail ("size", entry, entry->size, sizeof *entry, error))
+  if (!entry_check_head (&head, error) || !check_tail ("size", entry, entry->size, sizeof *entry, error))
     return FALSE;
   if (entry->type_size != sizeof (CellType))
     return differs (error, "type_size", sizeof (CellType), entry->type_size);
@@ -314,154 +302,53 @@ cell_modules_count (guint *ret_retired)
 
 typedef struct
 {
-  int fd;
   char *path, *dir;             /* dir: made for it, or NULL */
-  void *bytes;
-  gsize size;
-  char sha256[65];
-} Copy;
+} Link;
 
 static void
-copy_clear (Copy *copy)
+link_clear (Link *link)
 {
-  if (copy->bytes != NULL)
-    munmap (copy->bytes, copy->size);
-  if (copy->fd >= 0)
-    close (copy->fd);
-  if (copy->path != NULL)
-    g_unlink (copy->path);
-  if (copy->dir != NULL)
-    g_rmdir (copy->dir);
-  g_free (copy->path);
-  g_free (copy->dir);
+  if (link->path != NULL)
+    g_unlink (link->path);
+  if (link->dir != NULL)
+    g_rmdir (link->dir);
+  g_free (link->path);
+  g_free (link->dir);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Copy, copy_clear)
-
-static gboolean
-fail_with_errno (GError **error, CellStatus status, const char *what)
-{
-  return cell_set_error (error, status, "%s: %s", what, g_strerror (errno));
-}
-
-/* Whoever could have written the file could have written what it does. */
-static gboolean
-check_file (int fd, gsize *ret_size, GError **error)
-{
-  struct stat st;
-
-  if (fstat (fd, &st) < 0)
-    return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be looked at");
-  if (!S_ISREG (st.st_mode))
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
-  if (st.st_uid != geteuid () && st.st_uid != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
-                           geteuid ());
-  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
-  if (st.st_size > (off_t) MODULE_MAX_SIZE)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size,
-                           MODULE_MAX_SIZE);
-  *ret_size = (gsize) st.st_size;
-  return TRUE;
-}
-
-static gboolean
-write_all (int fd, const guint8 *bytes, gsize n, GError **error)
-{
-  while (n > 0)
-    {
-      ssize_t written = write (fd, bytes, n);
-
-      if (written < 0 && errno == EINTR)
-        continue;
-      if (written <= 0)
-        return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be written");
-      bytes += written;
-      n -= (gsize) written;
-    }
-  return TRUE;
-}
-
-/* Whatever the file becomes meanwhile, what is copied is what is hashed, looked at and loaded. */
-static gboolean
-copy_bytes (int from, Copy *copy, gsize size, GError **error)
-{
-  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
-  g_autofree guint8 *buffer = g_malloc (65536);
-  gsize done = 0;
-
-  while (done < size)
-    {
-      ssize_t n = pread (from, buffer, MIN (size - done, 65536), (off_t) done);
-
-      if (n < 0 && errno == EINTR)
-        continue;
-      if (n < 0)
-        return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be read");
-      if (n == 0)
-        return cell_set_error (error, CELL_ERROR_REFUSED, "it became shorter while it was read");
-      if (!write_all (copy->fd, buffer, (gsize) n, error))
-        return FALSE;
-      g_checksum_update (checksum, buffer, n);
-      done += (gsize) n;
-    }
-  copy->size = size;
-  g_strlcpy (copy->sha256, g_checksum_get_string (checksum), sizeof copy->sha256);
-  return TRUE;
-}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Link, link_clear)
 
 /* A name that no other library of this process has ever had: the dynamic linker takes equal names for equal libraries. */
 static gboolean
-copy_open (Copy *copy, const char *dir, const char *name, GError **error)
+link_new (Link *link, const ModuleFile *file, const char *dir, GError **error)
 {
-  static _Atomic guint n_copies;
-  g_autofree char *base = g_path_get_basename (name), *unique = NULL;
+  static _Atomic guint n_links;
+  g_autofree char *base = g_path_get_basename (file->name), *unique = NULL, *target = g_strdup_printf ("/proc/self/fd/%d", file->fd);
   struct stat st;
 
   if (dir == NULL)
     {
-      copy->dir = g_dir_make_tmp ("cellhost-XXXXXX", error);
-      if (copy->dir == NULL)
+      link->dir = g_dir_make_tmp ("cellhost-XXXXXX", error);
+      if (link->dir == NULL)
         return FALSE;
-      dir = copy->dir;
+      dir = link->dir;
     }
   if (stat (dir, &st) < 0)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "the folder %s for private copies: %s", dir, g_strerror (errno));
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "the folder %s: %s", dir, g_strerror (errno));
   if (st.st_uid != geteuid () || (st.st_mode & 077) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s for private copies is open to others", dir);
-  unique = g_strdup_printf ("%u.%u.%s", (guint) getpid (), n_copies++, base);
-  copy->path = g_build_filename (dir, unique, NULL);
-  copy->fd = open (copy->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (copy->fd >= 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s is open to others", dir);
+  unique = g_strdup_printf ("%u.%u.%s", (guint) getpid (), n_links++, base);
+  link->path = g_build_filename (dir, unique, NULL);
+  if (symlink (target, link->path) == 0)
     return TRUE;
-  fail_with_errno (error, CELL_ERROR_NO_RESOURCES, copy->path);
-  g_clear_pointer (&copy->path, g_free);
+  cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: %s", link->path, g_strerror (errno));
+  g_clear_pointer (&link->path, g_free);
   return FALSE;
 }
 
-static gboolean
-copy_look (Copy *copy, GError **error)
-{
-  const void *bytes;
-  EntryHead head;
-
-  copy->bytes = copy->size > 0 ? mmap (NULL, copy->size, PROT_READ, MAP_PRIVATE, copy->fd, 0) : NULL;
-  if (copy->bytes == MAP_FAILED)
-    {
-      copy->bytes = NULL;
-      return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be mapped");
-    }
-  bytes = elf_look_at (copy->bytes, copy->size, CELL_ENTRY_SYMBOL, sizeof head, error);
-  if (bytes == NULL)
-    return FALSE;
-  memcpy (&head, bytes, sizeof head);
-  return check_head (&head, error);
-}
-
 static const CellEntry *
-copy_load (Copy *copy, GError **error)
+link_load (const Link *link, GError **error)
 {
-  void *handle = dlopen (copy->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  void *handle = dlopen (link->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   const CellEntry *entry = handle != NULL ? dlsym (handle, CELL_ENTRY_SYMBOL) : NULL;
   const char *why = entry == NULL ? dlerror () : NULL;
 
@@ -472,50 +359,35 @@ copy_load (Copy *copy, GError **error)
   return entry;
 }
 
-static CellModule *
-load (int fd, const char *name, const char *dir, GError **error)
+CellModule *
+cell_module_load_file (const ModuleFile *file, const char *dir, GError **error)
 {
-  g_auto (Copy) copy = { .fd = -1 };
-  const CellEntry *entry;
-  CellModule *module;
-  gsize size = 0;
+  g_auto (Link) link = { 0 };
+  const CellEntry *entry = link_new (&link, file, dir, error) ? link_load (&link, error) : NULL;
+  CellModule *module = entry != NULL ? module_new (entry, file->name, file->sha256, error) : NULL;
 
-  if (!check_file (fd, &size, error) || !copy_open (&copy, dir, name, error) || !copy_bytes (fd, &copy, size, error)
-      || !copy_look (&copy, error))
-    return NULL;
-  entry = copy_load (&copy, error);
-  module = entry != NULL ? module_new (entry, name, copy.sha256, error) : NULL;
-  if (module != NULL)
+  if (module == NULL)
     {
-      ((Module *) module)->is_file = TRUE;
-      n_used++;
+      g_prefix_error (error, "%s: ", file->name);
+      return NULL;
     }
+  ((Module *) module)->is_file = TRUE;
+  n_used++;
   return module;
 }
 
 CellModule *
 cell_module_load_fd (int fd, const char *name, const char *dir, GError **error)
 {
-  CellModule *module = load (fd, name, dir, error);
+  g_auto (ModuleFile) file = MODULE_FILE_INIT;
 
-  if (module == NULL)
-    g_prefix_error (error, "%s: ", name);
-  return module;
+  return module_file_read (&file, fd, name, error) ? cell_module_load_file (&file, dir, error) : NULL;
 }
 
 CellModule *
 cell_module_load (const char *path, const char *dir, GError **error)
 {
-  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  CellModule *module;
+  g_auto (ModuleFile) file = MODULE_FILE_INIT;
 
-  if (fd < 0)
-    {
-      cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
-                      g_strerror (errno));
-      return NULL;
-    }
-  module = cell_module_load_fd (fd, path, dir, error);
-  close (fd);
-  return module;
+  return module_file_open (&file, path, error) ? cell_module_load_file (&file, dir, error) : NULL;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Loading a cell's code.  What is loaded is a private copy, read through one descriptor from the file that was checked, and it is
- * looked at before anything of it runs.  Nothing is ever unloaded: modules that nobody uses any more are counted as retired.
+ * Loading a cell's code from the private copy of its file (module-file.h).  Nothing is ever unloaded: modules that nobody uses any more are counted as retired.
  */
 #pragma once
 #include <glib.h>
@@ -9,8 +8,8 @@
 #include "membrane/codec.h"
 
 #include "contract.h"
+#include "module-file.h"
 
-#define MODULE_MAX_SIZE (256u << 20)            /* bytes of a file */
 #define MODULE_MAX_SELF (1u << 30)              /* bytes of an instance */
 
 /* To be read only. */
@@ -25,10 +24,11 @@ typedef struct
   CodecPlan *const *args;       /* by signal; NULL: no members */
 } CellModule;
 
-/* dir: a folder of mode 0700 for the private copy, which is gone when this returns; NULL: one is made.  CELL_ERROR_NOT_FOUND:
- * there is no such file; CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree. */
+/* Runs its constructors.  dir: a folder of mode 0700 where it has a name for a moment; NULL: one is made.  CELL_ERROR_REFUSED: a sentence
+ * that names what is wrong, and both values where two sides disagree.  The file may be cleared afterwards. */
+CellModule *cell_module_load_file (const ModuleFile *file, const char *dir, GError **error);
+/* The same, reading the file first. */
 CellModule *cell_module_load (const char *path, const char *dir, GError **error);
-/* The same for an open file; name is for people.  The descriptor is not taken. */
 CellModule *cell_module_load_fd (int fd, const char *name, const char *dir, GError **error);
 /* A cell that is part of the program; the entry is checked all the same. */
 CellModule *cell_module_new_from_entry (const CellEntry *entry, const char *name, GError **error);

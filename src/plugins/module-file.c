@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "module-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "elf-look.h"
+#include "entry-head.h"
+
+static gboolean
+fail_with_errno (GError **error, CellStatus status, const char *what)
+{
+  return cell_set_error (error, status, "%s: %s", what, g_strerror (errno));
+}
+
+/* Whoever could have written the file could have written what it does. */
+static gboolean
+check_file (int fd, gsize *ret_size, GError **error)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be looked at");
+  if (!S_ISREG (st.st_mode))
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
+  if (st.st_uid != geteuid () && st.st_uid != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
+                           geteuid ());
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
+  if (st.st_size > (off_t) MODULE_MAX_SIZE)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size,
+                           MODULE_MAX_SIZE);
+  *ret_size = (gsize) st.st_size;
+  return TRUE;
+}
+
+static gboolean
+write_all (int fd, const guint8 *bytes, gsize n, GError **error)
+{
+  while (n > 0)
+    {
+      ssize_t written = write (fd, bytes, n);
+
+      if (written < 0 && errno == EINTR)
+        continue;
+      if (written <= 0)
+        return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be written");
+      bytes += written;
+      n -= (gsize) written;
+    }
+  return TRUE;
+}
+
+/* Whatever the file becomes meanwhile, what is copied is what is hashed, looked at and loaded. */
+static gboolean
+copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
+{
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  g_autofree guint8 *buffer = g_malloc (65536);
+  gsize done = 0;
+
+  while (done < size)
+    {
+      ssize_t n = pread (from, buffer, MIN (size - done, 65536), (off_t) done);
+
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n < 0)
+        return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be read");
+      if (n == 0)
+        return cell_set_error (error, CELL_ERROR_REFUSED, "it became shorter while it was read");
+      if (!write_all (file->fd, buffer, (gsize) n, error))
+        return FALSE;
+      g_checksum_update (checksum, buffer, n);
+      done += (gsize) n;
+    }
+  file->size = size;
+  g_strlcpy (file->sha256, g_checksum_get_string (checksum), sizeof file->sha256);
+  return TRUE;
+}
+
+/* From here on nobody can write to it.  Mode 0500: what is handed to a child is looked at there as it was here. */
+static gboolean
+seal (ModuleFile *file, GError **error)
+{
+  if (fchmod (file->fd, 0500) == 0 && fcntl (file->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+    return TRUE;
+  return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be sealed");
+}
+
+static gboolean
+look (const ModuleFile *file, GError **error)
+{
+  void *bytes = file->size > 0 ? mmap (NULL, file->size, PROT_READ, MAP_PRIVATE, file->fd, 0) : NULL;
+  const void *found;
+  EntryHead head;
+  gboolean good;
+
+  if (bytes == MAP_FAILED)
+    return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be mapped");
+  found = elf_look_at (bytes, file->size, CELL_ENTRY_SYMBOL, sizeof head, error);
+  if (found != NULL)
+    memcpy (&head, found, sizeof head);
+  good = found != NULL && entry_check_head (&head, error);
+  if (bytes != NULL)
+    munmap (bytes, file->size);
+  return good;
+}
+
+static gboolean
+make_copy (ModuleFile *file, int fd, GError **error)
+{
+  gsize size = 0;
+
+  if (!check_file (fd, &size, error))
+    return FALSE;
+  file->fd = memfd_create ("cell-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file->fd < 0)
+    return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "there is no memory for a private copy");
+  return copy_bytes (fd, file, size, error) && seal (file, error) && look (file, error);
+}
+
+gboolean
+module_file_read (ModuleFile *file, int fd, const char *name, GError **error)
+{
+  *file = (ModuleFile) { .fd = -1, .name = g_strdup (name) };
+  if (make_copy (file, fd, error))
+    return TRUE;
+  g_prefix_error (error, "%s: ", name);
+  module_file_clear (file);
+  return FALSE;
+}
+
+gboolean
+module_file_open (ModuleFile *file, const char *path, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  gboolean good;
+
+  if (fd < 0)
+    return cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
+                           g_strerror (errno));
+  good = module_file_read (file, fd, path, error);
+  close (fd);
+  return good;
+}
+
+void
+module_file_clear (ModuleFile *file)
+{
+  if (file->fd >= 0)
+    close (file->fd);
+  g_free (file->name);
+  *file = (ModuleFile) MODULE_FILE_INIT;
+}
