@@ -47,14 +47,36 @@ pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *pa
     }
 }
 
+static Kept **
+next_signal (Kept **link)
+{
+  while (*link != NULL && (*link)->kind != RECORD_SIGNAL)
+    link = &(*link)->next;
+  return link;
+}
+
+/* The next one tells of it.  Were it the newest that goes, a subscriber would not learn of a gap until something else is said. */
+static void
+drop_oldest_signal (Channel *channel)
+{
+  Kept **link = next_signal (&channel->ready), *oldest = *link;
+  Kept *next = *next_signal (&oldest->next);
+
+  next->id += oldest->id + 1;
+  *link = oldest->next;
+  free (oldest);
+  channel->n_signals_kept--;
+}
+
 static void
 take_signal (Channel *channel, uint64_t missed, uint16_t number, const uint8_t *payload, uint32_t length, uint32_t root)
 {
-  Kept *kept = NULL;
+  Kept *kept;
 
   channel->signals_dropped += missed;
-  if (channel->n_signals_kept < SIGNALS_KEPT_MAX)
-    kept = kept_new (RECORD_SIGNAL, channel->signals_dropped, number, 0, payload, length, root);
+  if (channel->n_signals_kept >= SIGNALS_KEPT_MAX)
+    drop_oldest_signal (channel);
+  kept = kept_new (RECORD_SIGNAL, channel->signals_dropped, number, 0, payload, length, root);
   if (kept == NULL)
     {
       channel->signals_dropped++;

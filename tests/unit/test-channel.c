@@ -610,6 +610,15 @@ test_signals (void)
   channel_dispatch (channel, thread);
   g_test_message ("%" G_GUINT64_FORMAT " sent, %" G_GUINT64_FORMAT " heard", sequence, heard.received);
   g_assert_cmpuint (heard.sequence, ==, sequence);
+  /* More than are kept: the newest is, and nothing more has to be said for the gap to be known. */
+  for (unsigned i = 0; i < 2 * SIGNALS_KEPT_MAX / 100; i++)
+    {
+      emit (other, &sequence, 100);
+      echo (channel, 1, 0);
+    }
+  g_assert_cmpuint (channel->n_signals_kept, ==, SIGNALS_KEPT_MAX);
+  channel_dispatch (channel, thread);
+  g_assert_cmpuint (heard.sequence, ==, sequence);
   g_assert_cmpuint (heard.received + heard.missed, ==, sequence);
   g_assert_cmpuint (heard.missed, >, 0);
   /* Calls still have all the room that they were promised. */
