@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "manifest.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "config.h"
+#include "own-file.h"
 
 #define NAME_MAX_LENGTH 63
 
@@ -16,6 +15,7 @@ manifest_free (Manifest *manifest)
 {
   if (manifest == NULL)
     return;
+  g_free (manifest->path);
   g_free (manifest->name);
   g_free (manifest->module);
   g_free (manifest->interface);
@@ -86,7 +86,11 @@ read_autostart (GKeyFile *file, Manifest *manifest, GError **error)
 static gboolean
 read_calls (GKeyFile *file, Manifest *manifest, GError **error)
 {
-  manifest->calls = g_key_file_get_string_list (file, "Cell", "Calls", NULL, NULL);
+  g_autoptr (GError) local = NULL;
+
+  manifest->calls = g_key_file_get_string_list (file, "Cell", "Calls", NULL, &local);
+  if (manifest->calls == NULL && g_key_file_has_key (file, "Cell", "Calls", NULL))
+    return cell_set_error (error, CELL_ERROR_INVALID, "Calls: %s", local->message);
   for (guint i = 0; manifest->calls != NULL && manifest->calls[i] != NULL; i++)
     if (!manifest_check_name (g_strstrip (manifest->calls[i]), error))
       return g_prefix_error (error, "Calls: "), FALSE;
@@ -132,6 +136,7 @@ read_places (GKeyFile *file, const char *path, Manifest *manifest)
   g_autofree char *absolute = g_canonicalize_filename (path, NULL), *dir = g_path_get_dirname (absolute), *stem = stem_of (path);
   g_autofree char *module = g_key_file_get_string (file, "Cell", "Module", NULL);
 
+  manifest->path = g_strdup (absolute);
   manifest->name = g_key_file_get_string (file, "Cell", "Name", NULL);
   if (manifest->name == NULL)
     manifest->name = g_strdup (stem);
@@ -180,36 +185,14 @@ manifest_parse (const char *path, const char *text, gsize length, GError **error
 
 /* ---- where it is -------------------------------------------------------------------------------------- */
 
-/* NULL without an error: there is no such file.  Never more than the limit and a byte. */
-static char *
-read_bounded (const char *path, gsize *ret_length, GError **error)
-{
-  g_autofree char *text = NULL;
-  FILE *file = fopen (path, "re");
-  gboolean failed;
-
-  *ret_length = 0;
-  if (file == NULL && errno == ENOENT)
-    return NULL;
-  if (file == NULL)
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s: %s", path, g_strerror (errno)), NULL;
-  text = g_malloc (MANIFEST_MAX_SIZE + 1);
-  *ret_length = fread (text, 1, MANIFEST_MAX_SIZE + 1, file);
-  failed = ferror (file) != 0;
-  fclose (file);
-  if (failed)
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s cannot be read", path), NULL;
-  return g_steal_pointer (&text);
-}
-
 Manifest *
 manifest_load (const char *path, GError **error)
 {
   g_autoptr (GError) local = NULL;
   g_autofree char *text = NULL;
-  gsize length;
+  gsize length = 0;
 
-  text = read_bounded (path, &length, &local);
+  text = own_file_read (path, MANIFEST_MAX_SIZE, &length, &local);
   if (local != NULL)
     return g_propagate_error (error, g_steal_pointer (&local)), NULL;
   return manifest_parse (path, text != NULL ? text : "", length, error);

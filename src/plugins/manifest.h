@@ -30,6 +30,7 @@ typedef enum
 
 typedef struct
 {
+  char *path;                   /* of the key file, absolute, whether it exists or not */
   char *name;
   char *module;                 /* absolute path */
   char *interface;              /* what it must offer, or NULL */
@@ -40,7 +41,7 @@ typedef struct
 } Manifest;
 
 /* path: of the key file, whether it exists or not: what a missing one means is what an empty one means.  CELL_ERROR_INVALID, with
- * a sentence that names the file and the key. */
+ * a sentence that names the file and the key; CELL_ERROR_REFUSED: it is not the user's own, see own-file.h. */
 Manifest *manifest_load (const char *path, GError **error);
 /* The same from memory: what is read of the file at `path`. */
 Manifest *manifest_parse (const char *path, const char *text, gsize length, GError **error);

@@ -12,33 +12,12 @@
 
 #include "elf-look.h"
 #include "entry-head.h"
+#include "own-file.h"
 
 static gboolean
 fail_with_errno (GError **error, CellStatus status, const char *what)
 {
   return cell_set_error (error, status, "%s: %s", what, g_strerror (errno));
-}
-
-/* Whoever could have written the file could have written what it does. */
-static gboolean
-check_file (int fd, gsize *ret_size, GError **error)
-{
-  struct stat st;
-
-  if (fstat (fd, &st) < 0)
-    return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be looked at");
-  if (!S_ISREG (st.st_mode))
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
-  if (st.st_uid != geteuid () && st.st_uid != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
-                           geteuid ());
-  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
-  if (st.st_size > (off_t) MODULE_MAX_SIZE)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %u are the most", (gint64) st.st_size,
-                           MODULE_MAX_SIZE);
-  *ret_size = (gsize) st.st_size;
-  return TRUE;
 }
 
 static gboolean
@@ -119,7 +98,7 @@ make_copy (ModuleFile *file, int fd, GError **error)
 {
   gsize size = 0;
 
-  if (!check_file (fd, &size, error))
+  if (!own_file_check (fd, MODULE_MAX_SIZE, &size, error))
     return FALSE;
   file->fd = memfd_create ("cell-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file->fd < 0)

@@ -6,6 +6,8 @@
 #include <glib/gstdio.h>
 
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "plugins/manifest.h"
 
@@ -71,6 +73,8 @@ static const Refusal refusals[] = {
   { "restart", "[Cell]\nRestart=always\n", "Restart is permanent, transient or temporary, not “always”" },
   { "autostart", "[Cell]\nAutostart=perhaps\n", "Autostart is true or false" },
   { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called “two words”" },
+  { "calls-all", "[Cell]\nCalls=*\n", "Calls: a cell cannot be called “*”" },
+  { "calls-not-utf8", "[Cell]\nCalls=ledger;\xff\n", PATH ": Calls: " },
 };
 
 static void
@@ -196,6 +200,42 @@ test_first_wins (Places *places, gconstpointer data)
   g_assert_cmpstr (manifest->module, !=, second);
 }
 
+/* It says what the cell may do: whoever could have written it could have said that. */
+static void
+refuse (const char *path, const char *sentence)
+{
+  g_autoptr (GError) error = NULL;
+
+  g_assert_null (manifest_load (path, &error));
+  g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_REFUSED);
+  g_assert_true (g_str_has_prefix (error->message, path));
+  if (strstr (error->message, sentence) == NULL)
+    g_error ("expected “%s”, got “%s”", sentence, error->message);
+}
+
+static void
+test_strangers (Places *places, gconstpointer data)
+{
+  g_autofree char *path = put (places->first, "ledger.cell", "[Cell]\n"), *fifo = g_build_filename (places->first, "fifo.cell", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (Manifest) good = NULL;
+
+  (void) data;
+  g_assert_cmpint (mkfifo (fifo, 0600), ==, 0);
+  refuse (fifo, "it is not a regular file");
+  refuse (places->first, "it is not a regular file");
+  g_assert_cmpint (g_chmod (path, 0664), ==, 0);
+  refuse (path, "its mode 0664 lets others write to it");
+  g_assert_cmpint (g_chmod (path, 0602), ==, 0);
+  refuse (path, "its mode 0602 lets others write to it");
+  g_assert_cmpint (g_chmod (path, 0644), ==, 0);
+  good = manifest_load (path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (good->path, ==, path);
+  if (geteuid () == 0 && chown (path, 12345, 12345) == 0)
+    refuse (path, "it is owned by user 12345");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -211,5 +251,6 @@ main (int argc, char **argv)
   g_test_add_func ("/manifest/too-large", test_too_large);
   g_test_add ("/manifest/find", Places, NULL, places_set_up, test_find, places_tear_down);
   g_test_add ("/manifest/first-wins", Places, NULL, places_set_up, test_first_wins, places_tear_down);
+  g_test_add ("/manifest/strangers", Places, NULL, places_set_up, test_strangers, places_tear_down);
   return g_test_run ();
 }

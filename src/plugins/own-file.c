@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "own-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Whoever could have written the file could have written what it does. */
+gboolean
+own_file_check (int fd, gsize most, gsize *ret_size, GError **error)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) < 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it cannot be looked at: %s", g_strerror (errno));
+  if (!S_ISREG (st.st_mode))
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
+  if (st.st_uid != geteuid () && st.st_uid != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
+                           geteuid ());
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
+  if (st.st_size < 0 || (gsize) st.st_size > most)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %zu are the most", (gint64) st.st_size, most);
+  *ret_size = (gsize) st.st_size;
+  return TRUE;
+}
+
+/* What it has become since it was looked at may be shorter or longer. */
+static char *
+read_all (int fd, gsize most, gsize *ret_length, GError **error)
+{
+  g_autofree char *text = NULL;
+  gsize size = 0, at = 0;
+  ssize_t n = 1;
+
+  if (!own_file_check (fd, most, &size, error))
+    return NULL;
+  text = g_malloc (size + 1);
+  while (at < size && n != 0)
+    {
+      n = read (fd, text + at, size - at);
+      if (n < 0 && errno != EINTR)
+        return cell_set_error (error, CELL_ERROR_REFUSED, "it cannot be read: %s", g_strerror (errno)), NULL;
+      at += n > 0 ? (gsize) n : 0;
+    }
+  text[at] = 0;
+  *ret_length = at;
+  return g_steal_pointer (&text);
+}
+
+char *
+own_file_read (const char *path, gsize most, gsize *ret_length, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  char *text;
+
+  if (fd < 0 && errno == ENOENT)
+    return NULL;
+  if (fd < 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s: %s", path, g_strerror (errno)), NULL;
+  text = read_all (fd, most, ret_length, error);
+  close (fd);
+  if (text == NULL)
+    g_prefix_error (error, "%s: ", path);
+  return text;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A file that decides what this process does: nobody but its user and root can have written it.
+ */
+#pragma once
+#include <glib.h>
+
+#include "cell-error.h"
+
+/* An open one: regular, of the user or root, writable by nobody else, of at most so many bytes.  CELL_ERROR_REFUSED, with a sentence
+ * about "it". */
+gboolean own_file_check (int fd, gsize most, gsize *ret_size, GError **error);
+/* All of a small one, NUL-terminated.  NULL without an error: there is no such file.  The error names the path. */
+char *own_file_read (const char *path, gsize most, gsize *ret_length, GError **error);
