@@ -92,6 +92,8 @@ static const Refusal refusals[] = {
   { "broken-build-pointers", "this host was built with 64-bit pointers, the plugin without" },
   { "broken-build-unknown", "cell_entry.build: this host knows 0xf, the plugin has 0x10000" },
   { "broken-no-entry", "it does not export cell_entry" },
+  { "broken-extra-symbol", "it exports helper, and a cell exports cell_entry alone" },
+  { "broken-weak-symbol", "it exports helper, and a cell exports cell_entry alone" },
   { "broken-tail", "cell_entry.size: this host has " },
   { "broken-type-size", "the plugin has 16" },
   { "broken-field-size", "cell_entry.field_size: this host has 48, the plugin has 8" },
@@ -145,9 +147,9 @@ write_file (const char *dir, const char *name, const void *bytes, gsize size, mo
 
 /* A module's bytes, to be changed. */
 static GByteArray *
-whole_bytes (void)
+bytes_of (const char *fixture)
 {
-  g_autofree char *path = fixture_path ("whole");
+  g_autofree char *path = fixture_path (fixture);
   g_autoptr (GError) error = NULL;
   char *bytes;
   gsize size;
@@ -178,7 +180,7 @@ assert_bytes_refused (const GByteArray *bytes, const char *sentence)
 static void
 test_who_can_write (void)
 {
-  g_autoptr (GByteArray) bytes = whole_bytes ();
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
   g_autoptr (Scratch) dir = scratch_new ();
   g_autofree char *group = write_file (dir, "group.so", bytes->data, bytes->len, 0770);
   g_autofree char *world = write_file (dir, "world.so", bytes->data, bytes->len, 0702);
@@ -213,7 +215,7 @@ test_no_file (void)
 static void
 test_other_machines (void)
 {
-  g_autoptr (GByteArray) bytes = whole_bytes ();
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
   Elf64_Ehdr *header = (Elf64_Ehdr *) bytes->data;
   Elf64_Ehdr kept = *header;
 
@@ -224,13 +226,18 @@ test_other_machines (void)
   assert_bytes_refused (bytes, "byte order");
   *header = kept;
   header->e_machine = EM_68K;
-  assert_bytes_refused (bytes, "the plugin was built for 4");
+  assert_bytes_refused (bytes, "the plugin was built for 4 (unknown)");
+  header->e_machine = kept.e_machine == EM_AARCH64 ? EM_X86_64 : EM_AARCH64;
+  assert_bytes_refused (bytes, kept.e_machine == EM_AARCH64 ? "the plugin was built for 62 (x86-64)" : "the plugin was built for 183 (AArch64)");
   *header = kept;
   header->e_type = ET_EXEC;
   assert_bytes_refused (bytes, "it is not a shared library");
   *header = kept;
   header->e_shoff = UINT64_MAX - 8;
-  assert_bytes_refused (bytes, "it does not export cell_entry");
+  assert_bytes_refused (bytes, "it ends within its table of sections");
+  *header = kept;
+  header->e_shnum = 0;
+  assert_bytes_refused (bytes, "it has no table of dynamic symbols");
   *header = kept;
   header->e_phoff = UINT64_MAX - 8;
   assert_bytes_refused (bytes, "it ends within its table of segments");
@@ -243,7 +250,7 @@ test_other_machines (void)
 static void
 test_cut (void)
 {
-  g_autoptr (GByteArray) bytes = whole_bytes ();
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
   const guint sizes[] = { 1, 4, 16, 63, 64, 100, 1000, 4096, bytes->len / 2 };
 
   for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
@@ -259,7 +266,7 @@ test_cut (void)
 static void
 test_noise (void)
 {
-  g_autoptr (GByteArray) bytes = whole_bytes ();
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
   guint found = 0;
 
   for (guint i = 0; i < 20000; i++)
@@ -277,6 +284,37 @@ test_noise (void)
     }
   g_assert_cmpuint (found, >, 0);
   g_assert_cmpuint (found, <, 20000);
+}
+
+/* Of a compiler that hides nothing. */
+static void
+test_no_visibility (void)
+{
+  g_autofree char *tcc = g_find_program_in_path ("tcc"), *source = g_test_build_filename (G_TEST_DIST, "fixtures", "mirror.c", NULL);
+  g_autofree char *include = g_test_build_filename (G_TEST_DIST, "..", "include", NULL);
+  g_autoptr (Scratch) dir = scratch_new ();
+  g_autofree char *path = g_build_filename (dir, "mirror.so", NULL);
+  const char *argv[] = { tcc, "-shared", "-I", include, "-o", path, source, NULL };
+  g_autoptr (GError) error = NULL;
+  int status = -1;
+
+  if (tcc == NULL)
+    {
+      g_test_skip ("there is no tcc");
+      return;
+    }
+  g_assert_true (g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, NULL, NULL, &status, &error));
+  g_assert_cmpint (status, ==, 0);
+#if defined (__SANITIZE_ADDRESS__) || defined (__SANITIZE_THREAD__)
+  assert_path_refused (path, "Sanitizer, the plugin without");
+#else
+  {
+    g_autoptr (CellModule) module = cell_module_load (path, NULL, &error);
+
+    g_assert_no_error (error);
+    g_assert_nonnull (module);
+  }
+#endif
 }
 
 /* ---- what is loaded -------------------------------------------------------------------------------- */
@@ -321,7 +359,7 @@ test_newer (void)
 static void
 test_copies (void)
 {
-  g_autoptr (GByteArray) bytes = whole_bytes ();
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
   g_autoptr (Scratch) dir = scratch_new ();
   g_autofree char *path = write_file (dir, "cell.so", bytes->data, bytes->len, 0700), *other = NULL, *from = fixture_path ("newer");
   g_autoptr (GError) error = NULL;
@@ -400,6 +438,7 @@ main (int argc, char **argv)
   g_test_add_func ("/loader/who-can-write", test_who_can_write);
   g_test_add_func ("/loader/no-file", test_no_file);
   g_test_add_func ("/loader/other-machines", test_other_machines);
+  g_test_add_func ("/loader/no-visibility", test_no_visibility);
   g_test_add_func ("/loader/cut", test_cut);
   g_test_add_func ("/loader/noise", test_noise);
   g_test_add_func ("/loader/loaded", test_loaded);
