@@ -345,6 +345,22 @@ link_new (Link *link, const ModuleFile *file, const char *dir, GError **error)
   return FALSE;
 }
 
+/* What the dynamic linker says begins with the file that it is about: the cell by its path here, which says nothing to anybody, a
+ * library that is nowhere by its bare name, and any other library by its own path. */
+static void
+refuse_to_link (const Link *link, const char *said, GError **error)
+{
+  const char *rest = strstr (said, ": ");
+
+  if (rest != NULL && memchr (said, '/', (gsize) (rest - said)) == NULL)
+    cell_set_error (error, CELL_ERROR_REFUSED, "it needs the library %.*s, which is not on this machine (%s)", (int) (rest - said), said,
+                    rest + 2);
+  else if (rest != NULL && g_str_has_prefix (said, link->path))
+    cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", rest + 2);
+  else
+    cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", said);
+}
+
 static const CellEntry *
 link_load (const Link *link, GError **error)
 {
@@ -355,7 +371,7 @@ link_load (const Link *link, GError **error)
   if (handle != NULL)
     n_loaded++;
   if (entry == NULL)
-    cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", why != NULL ? why : "nothing");
+    refuse_to_link (link, why != NULL ? why : "nothing", error);
   return entry;
 }
 

@@ -2,6 +2,7 @@
  *
  * What is loaded, and what is refused with which sentence.
  */
+#define _GNU_SOURCE
 #include <glib.h>
 #include <glib/gstdio.h>
 
@@ -286,6 +287,28 @@ test_noise (void)
   g_assert_cmpuint (found, <, 20000);
 }
 
+/* Writes one name over another of the same length, wherever it stands as a whole word. */
+static void
+rename_in (GByteArray *bytes, const char *from, const char *to)
+{
+  gsize n = strlen (from) + 1;
+  guint found = 0;
+
+  g_assert_cmpuint (strlen (to) + 1, ==, n);
+  for (guint8 *at = bytes->data; (at = memmem (at, (gsize) (bytes->data + bytes->len - at), from, n)) != NULL; at++, found++)
+    memcpy (at, to, n);
+  g_assert_cmpuint (found, >, 0);
+}
+
+static void
+test_missing_library (void)
+{
+  g_autoptr (GByteArray) bytes = bytes_of ("mirror");
+
+  rename_in (bytes, "libc.so.6", "nobody.so");
+  assert_bytes_refused (bytes, "it needs the library nobody.so, which is not on this machine");
+}
+
 /* Of a compiler that hides nothing. */
 static void
 test_no_visibility (void)
@@ -438,6 +461,7 @@ main (int argc, char **argv)
   g_test_add_func ("/loader/who-can-write", test_who_can_write);
   g_test_add_func ("/loader/no-file", test_no_file);
   g_test_add_func ("/loader/other-machines", test_other_machines);
+  g_test_add_func ("/loader/missing-library", test_missing_library);
   g_test_add_func ("/loader/no-visibility", test_no_visibility);
   g_test_add_func ("/loader/cut", test_cut);
   g_test_add_func ("/loader/noise", test_noise);
