@@ -126,7 +126,11 @@ module_file_open (ModuleFile *file, const char *path, GError **error)
   if (fd < 0)
     return cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
                            g_strerror (errno));
-  good = module_file_read (file, fd, path, error);
+  good = own_file_check_folders (fd, error);
+  if (good)
+    good = module_file_read (file, fd, path, error);
+  else
+    g_prefix_error (error, "%s: ", path);
   close (fd);
   return good;
 }

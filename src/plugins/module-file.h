@@ -21,7 +21,8 @@ typedef struct
 #define MODULE_FILE_INIT { .fd = -1 }
 
 /* Reads and looks at a file.  Nothing of it has run when this returns.  CELL_ERROR_NOT_FOUND: there is none; CELL_ERROR_REFUSED, with a
- * sentence that names what is wrong: whoever could write to it is a stranger, or it is no cell for this host. */
+ * sentence that names what is wrong: whoever could write to it, or put another file in its place,
+ * is a stranger, or it is no cell for this host. */
 gboolean module_file_open (ModuleFile *file, const char *path, GError **error);
 /* The same of an open file, whose descriptor is not taken; name is for people. */
 gboolean module_file_read (ModuleFile *file, int fd, const char *name, GError **error);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,49 @@ own_file_check (int fd, gsize most, gsize *ret_size, GError **error)
   return TRUE;
 }
 
+/* Owned by the user, by root, or by whoever owns all of the system: in a user namespace without root that is somebody without a name. */
+static gboolean
+is_trusted (uid_t owner)
+{
+  struct stat root;
+
+  return owner == geteuid () || owner == 0 || (stat ("/", &root) == 0 && owner == root.st_uid);
+}
+
+/* In a sticky folder nobody can take away what is somebody else's. */
+static gboolean
+check_folder (const char *path, GError **error)
+{
+  struct stat st;
+
+  if (stat (path, &st) < 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s cannot be looked at: %s", path, g_strerror (errno));
+  if (!is_trusted (st.st_uid))
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s is owned by user %u, who could put another file in its place", path,
+                           st.st_uid);
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s has mode %04o: others could put another file in its place (chmod go-w)",
+                           path, st.st_mode & 07777);
+  return TRUE;
+}
+
+/* Asked of the open file, so that links on the way to it do not matter. */
+gboolean
+own_file_check_folders (int fd, GError **error)
+{
+  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd), *path = g_file_read_link (link, NULL);
+
+  if (path == NULL || path[0] != '/')
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is in no folder that can be looked at");
+  for (char *end; (end = strrchr (path, '/')) != path;)
+    {
+      *end = 0;
+      if (!check_folder (path, error))
+        return FALSE;
+    }
+  return check_folder ("/", error);
+}
+
 /* What it has become since it was looked at may be shorter or longer. */
 static char *
 read_all (int fd, gsize most, gsize *ret_length, GError **error)
@@ -36,7 +80,7 @@ read_all (int fd, gsize most, gsize *ret_length, GError **error)
   gsize size = 0, at = 0;
   ssize_t n = 1;
 
-  if (!own_file_check (fd, most, &size, error))
+  if (!own_file_check (fd, most, &size, error) || !own_file_check_folders (fd, error))
     return NULL;
   text = g_malloc (size + 1);
   while (at < size && n != 0)

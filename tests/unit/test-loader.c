@@ -196,6 +196,25 @@ test_who_can_write (void)
     }
 }
 
+/* Who can write to its folder can put another module there. */
+static void
+test_folder (void)
+{
+  g_autoptr (GByteArray) bytes = bytes_of ("whole");
+  g_autoptr (Scratch) dir = scratch_new ();
+  g_autofree char *path = write_file (dir, "cell.so", bytes->data, bytes->len, 0755), *sentence = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (CellModule) module = NULL;
+
+  sentence = g_strdup_printf ("the folder %s has mode 0775: others could put another file in its place", dir);
+  g_assert_cmpint (g_chmod (dir, 0775), ==, 0);
+  assert_path_refused (path, sentence);
+  g_assert_cmpint (g_chmod (dir, 01777), ==, 0);
+  module = cell_module_load (path, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_nonnull (module);
+}
+
 static void
 test_no_file (void)
 {
@@ -459,6 +478,7 @@ main (int argc, char **argv)
       g_test_add_data_func (name, &refusals[i], test_refused);
     }
   g_test_add_func ("/loader/who-can-write", test_who_can_write);
+  g_test_add_func ("/loader/folder", test_folder);
   g_test_add_func ("/loader/no-file", test_no_file);
   g_test_add_func ("/loader/other-machines", test_other_machines);
   g_test_add_func ("/loader/missing-library", test_missing_library);

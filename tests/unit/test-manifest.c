@@ -236,6 +236,43 @@ test_strangers (Places *places, gconstpointer data)
     refuse (path, "it is owned by user 12345");
 }
 
+/* Whoever can write to a folder can put another file there; where that is sticky, not in the place of this one. */
+static void
+test_folders (Places *places, gconstpointer data)
+{
+  g_autofree char *inner = g_build_filename (places->first, "inner", NULL), *path = NULL, *link = NULL;
+  const char *const open[] = { inner, places->first };
+  g_autoptr (GError) error = NULL;
+
+  (void) data;
+  g_assert_cmpint (g_mkdir (inner, 0755), ==, 0);
+  path = put (inner, "ledger.cell", "");
+  for (guint i = 0; i < G_N_ELEMENTS (open); i++)
+    {
+      g_autofree char *sentence = g_strdup_printf ("the folder %s has mode 0777: others could put another file in its place", open[i]);
+      g_autoptr (Manifest) sticky = NULL;
+
+      g_assert_cmpint (g_chmod (open[i], 0777), ==, 0);
+      refuse (path, sentence);
+      g_assert_cmpint (g_chmod (open[i], 01777), ==, 0);
+      sticky = manifest_load (path, &error);
+      g_assert_no_error (error);
+      g_assert_nonnull (sticky);
+      g_assert_cmpint (g_chmod (open[i], 0770), ==, 0);
+      refuse (path, "has mode 0770");
+      /* Nor does it help that the way to it leads through another folder. */
+      link = g_build_filename (places->second, "link.cell", NULL);
+      g_assert_cmpint (symlink (path, link), ==, 0);
+      refuse (link, "has mode 0770");
+      g_assert_cmpint (g_remove (link), ==, 0);
+      g_clear_pointer (&link, g_free);
+      g_assert_cmpint (g_chmod (open[i], 0700), ==, 0);
+    }
+  if (geteuid () == 0 && chown (inner, 12345, 12345) == 0)
+    refuse (path, "is owned by user 12345, who could put another file in its place");
+  g_assert_cmpint (g_remove (path), ==, 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -252,5 +289,6 @@ main (int argc, char **argv)
   g_test_add ("/manifest/find", Places, NULL, places_set_up, test_find, places_tear_down);
   g_test_add ("/manifest/first-wins", Places, NULL, places_set_up, test_first_wins, places_tear_down);
   g_test_add ("/manifest/strangers", Places, NULL, places_set_up, test_strangers, places_tear_down);
+  g_test_add ("/manifest/folders", Places, NULL, places_set_up, test_folders, places_tear_down);
   return g_test_run ();
 }
