@@ -7,6 +7,7 @@
 #include "own-file.h"
 
 #define NAME_MAX_LENGTH 63
+#define DATA_FOLDER "cellhost/cells"              /* of $XDG_DATA_HOME and of each of $XDG_DATA_DIRS */
 
 static const char *const restart_words[] = { "permanent", "transient", "temporary" };
 
@@ -210,32 +211,48 @@ find_in (const char *dir, const char *name, GError **error)
   return manifest_load (manifest, error);
 }
 
+/* Where cells are looked for: what the user says, what is the user's own, and what is installed. */
+static GPtrArray *
+search_path (void)
+{
+  GPtrArray *dirs = g_ptr_array_new_with_free_func (g_free);
+  const char *said = g_getenv ("CELL_PATH");
+  g_auto (GStrv) first = g_strsplit (said != NULL ? said : "", G_SEARCHPATH_SEPARATOR_S, -1);
+  const char *const *data_dirs = g_get_system_data_dirs ();
+
+  for (guint i = 0; first[i] != NULL; i++)
+    if (*first[i] != '\0')
+      g_ptr_array_add (dirs, g_strdup (first[i]));
+  g_ptr_array_add (dirs, g_build_filename (g_get_user_data_dir (), DATA_FOLDER, NULL));
+  for (guint i = 0; data_dirs[i] != NULL; i++)
+    g_ptr_array_add (dirs, g_build_filename (data_dirs[i], DATA_FOLDER, NULL));
+  g_ptr_array_add (dirs, g_strdup (CELLDIR));
+  return dirs;
+}
+
 static Manifest *
 find_by_name (const char *name, GError **error)
 {
-  const char *path = g_getenv ("CELL_PATH");
-  g_auto (GStrv) dirs = g_strsplit (path != NULL ? path : "", G_SEARCHPATH_SEPARATOR_S, -1);
+  g_autoptr (GPtrArray) dirs = NULL;
   g_autoptr (GError) local = NULL;
-  Manifest *manifest;
+  g_autofree char *all = NULL;
 
   if (!manifest_check_name (name, error))
     return NULL;
-  for (guint i = 0; dirs[i] != NULL; i++)
+  dirs = search_path ();
+  for (guint i = 0; i < dirs->len; i++)
     {
-      manifest = *dirs[i] != '\0' ? find_in (dirs[i], name, &local) : NULL;
+      Manifest *manifest = find_in (dirs->pdata[i], name, &local);
+
       if (manifest == NULL && local != NULL)
         return g_propagate_error (error, g_steal_pointer (&local)), NULL;
       if (manifest != NULL)
         return manifest;
     }
-  manifest = find_in (CELLDIR, name, &local);
-  if (local != NULL)
-    g_propagate_error (error, g_steal_pointer (&local));
-  else if (manifest == NULL)
-    cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s%s%s", name, MODULE_SUFFIX, name,
-                    MANIFEST_SUFFIX, path != NULL ? path : "", path != NULL && *path != '\0' ? G_SEARCHPATH_SEPARATOR_S : "",
-                    CELLDIR);
-  return manifest;
+  g_ptr_array_add (dirs, NULL);
+  all = g_strjoinv (G_SEARCHPATH_SEPARATOR_S, (char **) dirs->pdata);
+  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s", name, MODULE_SUFFIX, name, MANIFEST_SUFFIX, all),
+         NULL;
 }
 
 Manifest *

@@ -236,6 +236,35 @@ test_strangers (Places *places, gconstpointer data)
     refuse (path, "it is owned by user 12345");
 }
 
+/* The user's own folder goes before those of the system, and $CELL_PATH before both. */
+static void
+test_search_path (Places *places, gconstpointer data)
+{
+  g_autofree char *of_user = g_build_filename (g_get_user_data_dir (), "cellhost", "cells", NULL);
+  g_autofree char *of_system = g_build_filename (g_get_system_data_dirs ()[0], "cellhost", "cells", NULL);
+  const char *const dirs[] = { places->second, of_user, of_system };
+  g_autoptr (GError) error = NULL;
+
+  (void) data;
+  for (guint i = 0; i < G_N_ELEMENTS (dirs); i++)
+    {
+      g_assert_cmpint (g_mkdir_with_parents (dirs[i], 0700), ==, 0);
+      g_free (put (dirs[i], "ledger.so", ""));
+    }
+  for (guint i = 0; i < G_N_ELEMENTS (dirs); i++)
+    {
+      g_autofree char *module = g_build_filename (dirs[i], "ledger.so", NULL);
+      g_autoptr (Manifest) manifest = manifest_find ("ledger", &error);
+
+      g_assert_no_error (error);
+      g_assert_cmpstr (manifest->module, ==, module);
+      g_assert_cmpint (g_remove (module), ==, 0);
+    }
+  g_assert_null (manifest_find ("ledger", &error));
+  for (guint i = 0; i < G_N_ELEMENTS (dirs); i++)
+    g_assert_nonnull (strstr (error->message, dirs[i]));
+}
+
 /* Whoever can write to a folder can put another file there; where that is sticky, not in the place of this one. */
 static void
 test_folders (Places *places, gconstpointer data)
@@ -276,7 +305,7 @@ test_folders (Places *places, gconstpointer data)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, NULL);
+  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/manifest/empty", test_empty);
   g_test_add_func ("/manifest/full", test_full);
   for (gsize i = 0; i < G_N_ELEMENTS (refusals); i++)
@@ -289,6 +318,7 @@ main (int argc, char **argv)
   g_test_add ("/manifest/find", Places, NULL, places_set_up, test_find, places_tear_down);
   g_test_add ("/manifest/first-wins", Places, NULL, places_set_up, test_first_wins, places_tear_down);
   g_test_add ("/manifest/strangers", Places, NULL, places_set_up, test_strangers, places_tear_down);
+  g_test_add ("/manifest/search-path", Places, NULL, places_set_up, test_search_path, places_tear_down);
   g_test_add ("/manifest/folders", Places, NULL, places_set_up, test_folders, places_tear_down);
   return g_test_run ();
 }
