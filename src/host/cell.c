@@ -45,6 +45,7 @@ cell_free (HostCell *cell)
   g_free (cell->stats);
   g_free (cell->name);
   g_free (cell->path);
+  g_free (cell->key_file);
   g_free (cell->reason);
   pthread_rwlock_destroy (&cell->place);
   pthread_mutex_destroy (&cell->lock);
@@ -267,6 +268,7 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
   g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
   CellModule *module = module_file_open (&file, manifest->module, error) ? cell_module_load_file (&file, NULL, error) : NULL;
+  HostCell *cell;
 
   if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
     {
@@ -275,7 +277,10 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
       cell_module_unref (module);
       return NULL;
     }
-  return module != NULL ? load_module (host, module, &file, name, merged, FALSE, error) : NULL;
+  cell = module != NULL ? load_module (host, module, &file, name, merged, FALSE, error) : NULL;
+  if (cell != NULL)
+    cell->key_file = g_strdup (manifest->path);
+  return cell;
 }
 
 HostCell *

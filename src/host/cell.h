@@ -24,6 +24,7 @@ struct HostCell
   Host *host;
   uint64_t id;
   char *name, *path;
+  char *key_file;               /* absolute, whether it exists or not; NULL: a part of the program */
   CellModule *module;
   Contract *contract;
   GHashTable *config;           /* key → value */

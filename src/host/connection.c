@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "authority.h"
 #include "binding.h"
 #include "child.h"
 #include "membrane/bell.h"
@@ -200,17 +201,36 @@ keep_link (Connection *connection, Link *link, GError **error)
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
 }
 
+/* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was given. */
+static HostCell *
+find_for (Connection *connection, const char *name, uint32_t *ret_access, GError **error)
+{
+  HostCell *cell;
+
+  if (connection->cell == NULL)
+    {
+      *ret_access = connection->access;
+      return host_find (connection->host, name, error);
+    }
+  cell = authority_find (connection->cell, name, ret_access, error);
+  /* Once: it may ask without end. */
+  if (cell == NULL && cell_status_from_error (*error) == CELL_ERROR_DENIED && !atomic_exchange (&connection->denied, TRUE))
+    g_warning ("%s", (*error)->message);
+  return cell;
+}
+
 static void
 do_open (Connection *connection, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
-  g_autoptr(HostCell) cell = host_find (connection->host, message->body.open.cell, &error);
+  uint32_t access = CELL_ACCESS_ANY;
+  g_autoptr(HostCell) cell = find_for (connection, message->body.open.cell, &access, &error);
   Link *link = NULL;
 
   if (cell != NULL && message->body.open.cell_id != 0 && message->body.open.cell_id != cell->id)
     cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", cell->name);
   else if (cell != NULL)
-    link = link_new (cell, connection, NULL, message->body.open.request_capacity, &error);
+    link = link_new (cell, connection, NULL, access, message->body.open.request_capacity, &error);
   if (link != NULL && keep_link (connection, link, &error))
     link_announce (link, message->header.serial);
   else
@@ -269,7 +289,8 @@ static void
 do_bind (Connection *connection, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
-  g_autoptr(HostCell) cell = host_find (connection->host, message->body.bind.cell, &error);
+  uint32_t access = CELL_ACCESS_ANY;
+  g_autoptr(HostCell) cell = find_for (connection, message->body.bind.cell, &access, &error);
   g_autoptr(GByteArray) numbers = NULL;
   WireBound bound = { 0 };
 

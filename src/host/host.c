@@ -4,6 +4,7 @@
 
 #include "cell.h"
 #include "connection.h"
+#include "policy.h"
 
 #define JOB_THREADS 16          /* each may wait for a child or a gate */
 
@@ -14,6 +15,8 @@ host_config_clear (HostConfig *config)
   g_clear_pointer (&config->runner_path, g_free);
   g_clear_pointer (&config->bwrap_path, g_free);
   g_clear_pointer (&config->state_dir, g_free);
+  g_clear_pointer (&config->policy_path, g_free);
+  g_clear_pointer (&config->system_policy_path, g_free);
 }
 
 void
@@ -34,6 +37,23 @@ host_default_socket (void)
   return g_build_filename (g_get_user_runtime_dir (), "cellhost", "socket", NULL);
 }
 
+char *
+host_default_policy (void)
+{
+  return g_build_filename (g_get_user_config_dir (), "cellhost", "policy", NULL);
+}
+
+/* One that makes no sense grants nothing; better to hear of it now. */
+static void
+look_at_policy (const HostConfig *config)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(Policy) policy = policy_load (config->system_policy_path, config->policy_path, &error);
+
+  if (policy == NULL)
+    g_warning ("%s; until that is put right ejected cells may call nobody, and who calls others stays in process", error->message);
+}
+
 Host *
 host_new (const HostConfig *config, GError **error)
 {
@@ -44,8 +64,10 @@ host_new (const HostConfig *config, GError **error)
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
-    .step_ms = config->step_ms,
+    .step_ms = config->step_ms, .system_policy_path = g_strdup (config->system_policy_path),
+    .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
   };
+  look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
   host->loading = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);

@@ -21,6 +21,8 @@ typedef struct
   char *runner_path;            /* cell-runner */
   char *bwrap_path;             /* bubblewrap, or NULL when there is none */
   char *state_dir;              /* where state is kept between runs, or NULL */
+  char *policy_path;            /* what the user allows ejected cells; NULL: $XDG_CONFIG_HOME/cellhost/policy */
+  char *system_policy_path;     /* what the machine's administrator does, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
 } HostConfig;
 
@@ -57,3 +59,4 @@ void host_submit (Host *host, void (*run) (gpointer data), gpointer data);
 
 /* The default places. */
 char *host_default_socket (void);
+char *host_default_policy (void);

@@ -109,7 +109,7 @@ let_go_of_connection (Channel *channel)
 
 /* Both ends here, or the callee's end alone. */
 static gboolean
-make_channel (Link *link, GError **error)
+make_channel (Link *link, uint32_t access, GError **error)
 {
   Channel *channel = channel_new (link->cell->endpoint);
 
@@ -121,7 +121,7 @@ make_channel (Link *link, GError **error)
   channel->blobs = blob_transit ();
   channel->untrusted = !link->local;
   channel->caller_bell = link->caller_bell;
-  channel->access = link->connection != NULL ? link->connection->access : CELL_ACCESS_OPERATE;
+  channel->access = access;
   channel->on_broken = channel_broke;
   if (!link->local)
     {
@@ -177,7 +177,7 @@ begin (Link *link, GError **error)
 
 /* With the cell's place locked for reading. */
 static gboolean
-make (Link *link, uint32_t request_capacity, GError **error)
+make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
 {
   HostCell *cell = link->cell;
 
@@ -187,13 +187,13 @@ make (Link *link, uint32_t request_capacity, GError **error)
   if (link->requests == NULL)
     return FALSE;
   link->replies = link_new_replies (link, link->taken, error);
-  if (link->replies == NULL || (cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, error))
+  if (link->replies == NULL || (cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, access, error))
     return FALSE;
   return !link->local || begin (link, error);
 }
 
 Link *
-link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t request_capacity, GError **error)
+link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t access, uint32_t request_capacity, GError **error)
 {
   Link *link = g_new0 (Link, 1);
   gboolean good;
@@ -209,7 +209,7 @@ link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t req
   link->caller_bell = connection != NULL ? connection->client_bell : -1;
   link->answered = ANSWERED_FIRST;
   pthread_rwlock_rdlock (&cell->place);
-  good = make (link, request_capacity, error);
+  good = make (link, access, request_capacity, error);
   if (good)
     {
       pthread_mutex_lock (&cell->lock);

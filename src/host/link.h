@@ -36,8 +36,9 @@ typedef struct
 } Link;
 
 /* A caller's channel to a cell: of a program or a child (connection), or of a cell in this process (caller).  One from outside is not
- * served before link_in_use ().  The reference is whoever's calls this. */
-Link *link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t request_capacity, GError **error);
+ * served before link_in_use ().  access: CELL_ACCESS_…, what the caller may do there.  The reference is whoever's calls this. */
+Link *link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t access, uint32_t request_capacity,
+                GError **error);
 Link *link_ref (Link *link);
 void link_unref (Link *link);
 /* Tells a caller outside what it has to know, in answer to its question. */

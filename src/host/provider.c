@@ -35,7 +35,7 @@ provider_open (void *data, const char *name, uint64_t id, uint32_t request_capac
 
   if (cell != NULL && cell->id != id)
     cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", name);
-  link = error == NULL ? link_new (cell, NULL, caller, request_capacity, &error) : NULL;
+  link = error == NULL ? link_new (cell, NULL, caller, CELL_ACCESS_OPERATE, request_capacity, &error) : NULL;
   if (link == NULL)
     {
       take_error (fault, error);

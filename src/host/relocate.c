@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "authority.h"
 #include "child.h"
 #include "connection.h"
 #include "membrane/wait.h"
@@ -340,20 +341,37 @@ can_eject (HostCell *cell, GError **error)
   return cell_instance_can_move (cell->instance, error);
 }
 
+/* Whom it calls it has to be allowed to call from there, or its callers would be surprised later.  checked: those for whom that was asked
+ * already; NULL: nobody yet. */
+static gboolean
+may_call_from_there (HostCell *cell, char ***checked, GError **error)
+{
+  g_auto(GStrv) uses = cell_instance_get_uses (cell->instance);
+
+  if (*checked != NULL && g_strv_equal ((const char *const *) *checked, (const char *const *) uses))
+    return TRUE;
+  if (!authority_check (cell, (const char *const *) uses, error))
+    return FALSE;
+  g_strfreev (*checked);
+  *checked = g_steal_pointer (&uses);
+  return TRUE;
+}
+
 static gboolean
 eject (HostCell *cell, GError **error)
 {
+  g_auto(GStrv) uses = NULL;
   Child *child;
   gboolean good = FALSE;
 
-  if (!can_eject (cell, error))
+  if (!can_eject (cell, error) || !may_call_from_there (cell, &uses, error))
     return FALSE;
   child = child_spawn (cell->host, cell, error);
   if (child == NULL)
     return FALSE;
   if (child_load (cell, child, error) && cell_instance_hold (cell->instance, STOP_NS, error))
     {
-      good = eject_held (cell, child, error);
+      good = may_call_from_there (cell, &uses, error) && eject_held (cell, child, error);
       if (!good)
         cell_instance_go_on (cell->instance);
     }

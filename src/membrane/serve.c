@@ -307,7 +307,7 @@ denied (void *self, CellCall *call, const void *in, void *out)
   (void) self;
   (void) in;
   (void) out;
-  call->message = "this connection may not call this method";
+  call->message = "its caller does not have the role that this method asks for";
   return CELL_ERROR_DENIED;
 }
 

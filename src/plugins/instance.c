@@ -105,6 +105,31 @@ instance_use (CellInstance *instance, const char *name, const CellRemote *remote
   return client;
 }
 
+static gint
+by_name (gconstpointer a, gconstpointer b)
+{
+  return strcmp (*(const char *const *) a, *(const char *const *) b);
+}
+
+char **
+cell_instance_get_uses (CellInstance *instance)
+{
+  GPtrArray *names = g_ptr_array_new ();
+
+  pthread_mutex_lock (&instance->lock);
+  for (guint i = 0; i < instance->clients->len; i++)
+    {
+      const char *name = client_get_name (g_ptr_array_index (instance->clients, i));
+
+      if (!g_ptr_array_find_with_equal_func (names, name, g_str_equal, NULL))
+        g_ptr_array_add (names, g_strdup (name));
+    }
+  pthread_mutex_unlock (&instance->lock);
+  g_ptr_array_sort (names, by_name);
+  g_ptr_array_add (names, NULL);
+  return (char **) g_ptr_array_free (names, FALSE);
+}
+
 static void
 free_clients (CellInstance *instance)
 {

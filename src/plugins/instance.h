@@ -95,5 +95,9 @@ void *cell_instance_get_self (CellInstance *instance);
 /* How many calls it has kept, to be answered later. */
 guint cell_instance_count_kept (CellInstance *instance);
 
+/* The names of the cells that it calls, or may be about to: cell_use ().  Sorted, each once; to be freed.  Any thread, while nobody frees
+ * the instance. */
+char **cell_instance_get_uses (CellInstance *instance);
+
 /* Runs a function where the cell's code runs, and waits for it: on a loop cell's thread, else here.  The endpoint is held. */
 void cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer data);

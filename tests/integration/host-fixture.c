@@ -23,9 +23,10 @@ host_fixture_start (HostFixture *fixture)
 {
   g_autoptr(GError) error = NULL;
   g_autofree char *bwrap = g_find_program_in_path ("bwrap");
+  g_autofree char *policy = g_build_filename (fixture->folder, "policy", NULL);
   const HostConfig config = {
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
-    .step_ms = fixture->step_ms,
+    .step_ms = fixture->step_ms, .policy_path = policy,
   };
 
   fixture->host = host_new (&config, &error);

@@ -74,8 +74,8 @@ def json_is_in_the_manual(here):
 
 def pages_are_well_formed(here):
     need("groff")
-    for name in ("cellctl", "cellhostd"):
-        done = here.run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(DATA, "man", name + ".1"))
+    for name in ("cellctl.1", "cellhostd.1", "cellhost-policy.5"):
+        done = here.run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(DATA, "man", name))
         assert done.returncode == 0 and not done.stderr, done
 
 

@@ -60,6 +60,18 @@ wait_until_ready (Daemon *daemon, GPtrArray *args, GSubprocessLauncher *launcher
   close (ready[0]);
 }
 
+/* A sandboxed cell that looks at the host is no reason for a user to be afraid. */
+static void
+write_policy (const Daemon *daemon)
+{
+  g_autofree char *folder = g_build_filename (daemon->folder, "cellhost", NULL), *path = g_build_filename (folder, "policy", NULL);
+  g_autoptr(GError) error = NULL;
+
+  g_assert_no_errno (g_mkdir_with_parents (folder, 0700));
+  g_file_set_contents_full (path, "[Cell rogue]\nRole=view\n", -1, G_FILE_SET_CONTENTS_NONE, 0644, &error);
+  g_assert_no_error (error);
+}
+
 void
 daemon_start (Daemon *daemon, const char *const *cells)
 {
@@ -73,6 +85,8 @@ daemon_start (Daemon *daemon, const char *const *cells)
   g_assert_no_error (error);
   daemon->socket = g_build_filename (daemon->folder, "socket", NULL);
   g_subprocess_launcher_setenv (launcher, "XDG_STATE_HOME", daemon->folder, TRUE);
+  g_subprocess_launcher_setenv (launcher, "XDG_CONFIG_HOME", daemon->folder, TRUE);
+  write_policy (daemon);
   g_ptr_array_add (args, g_strdup (g_getenv ("TEST_DAEMON")));
   g_ptr_array_add (args, g_strdup ("--socket"));
   g_ptr_array_add (args, g_strdup (daemon->socket));
