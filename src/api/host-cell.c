@@ -3,7 +3,9 @@
 
 #include <cell/cell.h>
 
+#include "host/authority.h"
 #include "host/cell.h"
+#include "host/policy.h"
 #include "host/relocate.h"
 
 CELL_STRUCT (CellInfo,
@@ -12,6 +14,7 @@ CELL_STRUCT (CellInfo,
              field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"),
              field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
+CELL_STRUCT (CellGrant, field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
 CELL_STRUCT (MethodInfo,
              field (str, method), field (u64, calls), field (u64, errors),
              field (u64, samples, "calls that were timed: every 16th of the first 4096, then every 256th"),
@@ -130,6 +133,32 @@ CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text.")
     return fail (call, error);
   text = contract_to_text (cell->contract, TRUE);
   out->contract = cell_print (call, "%s", text);
+  return CELL_OK;
+}
+
+CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: the role that it has, and whom of those that it uses it may call."),
+             in (str, name), out (str, role), out (array (CellGrant), calls), access (view), max_reply (262144), idempotent)
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+  g_autoptr(GPtrArray) grants = NULL;
+  uint32_t role = 0;
+  CellGrant *to;
+
+  if (cell != NULL)
+    grants = authority_describe (cell, &role, &error);
+  if (grants == NULL)
+    return fail (call, error);
+  out->role = policy_role_word (role);
+  to = cell_array (call, out, calls, grants->len);
+  for (guint i = 0; to != NULL && i < grants->len; i++, to++)
+    {
+      const Grant *grant = g_ptr_array_index (grants, i);
+
+      to->cell = cell_print (call, "%s", grant->cell);
+      to->granted = grant->why_not == NULL;
+      to->why_not = cell_print (call, "%s", grant->why_not != NULL ? grant->why_not : "");
+    }
   return CELL_OK;
 }
 

@@ -37,6 +37,10 @@ static const struct CommandRow
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },
+  { "grants", N_("CELL"), N_("what a cell may do from a sandbox"),
+    N_("The role that the policy gives it, and of the cells that its key file lists or that it uses, those that it may call; for others, "
+       "what is to be written where."),
+    1, 1, command_grants },
   { "stats", N_("CELL"), N_("calls and latencies of its methods"),
     N_("How often each method was called in the host's process, how often it failed, and the nanoseconds in its handler, right to "
        "an eighth.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * list, load, unload, eject, absorb, shutdown, stats: what the host's own cell does.
+ * list, load, unload, eject, absorb, shutdown, grants, stats: what the host's own cell does.
  */
 #include <stdio.h>
 #include <string.h>
@@ -195,6 +195,50 @@ command_shutdown (Session *session, char **args, GError **error)
   if (!check_result (&reply.result, NULL, error))
     return FALSE;
   print_done (session, "host", _("ends"));
+  return TRUE;
+}
+
+static Table *
+table_of_grants (const HostGrants *grants)
+{
+  Table *table = table_new ();
+
+  table_add_column (table, "cell", "CELL", 0);
+  table_add_column (table, "granted", "GRANTED", TABLE_TYPED);
+  table_add_column (table, "why_not", "WHY NOT", 0);
+  for (uint32_t i = 0; i < grants->n_calls; i++)
+    {
+      const HostCellGrant *grant = &grants->calls[i];
+      const char *const row[] = { grant->cell, grant->granted ? "true" : "false", grant->granted ? NULL : grant->why_not };
+
+      table_add_row (table, row);
+    }
+  return table;
+}
+
+gboolean
+command_grants (Session *session, char **args, GError **error)
+{
+  g_autoptr(Table) table = NULL;
+  g_autofree char *line = NULL;
+  JsonObject *object;
+
+  cell_auto HostGrants grants = host_grants (session->host, .name = args[0]);
+  if (!check_cell (session, args[0], &grants.result, error))
+    return FALSE;
+  table = table_of_grants (&grants);
+  if (session->json)
+    {
+      object = json_object_new ();
+      json_object_set_string_member (object, "role", grants.role);
+      json_object_set_member (object, "calls", table_to_json (table));
+      print_json (json_node_init_object (json_node_alloc (), object));
+      json_object_unref (object);
+      return TRUE;
+    }
+  line = g_strdup_printf ("role: %s\n", grants.role);
+  print_text (line);
+  table_print (table, stdout);
   return TRUE;
 }
 

@@ -33,6 +33,7 @@ gboolean command_unload (Session *session, char **args, GError **error);
 gboolean command_eject (Session *session, char **args, GError **error);
 gboolean command_absorb (Session *session, char **args, GError **error);
 gboolean command_shutdown (Session *session, char **args, GError **error);
+gboolean command_grants (Session *session, char **args, GError **error);
 gboolean command_stats (Session *session, char **args, GError **error);
 gboolean command_introspect (Session *session, char **args, GError **error);
 gboolean command_client (Session *session, char **args, GError **error);

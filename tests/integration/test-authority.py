@@ -182,6 +182,22 @@ def a_module_without_a_key_file(here):
     here.good("eject", "alone")
 
 
+def what_is_shown(here):
+    about, path = start(here, calls="sequence;host", uses="sequence")
+    missing = f"cell petitioner may not call host from a sandbox; write Role=view (or operate, or admin) below [Cell petitioner] in {path}"
+    assert json.loads(here.good("--json", "grants", "petitioner")) == {
+        "role": "none", "calls": [{"cell": "sequence", "granted": True, "why_not": None}, {"cell": "host", "granted": False, "why_not": missing}]}
+    policy(here, "[Default]\nRole=view\n")
+    lines = here.good("grants", "petitioner").splitlines()
+    assert [line.split()[:2] for line in lines] == [["role:", "view"], ["CELL", "GRANTED"], ["sequence", "true"], ["host", "true"]], lines
+    # Whom it uses and must not call is said, too, and nothing of it changes when it has moved but what it uses.
+    key_file(here, "host")
+    rows = json.loads(here.good("--json", "grants", "petitioner"))["calls"]
+    assert [(row["cell"], row["granted"]) for row in rows] == [("host", True), ("sequence", False)], rows
+    assert f"below [Cell] in {about}" in rows[1]["why_not"]
+    here.refused("UNSUPPORTED", "grants", "host")
+
+
 # ---- a policy that makes no sense --------------------------------------------------------------------------
 
 
@@ -277,5 +293,5 @@ def another_user(here):
 
 os.umask(0o022)         # a module or key file that others may write to is refused
 main([what_its_key_file_does_not_list, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
-      moves_are_honest, what_it_calls_only_later, the_host_is_no_exception, a_module_without_a_key_file, nonsense, nonsense_later,
+      moves_are_honest, what_it_calls_only_later, the_host_is_no_exception, a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later,
       by_hand, another_user])

@@ -12,7 +12,7 @@ import time
 
 from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
 
-SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "stats", "shutdown"]
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "grants", "stats", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
            "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
 ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}
@@ -185,7 +185,7 @@ def bad_command_lines(here):
 
 def unknown_names(here):
     here.host("--cell", cell("mirror"), "--cell", cell("pacer"))
-    for command in ("unload", "introspect", "client", "eject", "absorb", "stats"):
+    for command in ("unload", "introspect", "client", "eject", "absorb", "grants", "stats"):
         assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
     assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
     assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")

@@ -32,7 +32,7 @@ def options_of(text):
 
 def helps(here):
     commands = re.findall(r"^  (\w+)(?: .*)?$", here.good("--help").split("Commands:\n")[1].split("\n\n")[0], re.MULTILINE)
-    assert len(commands) == 10, commands
+    assert len(commands) == 11, commands
     return commands, {"cellhostd": [here.run(HOST, "--help").stdout.decode()],
                       "cellctl": [here.good(*words, "--help") for words in [[]] + [[name] for name in commands]]}
 
@@ -62,13 +62,13 @@ def keys(value):
 
 def json_is_in_the_manual(here):
     """Every member of what --json prints, and no other, is in the part of the page that is about that command."""
-    here.host("--cell", cell("every"))
+    here.host("--cell", cell("every"), "--cell", cell("asker"))
     section = page("cellctl").split(".SH JSON\n")[1].split("\n.SH ")[0]
-    for command in ("list", "introspect", "stats"):
+    for command, about_whom in (("list", []), ("introspect", ["every"]), ("stats", ["every"]), ("grants", ["asker"])):
         about = section.split(f"\n.B {command}\n")[1].split("\n.RE\n" if command == "introspect" else "\n.TP\n")[0]
         words = re.sub('"[^"]*"', " ", " ".join(re.findall(r"^\.(?:BR|RB|B) (.*)$", about, re.MULTILINE)))
         bold = set(re.findall(r"\b([a-z_][a-z0-9_]*)\b", words))
-        found = keys(json.loads(here.good("--json", command, *(["every"] if command != "list" else []))))
+        found = keys(json.loads(here.good("--json", command, *about_whom)))
         assert bold - {"plain", "array", "optional"} == found, (command, bold ^ found)
 
 
