@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Authority belongs to the connection: what an ejected cell may ask for, what keeps it from moving, and what another user gets."""
+import contextlib
 import errno
 import json
 import os
+import pwd
 import shutil
+import subprocess
 
-from programs import Skip, cell, main
+from programs import BOUND, CTL, EXIT, Skip, cell, main, wait_until
 
 PRETENDER = os.environ["TEST_PRETENDER"]
 MUTATIONS = ("load", "unload", "eject", "absorb", "shutdown")
@@ -160,6 +163,24 @@ def what_it_calls_only_later(here):
     here.refused("DENIED", "eject", "petitioner")
 
 
+def what_it_uses_while_it_moves(here):
+    """Those that it began to use when its new process was being made are asked for once more, and it goes on where it was."""
+    about, _ = start(here, calls="mirror")
+    here.good("load", cell("mirror"))
+    here.good("unload", "petitioner")
+    here.good("load", about, "begun=" + here.path("begun"), "until=" + here.path("until"))
+    moving = here.spawn(CTL, "--timeout", "60", "eject", "petitioner", stderr=subprocess.PIPE)
+    wait_until(lambda: os.path.exists(here.path("begun")), "the init of its new process")
+    granted(here, "sequence")           # from the old one, which is trusted
+    here.write("until", "")
+    said = moving.communicate(timeout=BOUND)[1].decode()
+    assert moving.returncode == EXIT["DENIED"] and f"write Calls=mirror;sequence below [Cell] in {about}" in said, (moving.returncode, said)
+    assert place(here) == ("in process", 0)
+    granted(here, "sequence")
+    key_file(here, "mirror;sequence")
+    here.good("eject", "petitioner")
+
+
 def the_host_is_no_exception(here):
     about, path = start(here, uses="host")
     assert f"write Calls=host below [Cell] in {about}" in here.refused("DENIED", "eject", "petitioner")
@@ -261,11 +282,12 @@ def somebody_else(here):
     """The words before a command that another user runs."""
     if os.geteuid() == 0:
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    words = ["unshare", "--user", "--map-root-user", "--map-auto", "setpriv", "--reuid=1", "--regid=1", "--clear-groups"]
-    done = here.run(*words, "true")
-    if done.returncode != 0:
-        raise Skip("there is nobody else: no newuidmap, or no lines in /etc/subuid and /etc/subgid")
-    return words
+    with contextlib.suppress(FileNotFoundError), open("/etc/subuid", encoding="utf-8") as file:
+        for name, first, _ in (line.split(":") for line in file if line.count(":") == 2):
+            words = ["unshare", "--user", "--map-root-user", f"--map-users={first},1,1", "setpriv", "--reuid=1"]
+            if name == pwd.getpwuid(os.geteuid()).pw_name and here.run(*words, "true").returncode == 0:
+                return words
+    raise Skip("there is nobody else: no newuidmap, or no line of this user's in /etc/subuid")
 
 
 def another_user(here):
@@ -293,5 +315,5 @@ def another_user(here):
 
 os.umask(0o022)         # a module or key file that others may write to is refused
 main([what_its_key_file_does_not_list, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
-      moves_are_honest, what_it_calls_only_later, the_host_is_no_exception, a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later,
+      moves_are_honest, what_it_calls_only_later, what_it_uses_while_it_moves, the_host_is_no_exception, a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later,
       by_hand, another_user])
