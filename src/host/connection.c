@@ -285,18 +285,6 @@ do_close (Connection *connection, WireMessage *message)
   link_unref (link);
 }
 
-void
-connection_end_link (Connection *connection, uint64_t serial)
-{
-  Link *link = take_link (connection, serial, TRUE);
-
-  if (link == NULL)
-    return;
-  link_refuse (link);
-  link_close (link);
-  link_unref (link);
-}
-
 static void
 do_bind (Connection *connection, WireMessage *message)
 {
@@ -642,16 +630,6 @@ connection_get_child (Connection *connection)
     child_ref (child);
   pthread_mutex_unlock (&connection->lock);
   return child;
-}
-
-pid_t
-connection_peer_pid (Connection *connection)
-{
-  Child *child = connection_get_child (connection);
-  pid_t pid = child != NULL ? child_get_pid (child) : connection->cell != NULL ? 0 : connection->pid;
-
-  child_unref (child);
-  return pid;
 }
 
 static Link *

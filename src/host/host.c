@@ -64,12 +64,8 @@ host_new (const HostConfig *config, GError **error)
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
-<<<<<<< Updated upstream
     .step_ms = config->step_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
-=======
-    .step_ms = config->step_ms, .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,
->>>>>>> Stashed changes
   };
   look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);

@@ -10,7 +10,6 @@
 #include "plugins/cell-error.h"
 
 #include "jobs.h"
-#include "offence.h"
 
 typedef struct Host Host;
 typedef struct HostCell HostCell;
@@ -25,8 +24,6 @@ typedef struct
   char *policy_path;            /* what the user allows ejected cells; NULL: $XDG_CONFIG_HOME/cellhost/policy */
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
-  OffenceFunc on_offence;       /* told of peers that break a rule; NULL: nobody is */
-  gpointer on_offence_data;
 } HostConfig;
 
 void host_config_clear (HostConfig *config);
@@ -41,9 +38,6 @@ struct Host
   GHashTable *cells;            /* name → HostCell, owned */
   GHashTable *loading;          /* names of cells that are being loaded */
   GPtrArray *connections;
-  gint64 offences_since;        /* that were written to the log: monotonic µs */
-  guint offences_said;
-  guint64 offences_unsaid;
   struct Listener *listener;
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;

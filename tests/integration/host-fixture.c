@@ -26,11 +26,7 @@ host_fixture_start (HostFixture *fixture)
   g_autofree char *policy = g_build_filename (fixture->folder, "policy", NULL);
   const HostConfig config = {
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
-<<<<<<< Updated upstream
     .step_ms = fixture->step_ms, .policy_path = policy,
-=======
-    .step_ms = fixture->step_ms, .on_offence = fixture->on_offence, .on_offence_data = fixture->on_offence_data,
->>>>>>> Stashed changes
   };
 
   fixture->host = host_new (&config, &error);

@@ -18,10 +18,7 @@ typedef struct
   GMainLoop *loop;
   GThread *thread;
   char *folder, *socket, *state_dir;
-  /* of the host that is started next */
-  guint step_ms;
-  OffenceFunc on_offence;
-  gpointer on_offence_data;
+  guint step_ms;                /* of the host that is started next */
 } HostFixture;
 
 void host_fixture_set_up (HostFixture *fixture, gconstpointer data);
