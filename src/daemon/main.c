@@ -240,6 +240,7 @@ run (const Options *options, GError **error)
   config.state_dir = options->state_dir != NULL ? g_canonicalize_filename (options->state_dir, NULL)
                                                 : g_build_filename (g_get_user_state_dir (), "cellhost", NULL);
   config.system_policy_path = g_strdup (SYSCONFDIR "/cellhost/policy");
+  config.cache_dir = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
   host = host_new (&config, error);
   /* The socket before the cells: where another host runs none is started, and no state is read.  Who connects meanwhile waits. */
   if (host == NULL || !host_listen (host, error))

@@ -14,6 +14,7 @@
 #include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
+#include "probe.h"
 #include "provider.h"
 #include "relocate.h"
 #include "state-file.h"
@@ -267,8 +268,11 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
 {
   g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
-  CellModule *module = module_file_open (&file, manifest->module, error) ? cell_module_load_file (&file, NULL, error) : NULL;
+  CellModule *module = NULL;
   HostCell *cell;
+
+  if (module_file_open (&file, manifest->module, error) && probe_file (&host->config, &file, name, merged, error))
+    module = cell_module_load_file (&file, NULL, error);
 
   if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
     {

@@ -17,6 +17,7 @@ host_config_clear (HostConfig *config)
   g_clear_pointer (&config->state_dir, g_free);
   g_clear_pointer (&config->policy_path, g_free);
   g_clear_pointer (&config->system_policy_path, g_free);
+  g_clear_pointer (&config->cache_dir, g_free);
 }
 
 void
@@ -66,6 +67,7 @@ host_new (const HostConfig *config, GError **error)
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
     .step_ms = config->step_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
+    .cache_dir = g_strdup (config->cache_dir),
   };
   look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);

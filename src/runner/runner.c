@@ -22,6 +22,7 @@
 #include "plugins/carry.h"
 #include "plugins/dispatch.h"
 #include "plugins/instance.h"
+#include "probe.h"
 
 #define HOST_SOCKET 3
 #define HELLO_NS (5u * 1000000000ull)
@@ -479,8 +480,15 @@ end_cell (Runner *runner)
     cell_instance_free (g_steal_pointer (&runner->instance));
 }
 
+/* As a shell would say it. */
+static void
+on_abort (int number)
+{
+  _exit (128 + number);
+}
+
 int
-main (void)
+main (int argc, char **argv)
 {
   Runner runner = { .name = "cell-runner" };
   Fault fault = { 0 };
@@ -489,7 +497,11 @@ main (void)
   int got;
 
   signal (SIGPIPE, SIG_IGN);
-  signal (SIGTERM, _exit);              /* pid 1 of its namespace has no default action */
+  /* Pid 1 of its namespace has no default action, for signals that somebody sends. */
+  signal (SIGTERM, _exit);
+  signal (SIGABRT, on_abort);
+  if (argc == 3 && strcmp (argv[1], "--probe") == 0)
+    return probe_main (argv[2]);
   fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
   pthread_mutex_init (&runner.lock, NULL);
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);

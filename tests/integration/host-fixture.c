@@ -24,9 +24,10 @@ host_fixture_start (HostFixture *fixture)
   g_autoptr(GError) error = NULL;
   g_autofree char *bwrap = g_find_program_in_path ("bwrap");
   g_autofree char *policy = g_build_filename (fixture->folder, "policy", NULL);
+  g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
   const HostConfig config = {
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
-    .step_ms = fixture->step_ms, .policy_path = policy,
+    .step_ms = fixture->step_ms, .policy_path = policy, .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
   };
 
   fixture->host = host_new (&config, &error);
@@ -60,8 +61,8 @@ host_fixture_set_up (HostFixture *fixture, gconstpointer data)
   host_fixture_start (fixture);
 }
 
-static void
-remove_folder (const char *path)
+void
+host_fixture_remove_folder (const char *path)
 {
   g_autoptr(GDir) dir = g_dir_open (path, 0, NULL);
   const char *name;
@@ -71,7 +72,7 @@ remove_folder (const char *path)
       g_autofree char *below = g_build_filename (path, name, NULL);
 
       if (g_file_test (below, G_FILE_TEST_IS_DIR) && !g_file_test (below, G_FILE_TEST_IS_SYMLINK))
-        remove_folder (below);
+        host_fixture_remove_folder (below);
       else
         g_unlink (below);
     }
@@ -83,7 +84,7 @@ host_fixture_tear_down (HostFixture *fixture, gconstpointer data)
 {
   (void) data;
   host_fixture_stop (fixture);
-  remove_folder (fixture->folder);
+  host_fixture_remove_folder (fixture->folder);
   g_free (fixture->folder);
   g_free (fixture->socket);
   g_free (fixture->state_dir);

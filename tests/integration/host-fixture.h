@@ -18,6 +18,7 @@ typedef struct
   GMainLoop *loop;
   GThread *thread;
   char *folder, *socket, *state_dir;
+  char *cache_dir;              /* NULL: what tests learn of files is shared */
   guint step_ms;                /* of the host that is started next */
 } HostFixture;
 
@@ -33,6 +34,9 @@ HostCell *host_fixture_load (HostFixture *fixture, const char *file, const char 
 /* They must succeed. */
 void host_fixture_eject (HostCell *cell);
 void host_fixture_absorb (HostCell *cell);
+
+/* And all that is in it. */
+void host_fixture_remove_folder (const char *path);
 
 /* FALSE: the test was marked as skipped. */
 gboolean host_fixture_has_sandbox (void);

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#define G_LOG_DOMAIN "cellhost-probe"
+#include "probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "child-log.h"
+#include "plugins/probe-report.h"
+#include "probe-memory.h"
+#include "sandbox.h"
+
+#define PROBE_MS 10000u         /* for the sandbox to be there, and then for each step */
+#define STEPS_MAX 8u
+
+typedef struct
+{
+  GSubprocess *process;         /* bubblewrap */
+  int report;
+  int pidfd;
+  guint ms;
+  gint64 until;                 /* monotonic µs */
+  GPtrArray *steps;
+} Probe;
+
+static void
+step_free (ProbeStep *step)
+{
+  g_free (step->said);
+  g_free (step);
+}
+
+static void
+probe_clear (Probe *probe)
+{
+  if (probe->process != NULL)
+    {
+      g_subprocess_force_exit (probe->process);
+      g_subprocess_wait (probe->process, NULL, NULL);
+      g_clear_object (&probe->process);
+    }
+  if (probe->report >= 0)
+    close (probe->report);
+  if (probe->pidfd >= 0)
+    close (probe->pidfd);
+  g_ptr_array_unref (probe->steps);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Probe, probe_clear)
+
+/* ---- starting it ------------------------------------------------------------------------------------------ */
+
+/* -1: it could not be made. */
+static int
+config_fd (GHashTable *values)
+{
+  g_auto(GVariantBuilder) builder = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a{ss}"));
+  g_autoptr(GVariant) variant = NULL;
+  int fd = memfd_create ("cell-config", MFD_CLOEXEC);
+  GHashTableIter iter;
+  gpointer key, value;
+
+  if (values != NULL)
+    {
+      g_hash_table_iter_init (&iter, values);
+      while (g_hash_table_iter_next (&iter, &key, &value))
+        g_variant_builder_add (&builder, "{ss}", key, value);
+    }
+  variant = g_variant_ref_sink (g_variant_builder_end (&builder));
+  if (fd >= 0 && write (fd, g_variant_get_data (variant), g_variant_get_size (variant)) == (ssize_t) g_variant_get_size (variant))
+    return fd;
+  if (fd >= 0)
+    close (fd);
+  return -1;
+}
+
+static void
+give_time (Probe *probe, guint ms)
+{
+  probe->until = g_get_monotonic_time () + (gint64) ms * 1000;
+}
+
+static gboolean
+probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error)
+{
+  const char *const args[] = { "--probe", name, NULL };
+  int ends[2] = { -1, -1 }, module = fcntl (file->fd, F_DUPFD_CLOEXEC, 3), with = config_fd (values);
+  const char *pid;
+
+  if (module < 0 || with < 0 || pipe2 (ends, O_CLOEXEC) < 0)
+    {
+      int number = errno;
+
+      if (module >= 0)
+        close (module);
+      if (with >= 0)
+        close (with);
+      return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no descriptors to try it with: %s", file->name, g_strerror (number));
+    }
+  probe->report = ends[0];
+  probe->ms = config->step_ms != 0 ? config->step_ms : PROBE_MS;
+  give_time (probe, MAX (probe->ms, PROBE_MS));
+  probe->process = sandbox_spawn (config, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
+                                  child_log_open (name), error);
+  pid = probe->process != NULL ? g_subprocess_get_identifier (probe->process) : NULL;
+  probe->pidfd = pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1;
+  return probe->process != NULL;
+}
+
+/* ---- what it says ------------------------------------------------------------------------------------------- */
+
+/* FALSE: the time has come. */
+static gboolean
+wait_for (const Probe *probe, int fd)
+{
+  struct pollfd poll_fd = { fd, POLLIN, 0 };
+  int n;
+
+  do
+    {
+      gint64 left = (probe->until - g_get_monotonic_time () + 999) / 1000;
+
+      n = poll (&poll_fd, 1, (int) CLAMP (left, 0, G_MAXINT));
+    }
+  while (n < 0 && errno == EINTR);
+  return n > 0;
+}
+
+static gboolean
+has_line (const GString *text, const char *prefix)
+{
+  g_autofree char *begun = g_strconcat ("\n", prefix, NULL);
+
+  return g_str_has_prefix (text->str, prefix) || strstr (text->str, begun) != NULL;
+}
+
+/* Up to what says how it came out, the end of the file, or the time.  Lines. */
+static GStrv
+read_report (Probe *probe)
+{
+  g_autoptr(GString) text = g_string_new (NULL);
+  g_autofree char *valid = NULL;
+  char chunk[1024];
+  ssize_t n = 1;
+  guint n_read = 0;
+
+  while (n > 0 && text->len < PROBE_REPORT_MAX && !has_line (text, PROBE_DONE "\n")
+         && !(has_line (text, PROBE_REFUSED) && g_str_has_suffix (text->str, "\n")) && wait_for (probe, probe->report))
+    {
+      n = read (probe->report, chunk, sizeof chunk);
+      if (n_read++ < STEPS_MAX)
+        give_time (probe, probe->ms);
+      if (n > 0)
+        g_string_append_len (text, chunk, (gssize) strnlen (chunk, (gsize) n));
+    }
+  valid = g_utf8_make_valid (text->str, (gssize) text->len);
+  return g_strsplit (valid, "\n", 4 * STEPS_MAX);
+}
+
+static ProbeStep *
+step_begin (Probe *probe, const char *name)
+{
+  static const char *const known[] = { PROBE_LOAD, PROBE_START, PROBE_END };
+
+  for (guint i = 0; i < G_N_ELEMENTS (known) && probe->steps->len < STEPS_MAX; i++)
+    if (g_str_equal (name, known[i]))
+      {
+        ProbeStep *step = g_new0 (ProbeStep, 1);
+
+        step->name = known[i];
+        step->said = g_strdup ("");
+        g_ptr_array_add (probe->steps, step);
+        return step;
+      }
+  return NULL;
+}
+
+static void
+step_say (ProbeStep *step, gboolean good, const char *said)
+{
+  if (step == NULL)
+    return;
+  step->good = good;
+  g_free (step->said);
+  step->said = g_strdup (said);
+}
+
+/* The loader's sentence.  There the file has the cell's name, here it has its own. */
+static gboolean
+refused (const ModuleFile *file, const char *line, ProbeStep *step, GError **error)
+{
+  char *end;
+  long status = strtol (line, &end, 10);
+  const char *sentence = strstr (end, ": ");
+
+  sentence = sentence != NULL ? sentence + 2 : end;
+  step_say (step, FALSE, sentence);
+  return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file->name, sentence);
+}
+
+/* bubblewrap ends as the runner did, or with 128 + the signal that it died of. */
+static char *
+how_it_ended (Probe *probe, gboolean *ret_late)
+{
+  int status;
+
+  *ret_late = probe->pidfd < 0 || !wait_for (probe, probe->pidfd);
+  if (*ret_late)
+    return g_strdup_printf ("it did not end within %u.%u s", probe->ms / 1000, probe->ms % 1000 / 100);
+  g_subprocess_wait (probe->process, NULL, NULL);
+  status = g_subprocess_get_if_exited (probe->process) ? g_subprocess_get_exit_status (probe->process) : 128 + SIGKILL;
+  if (status > 128 && status < 128 + NSIG)
+    return g_strdup_printf ("it crashed (%s)", strsignal (status - 128));
+  return g_strdup_printf ("it ended its process (exit status %d)", status);
+}
+
+static const char *
+meanwhile (const ProbeStep *step)
+{
+  if (g_str_equal (step->name, PROBE_START))
+    return "while a cell was made of it";
+  return g_str_equal (step->name, PROBE_END) ? "while the cell was ended" : "while its constructors ran";
+}
+
+/* It said nothing more.  ret_reason: what is to be remembered, if it is not the machine's fault. */
+static gboolean
+died (Probe *probe, const ModuleFile *file, ProbeStep *step, char **ret_reason, GError **error)
+{
+  g_autofree char *how = NULL, *reason = NULL;
+  gboolean late;
+
+  how = how_it_ended (probe, &late);
+  if (step == NULL && late)
+    return cell_set_error (error, CELL_ERROR_DEADLINE, "%s: no sandbox to try it in was there within %u s; try again", file->name, PROBE_MS / 1000);
+  if (step == NULL)
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; `bwrap --unshare-all --unshare-user --ro-bind / / "
+                                                          "true` may say why");
+  reason = g_strdup_printf ("%s %s", how, meanwhile (step));
+  step_say (step, FALSE, how);
+  cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s", file->name, reason);
+  if (!late)
+    *ret_reason = g_steal_pointer (&reason);
+  return FALSE;
+}
+
+static gboolean
+judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
+{
+  g_auto(GStrv) lines = read_report (probe);
+  ProbeStep *step = NULL;
+
+  for (guint i = 0; lines[i] != NULL; i++)
+    if (g_str_has_prefix (lines[i], PROBE_STEP))
+      step = step_begin (probe, lines[i] + strlen (PROBE_STEP));
+    else if (g_str_has_prefix (lines[i], PROBE_OK))
+      step_say (step, TRUE, lines[i] + strlen (PROBE_OK));
+    else if (g_str_has_prefix (lines[i], PROBE_REFUSED))
+      return refused (file, lines[i] + strlen (PROBE_REFUSED), step, error);
+    else if (g_str_equal (lines[i], PROBE_DONE))
+      return TRUE;
+  return died (probe, file, step, ret_reason, error);
+}
+
+gboolean
+probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GPtrArray **ret_steps, GError **error)
+{
+  g_auto(Probe) probe = { .report = -1, .pidfd = -1, .steps = g_ptr_array_new_with_free_func ((GDestroyNotify) step_free) };
+  g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
+  gboolean good = sandbox_check (config, error) && probe_start (&probe, config, file, name, values, error) && judge (&probe, file, &reason, error);
+
+  if (good || reason != NULL)
+    probe_memory_write (config, key, reason);
+  if (ret_steps != NULL)
+    *ret_steps = g_ptr_array_ref (probe.steps);
+  return good;
+}
+
+/* ---- unless it is known --------------------------------------------------------------------------------------- */
+
+static gboolean
+has_sandbox (const HostConfig *config)
+{
+  static gsize said;
+
+  if (config->bwrap_path != NULL)
+    return TRUE;
+  if (g_once_init_enter (&said))
+    {
+      g_warning ("there is no sandbox here (install bubblewrap): cells are loaded without being tried first");
+      g_once_init_leave (&said, 1);
+    }
+  return FALSE;
+}
+
+gboolean
+probe_file (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error)
+{
+  g_autofree char *key = NULL, *known = NULL;
+
+  if (!has_sandbox (config))
+    return TRUE;
+  key = probe_memory_key (file, values);
+  if (!probe_memory_read (config, key, &known))
+    return probe_try (config, file, name, values, NULL, error);
+  return known == NULL
+         || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again", file->name,
+                            known);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "probe.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "membrane/endpoint.h"
+#include "membrane/lanes.h"
+#include "plugins/instance.h"
+#include "plugins/probe-report.h"
+
+#define CONFIG_MAX 65536
+
+static G_GNUC_PRINTF (1, 2) void
+report (const char *format, ...)
+{
+  g_autofree char *text = NULL, *line = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  line = g_strconcat (g_strdelimit (text, "\n", ' '), "\n", NULL);
+  if (write (PROBE_REPORT, line, strlen (line)) < 0)
+    _exit (1);                          /* nobody is there to hear it */
+}
+
+static void
+log_nothing (void *data, int32_t level, const char *text)
+{
+  (void) data, (void) level, (void) text;       /* the cell will say it again */
+}
+
+static GHashTable *
+read_config (void)
+{
+  GHashTable *config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autofree char *bytes = g_malloc (CONFIG_MAX);
+  ssize_t n = pread (PROBE_CONFIG, bytes, CONFIG_MAX, 0);
+  g_autoptr(GVariant) variant = NULL;
+  GVariantIter iter;
+  char *key, *value;
+
+  if (n <= 0)
+    return config;
+  variant = g_variant_ref_sink (g_variant_new_from_data (G_VARIANT_TYPE ("a{ss}"), bytes, (gsize) n, FALSE, NULL, NULL));
+  g_variant_iter_init (&iter, variant);
+  while (g_variant_iter_next (&iter, "{ss}", &key, &value))
+    g_hash_table_insert (config, key, value);
+  return config;
+}
+
+static CellModule *
+try_load (const char *name)
+{
+  g_autoptr(GError) error = NULL;
+  CellModule *module;
+
+  report (PROBE_STEP PROBE_LOAD);
+  module = cell_module_load_fd (PROBE_MODULE, name, NULL, &error);
+  if (module == NULL)
+    report (PROBE_REFUSED "%d %s", cell_status_from_error (error), error->message);
+  else
+    report (PROBE_OK "%s %u", module->contract->interface, module->contract->version);
+  return module;
+}
+
+static void
+try_cell (CellModule *module, const char *name, GHashTable *config)
+{
+  static Epoch epoch;
+  Endpoint *endpoint = endpoint_new (&epoch, module->options->threading, lanes_kick_gate);
+  const CellInstanceEnv env = { .endpoint = endpoint, .log = log_nothing };
+  g_autoptr(GError) error = NULL;
+  CellInstance *instance;
+
+  report (PROBE_STEP PROBE_START);
+  instance = cell_instance_new (module, &env, name, config, &error);
+  report (PROBE_OK "%s", instance == NULL ? error->message : "");
+  if (instance == NULL)
+    return;
+  report (PROBE_STEP PROBE_END);
+  cell_instance_free (instance);
+  report (PROBE_OK);
+}
+
+int
+probe_main (const char *name)
+{
+  g_autoptr(GHashTable) config = read_config ();
+  g_autoptr(CellModule) module = NULL;
+
+  for (int fd = PROBE_MODULE; fd <= PROBE_CONFIG; fd++)
+    fcntl (fd, F_SETFD, FD_CLOEXEC);
+  setrlimit (RLIMIT_CORE, &(struct rlimit) { 0, 0 });
+  module = try_load (name);
+  if (module != NULL)
+    {
+      try_cell (module, name, config);
+      report (PROBE_DONE);
+    }
+  /* Not through what it has registered to be done at the end: the host would not do it either. */
+  _exit (0);
+}
