@@ -240,8 +240,8 @@ died (Probe *probe, const ModuleFile *file, ProbeStep *step, char **ret_reason, 
   if (step == NULL && late)
     return cell_set_error (error, CELL_ERROR_DEADLINE, "%s: no sandbox to try it in was there within %u s; try again", file->name, PROBE_MS / 1000);
   if (step == NULL)
-    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; `bwrap --unshare-all --unshare-user --ro-bind / / "
-                                                          "true` may say why");
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here: %s; `bwrap --unshare-all --unshare-user "
+                                                          "--ro-bind / / true` may say why", how);
   reason = g_strdup_printf ("%s %s", how, meanwhile (step));
   step_say (step, FALSE, how);
   cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s", file->name, reason);
