@@ -8,6 +8,7 @@
 #include <cell/cell.h>
 #include <cell/remote/exchange.h>
 
+#define N_TIMED 4096                    /* orders of a run, at most, of which is said how long they took */
 #define N_REMEMBERED 1024               /* orders of ours that may still wait; a power of two */
 
 typedef struct
@@ -63,18 +64,26 @@ CELL_METHOD (Trader, run, doc ("Sends orders, one after the other, and says what
              in (u32, orders, "how many"), in (u64, seed),
              out (u64, placed), out (u64, filled, "orders that traded at once, at least in part"), out (u64, cancelled),
              out (u64, volume, "traded"), out (u64, elapsed, "nanoseconds"),
+             out (array (u32), took, "nanoseconds, by each of a sample of the orders"), max_reply (32768),
              fails (ExchangeFailed))
 {
   uint64_t random = in->seed * 2 + 1, ours[N_REMEMBERED] = { 0 }, started = now_ns ();
-  uint32_t middle = 30000;
+  uint32_t middle = 30000, every = in->orders / N_TIMED + 1, *took = cell_array (call, out, took, N_TIMED);
+  if (!took)
+    return cell_fail_status (call, CELL_ERROR_NO_RESOURCES, "there is no memory for the times of %d orders", N_TIMED);
+  out->n_took = 0;
   for (uint32_t i = 0; i < in->orders; i++)
     {
+      uint32_t *timed = i % every == 0 ? &took[out->n_took++] : NULL;
       uint32_t dice = random_below (&random, 100);
       uint64_t *place = &ours[random_below (&random, N_REMEMBERED)];
       middle = wander (&random, middle);
       if (dice < 30 && *place)
         {
+          uint64_t before = timed ? now_ns () : 0;
           cell_auto ExchangeCancel c = exchange_cancel (self->exchange, .order = *place, .trader = in->seed);
+          if (timed)
+            *timed = (uint32_t) (now_ns () - before);
           if (!c.result.status)
             out->cancelled++;
           else if (!cell_is_error (&c.result, Exchange_NoSuchOrder))    /* it was filled meanwhile */
@@ -84,9 +93,12 @@ CELL_METHOD (Trader, run, doc ("Sends orders, one after the other, and says what
         }
       uint8_t side = (uint8_t) random_below (&random, 2);
       uint32_t distance = random_distance (&random);
+      uint64_t before = timed ? now_ns () : 0;
       cell_auto ExchangePlace p = exchange_place (self->exchange, .side = side, .quantity = 1 + random_below (&random, 100),
                                                   .price = dice >= 90 ? 0 : side ? middle - 2 + distance : middle + 2 - distance,
                                                   .trader = in->seed);
+      if (timed)
+        *timed = (uint32_t) (now_ns () - before);
       if (p.result.status)
         return cell_fail (call, ExchangeFailed, "order %u: %s", i, p.result.message);
       out->placed++;

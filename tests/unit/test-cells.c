@@ -341,6 +341,9 @@ test_trader (void)
     g_assert_cmpuint (stats.placed, ==, run.placed);
     g_assert_cmpuint (stats.volume, ==, run.volume);
     g_assert_cmpuint (stats.cancelled, ==, run.cancelled);
+    g_assert_cmpuint (run.n_took, ==, 2500);            /* of 5000 calls */
+    for (guint i = 0; i < run.n_took; i++)
+      g_assert_cmpuint (run.took[i], <, run.elapsed);
   }
   cell_client_close (trader);
   cell_client_close (exchange);
