@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -959,28 +960,41 @@ p99 (Counting *counting)
   return times[N * 99 / 100];
 }
 
-/* One who sends and never reads is set aside: what others wait at worst is not twice as long.  Both are measured in turns; three
- * turns in a row, in which nothing else disturbs this machine, are enough. */
+static int
+by_ratio (const void *a, const void *b)
+{
+  return (*(const double *) a > *(const double *) b) - (*(const double *) a < *(const double *) b);
+}
+
+/* One who sends and never reads is set aside: what others wait at worst is not twice as long.  Each turn is held against what was
+ * measured just before it and just after, and of all turns the median counts: whatever else runs on this machine comes and goes. */
 static void
 test_never_reads (Daemon *daemon, gconstpointer data)
 {
+  enum { TURNS = 11 };
   CellBus *bus = cell_open (daemon->socket);
   Counting counting = { .sequence = cell_bind (bus, Sequence, "sequence"), .who = 3 };
-  unsigned good = 0;
+  double ratios[TURNS];
+  gint64 before;
 
   p99 (&counting);
-  for (unsigned turn = 0; turn < 20 && good < 3; turn++)
+  before = p99 (&counting);
+  for (unsigned turn = 0; turn < TURNS; turn++)
     {
-      gint64 before = p99 (&counting), meanwhile;
       Attack attack = attack_start (daemon, data, 1);
+      gint64 meanwhile, after;
 
       attack_wait_ready (&attack);
       meanwhile = p99 (&counting);
       attack_end (&attack);
-      g_test_message ("p99 %" G_GINT64_FORMAT " ns, with one who does not read %" G_GINT64_FORMAT " ns", before, meanwhile);
-      good = meanwhile <= 2 * before ? good + 1 : 0;
+      after = p99 (&counting);
+      ratios[turn] = 2 * (double) meanwhile / (double) (before + after);
+      g_test_message ("p99 %" G_GINT64_FORMAT " ns, with one who does not read %" G_GINT64_FORMAT " ns", (before + after) / 2, meanwhile);
+      before = after;
     }
-  g_assert_cmpuint (good, ==, 3);
+  qsort (ratios, TURNS, sizeof ratios[0], by_ratio);
+  g_test_message ("%.2f times, at worst %.2f", ratios[TURNS / 2], ratios[TURNS - 1]);
+  g_assert_cmpfloat (ratios[TURNS / 2], <=, 2);
   cell_close (bus);
 }
 
@@ -1052,36 +1066,97 @@ say_hello (const char *path, CellStatus *ret_status)
   close (fd);
 }
 
+/* A number that this user may give a process of his, beside his own; 0: none.  Root may give any. */
+static guint64
+other_uid (void)
+{
+  g_autofree char *text = NULL, *own = g_strdup_printf ("%s:", g_get_user_name ());
+  g_auto(GStrv) lines = NULL;
+
+  if (geteuid () == 0)
+    return 65534;
+  if (!g_file_get_contents ("/etc/subuid", &text, NULL, NULL))
+    return 0;
+  lines = g_strsplit (text, "\n", -1);
+  for (guint i = 0; lines[i] != NULL; i++)
+    if (g_str_has_prefix (lines[i], own))
+      return g_ascii_strtoull (lines[i] + strlen (own), NULL, 10);
+  return 0;
+}
+
+/* In a user namespace that has us as its root and the other one as its user 1. */
+static void
+map_users (pid_t pid, guint64 other)
+{
+  g_autofree char *process = g_strdup_printf ("%d", (int) pid), *us = g_strdup_printf ("%u", (unsigned) geteuid ());
+  g_autofree char *him = g_strdup_printf ("%" G_GUINT64_FORMAT, other);
+  g_autoptr(GError) error = NULL;
+  g_autoptr (GSubprocess) newuidmap =
+    g_subprocess_new (G_SUBPROCESS_FLAGS_NONE, &error, "newuidmap", process, "0", us, "1", "1", him, "1", NULL);
+
+  g_assert_no_error (error);
+  g_assert_true (g_subprocess_wait_check (newuidmap, NULL, &error));
+  g_assert_no_error (error);
+}
+
+/* In the child: connects as the other user, and exits with what the host said.  `go`: read when the users have been mapped. */
+static void
+be_another (const Daemon *daemon, int begun, int go, guint64 other)
+{
+  CellStatus said = CELL_ERROR_INTERNAL;
+  char byte = '.';
+
+  if (chdir (daemon->folder) < 0)               /* while we still may: the folders above are nobody else's, too */
+    _exit (101);
+  if (geteuid () == 0 && (setgid (65534) < 0 || setuid ((uid_t) other) < 0))
+    _exit (102);
+  if (geteuid () != (uid_t) other
+      && (unshare (CLONE_NEWUSER) < 0 || write (begun, &byte, 1) != 1 || read (go, &byte, 1) != 1 || setuid (1) < 0))
+    _exit (103);
+  say_hello ("socket", &said);
+  _exit (-said);
+}
+
 /* Another user cannot reach the socket; and if he could, he would be refused. */
 static void
 test_private (Daemon *daemon, gconstpointer data)
 {
+  guint64 other = other_uid ();
+  g_autofree char *newuidmap = g_find_program_in_path ("newuidmap");
   struct stat st;
 
   (void) data;
   g_assert_no_errno (stat (daemon->socket, &st));
   g_assert_cmpuint (st.st_mode & 07777, ==, 0600);
   g_assert_cmpuint (st.st_uid, ==, geteuid ());
-  if (geteuid () != 0)
+  if (other == 0 || (geteuid () != 0 && newuidmap == NULL))
     {
-      g_test_skip ("only root can become another user");
+      g_test_skip ("this user has no second one: there is no newuidmap, or no line of his in /etc/subuid");
       return;
     }
+  if (geteuid () != 0 && !host_fixture_has_sandbox ())          /* nor, then, a namespace */
+    return;
   for (unsigned open = 0; open < 2; open++)
     {
-      pid_t pid = fork ();
-      int status = 0;
+      int begun[2], go[2], status = 0;
+      char byte = '.';
+      pid_t pid;
 
+      g_assert_no_errno (pipe2 (begun, O_CLOEXEC));
+      g_assert_no_errno (pipe2 (go, O_CLOEXEC));
+      pid = fork ();
       if (pid == 0)
+        be_another (daemon, begun[1], go[0], other);
+      close (begun[1]);
+      if (read (begun[0], &byte, 1) == 1)       /* else it needs no namespace */
         {
-          CellStatus said;
-
-          if (setgid (65534) < 0 || setuid (65534) < 0)
-            _exit (100);
-          say_hello (daemon->socket, &said);
-          _exit (-said);
+          map_users (pid, other);
+          g_assert_cmpint (write (go[1], &byte, 1), ==, 1);
         }
       g_assert_cmpint (waitpid (pid, &status, 0), ==, pid);
+      close (begun[0]);
+      close (go[0]);
+      close (go[1]);
       g_assert_true (WIFEXITED (status));
       g_assert_cmpint (-WEXITSTATUS (status), ==, open ? CELL_ERROR_DENIED : CELL_ERROR_UNREACHABLE);
       g_assert_no_errno (chmod (daemon->folder, 0755));
