@@ -102,11 +102,15 @@ def bad_command_lines(here):
 
 
 def root(here):
-    if os.geteuid() != 0:
-        raise Skip("this is not root")
-    done = here.run(HOST)
+    """That of a user namespace is one, too."""
+    become = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
+    if here.run(*become, "true").returncode != 0:
+        raise Skip("this is not root, and no user namespace can be made here")
+    done = here.run(*become, HOST)
     assert done.returncode == EXIT["DENIED"] and b"--allow-root" in done.stderr and done.stderr.count(b"\n") == 1, done
     assert not os.path.exists(here.socket)
+    done = here.run(*become, HOST, "--allow-root", "--cell", "no.so")
+    assert done.returncode == EXIT["NOT_FOUND"] and b"no.so" in done.stderr, done
 
 
 # ---- its end -----------------------------------------------------------------------------------------------
