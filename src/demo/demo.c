@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back.
+ * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back, again and again.
  *
- * cellhost-demo [FOLDER [OUTPUT]]
+ * cellhost-demo [FOLDER [OUTPUT [SECONDS]]]
  */
 #include "config.h"
 
-#include <errno.h>
 #include <gdk-pixbuf/gdk-pixbuf.h>
-#include <gio/gio.h>
-#include <glib-unix.h>
 #include <glib/gi18n.h>
 #include <glib/gstdio.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cell/remote/exchange.h>
@@ -25,112 +21,52 @@
 #include <cell/remote/thumbnailer.h>
 #include <cell/remote/trader.h>
 
+#include "daemon.h"
+#include "pictures.h"
 #include "report.h"
 
-#define PICTURES_MAX 2000
 #define PICTURE_BYTES_MAX (64u << 20)
 #define SIZE 128
+#define MOVES 10                 /* while the pictures are worked through; fewer when they are few */
+#define PICTURES_A_MOVE 10       /* at least, unless they are fewer than thrice that */
 #define ORDERS 50000             /* that the trader sends at a time */
-#define TRADE_US 2000000         /* for how long it does, in each place */
+#define TRADE_SECONDS 2          /* for which it does, in each place, unless the command line says otherwise */
 #define QUOTES 20000             /* orders from outside of the host, each of them timed */
+
+typedef enum
+{
+  THUMBNAILER_HERE, THUMBNAILER_MOVING, THUMBNAILER_SANDBOX, LEDGER, TRADER,
+  EXCHANGE_HERE, EXCHANGE_SANDBOX, TRADED_HERE, TRADED_SANDBOX,
+  N_PLACES
+} Place;
 
 typedef struct
 {
-  char *folder, *socket, *output;
-  GSubprocess *process;
+  guint n;
+  gint64 least, most;           /* µs */
+} Span;
+
+typedef struct
+{
+  char *folder;
+  const char *output;
+  gint64 trade_us;
+  Daemon daemon;
   CellBus *bus;
   CellClient *host, *thumbnailer, *ledger, *trader, *exchange;
   GPtrArray *files;
   GHashTable *failures;         /* reason → names of the files, GPtrArray */
   guint n_done, n_failed;
-  guint64 bytes, calls;
+  guint64 bytes, booked;
   gint64 longest, longest_moving;       /* µs that one thumbnail took, and while a move was under way */
-  gboolean sandboxed;
-  Latencies latencies[5];       /* by Where */
+  GThread *mover;               /* NULL: no move is under way, or it has not been looked at yet what became of it */
+  gint moving, sandboxed;       /* atomic: whether the command is under way, and where the thumbnailer was after the last one */
+  guint n_begun;                /* moves */
+  char *stays;                  /* why the last one failed */
+  gint64 took;                  /* µs, by the last move */
+  Span out, back;               /* all moves, each way */
+  Latencies latencies[N_PLACES];
 } Demo;
-
-typedef enum { THUMBNAILER_HERE, THUMBNAILER_SANDBOX, LEDGER, EXCHANGE_HERE, EXCHANGE_SANDBOX } Where;
-
-static gboolean interrupted;
-
-static void
-on_interrupt (int number)
-{
-  (void) number;
-  interrupted = TRUE;
-}
-
-/* ---- the pictures ----------------------------------------------------------------------------------- */
-
-static gboolean
-is_picture (const char *name)
-{
-  static const char *const ends[] = { ".png", ".jpg", ".jpeg", ".gif", ".svg", ".svgz", ".webp", ".tif", ".tiff", ".bmp", ".ico", ".xpm" };
-
-  for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
-    if (g_str_has_suffix (name, ends[i]))
-      return TRUE;
-  return FALSE;
-}
-
-static void
-find_pictures (Demo *demo, const char *folder, guint depth)
-{
-  g_autoptr(GDir) dir = g_dir_open (folder, 0, NULL);
-  const char *name;
-
-  while (dir != NULL && demo->files->len < PICTURES_MAX && (name = g_dir_read_name (dir)) != NULL)
-    {
-      g_autofree char *path = g_build_filename (folder, name, NULL);
-
-      if (g_file_test (path, G_FILE_TEST_IS_SYMLINK))
-        continue;
-      if (g_file_test (path, G_FILE_TEST_IS_DIR))
-        {
-          if (depth < 12)
-            find_pictures (demo, path, depth + 1);
-        }
-      else if (is_picture (name))
-        g_ptr_array_add (demo->files, g_steal_pointer (&path));
-    }
-}
-
-/* Two files that no folder lacks in the long run: one that was cut off, and one that is no picture. */
-static gboolean
-add_broken (Demo *demo, GError **error)
-{
-  const char *whole = g_ptr_array_index (demo->files, 0);
-  g_autofree char *cut = g_build_filename (demo->folder, "cut-off.png", NULL), *text = g_build_filename (demo->folder, "no-picture.jpg", NULL);
-  g_autofree char *bytes = NULL;
-  gsize size;
-
-  for (guint i = 0; i < demo->files->len; i++)
-    if (g_str_has_suffix (g_ptr_array_index (demo->files, i), ".png"))
-      {
-        whole = g_ptr_array_index (demo->files, i);
-        break;
-      }
-  if (!g_file_get_contents (whole, &bytes, &size, error) || !g_file_set_contents (cut, bytes, (gssize) (size / 2), error)
-      || !g_file_set_contents (text, "This is a sentence.\n", -1, error))
-    return FALSE;
-  g_ptr_array_insert (demo->files, (gint) (demo->files->len / 2), g_steal_pointer (&cut));
-  g_ptr_array_add (demo->files, g_steal_pointer (&text));
-  return TRUE;
-}
-
-/* Where somebody else could have put a folder it has to be ours. */
-static gboolean
-make_output (Demo *demo, const char *output, GError **error)
-{
-  struct stat about;
-
-  demo->output = output != NULL ? g_strdup (output) : g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
-  if (g_mkdir (demo->output, 0755) == 0
-      || (errno == EEXIST && lstat (demo->output, &about) == 0 && S_ISDIR (about.st_mode) && about.st_uid == getuid ()))
-    return TRUE;
-  g_set_error (error, G_IO_ERROR, G_IO_ERROR_FAILED, _("%s cannot be made, or is not a folder of yours"), demo->output);
-  return FALSE;
-}
 
 /* ---- the host -------------------------------------------------------------------------------------------- */
 
@@ -149,28 +85,11 @@ static gboolean
 start_host (Demo *demo, GError **error)
 {
   static const char *const cells[] = { DEMO_THUMBNAILER, DEMO_LEDGER, DEMO_EXCHANGE, DEMO_TRADER };
-  g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
-  g_autofree char *state = NULL;
-  int ready[2];
-  char byte;
   gint64 began = g_get_monotonic_time ();
 
-  if (!g_unix_open_pipe (ready, FD_CLOEXEC, error))
+  if (!daemon_start (&demo->daemon, demo->folder, error))
     return FALSE;
-  state = g_build_filename (demo->folder, "state", NULL);
-  demo->socket = g_build_filename (demo->folder, "socket", NULL);
-  g_subprocess_launcher_take_fd (launcher, ready[1], 7);
-  demo->process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", demo->socket, "--state-dir", state,
-                                               "--log-level", "error", "--ready-fd", "7", NULL);
-  if (demo->process == NULL)
-    return FALSE;
-  if (read (ready[0], &byte, 1) != 1)
-    {
-      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_FAILED, _("the host did not start"));
-      return FALSE;
-    }
-  close (ready[0]);
-  demo->bus = cell_open (demo->socket);
+  demo->bus = cell_open (demo->daemon.socket);
   demo->host = cell_bind (demo->bus, Host, "host");
   for (guint i = 0; i < G_N_ELEMENTS (cells); i++)
     if (!load (demo, cells[i], error))
@@ -191,75 +110,109 @@ stop_host (Demo *demo)
     {
       cell_auto HostShutdown reply = host_shutdown (demo->host);
 
-      if (reply.result.status != CELL_OK && demo->process != NULL)
-        g_subprocess_send_signal (demo->process, SIGTERM);
+      if (reply.result.status != CELL_OK)
+        g_subprocess_send_signal (demo->daemon.process, SIGTERM);
     }
-  else if (demo->process != NULL)
-    g_subprocess_force_exit (demo->process);
-  if (demo->process != NULL)
-    g_subprocess_wait (demo->process, NULL, NULL);
+  daemon_wait (&demo->daemon);
   if (demo->bus != NULL)
     cell_close (demo->bus);
 }
 
-/* ---- the move: on a thread of its own, so that the work goes on ------------------------------------------------- */
-
-typedef struct
-{
-  Demo *demo;
-  gboolean out;
-  char *message;                /* why not */
-  gint64 took;                  /* µs */
-} Move;
+/* ---- the moves: on a thread of its own each, so that the work goes on -------------------------------------------- */
 
 static gpointer
 move_main (gpointer data)
 {
-  Move *move = data;
-  CellBus *bus = cell_open (move->demo->socket);
+  Demo *demo = data;
+  gboolean out = !g_atomic_int_get (&demo->sandboxed);
+  CellBus *bus = cell_open (demo->daemon.socket);
   CellClient *host = cell_bind (bus, Host, "host");
   gint64 began = g_get_monotonic_time ();
 
-  if (move->out)
+  if (out)
     {
       cell_auto HostEject reply = host_eject (host, .name = "thumbnailer");
-      move->message = g_strdup (reply.result.message);
+      demo->stays = g_strdup (reply.result.message);
     }
   else
     {
       cell_auto HostAbsorb reply = host_absorb (host, .name = "thumbnailer");
-      move->message = g_strdup (reply.result.message);
+      demo->stays = g_strdup (reply.result.message);
     }
-  move->took = g_get_monotonic_time () - began;
+  demo->took = g_get_monotonic_time () - began;
+  if (demo->stays == NULL)
+    g_atomic_int_set (&demo->sandboxed, out);
+  g_atomic_int_set (&demo->moving, FALSE);
   cell_close (bus);
   return NULL;
 }
 
 static void
-end_move (Move *move, GThread **thread)
+begin_move (Demo *demo)
 {
-  if (*thread == NULL)
+  demo->n_begun++;
+  g_atomic_int_set (&demo->moving, TRUE);
+  demo->mover = g_thread_new ("move", move_main, demo);
+}
+
+static void
+add_to_span (Span *span, gint64 took)
+{
+  span->least = span->n == 0 ? took : MIN (span->least, took);
+  span->most = MAX (span->most, took);
+  span->n++;
+}
+
+/* Waits for a move that is under way. */
+static void
+end_move (Demo *demo)
+{
+  if (demo->mover == NULL)
     return;
-  g_thread_join (*thread);
-  *thread = NULL;
-  progress_end ();
-  if (move->message != NULL)
-    say ("thumbnailer", _("stays where it is: %s"), move->message);
-  else
+  g_thread_join (demo->mover);
+  demo->mover = NULL;
+  if (demo->stays != NULL)
     {
-      move->demo->sandboxed = move->out;
-      say ("thumbnailer",
-           move->out ? _("left the process for a sandbox, %.1f ms from the command to serving there")
-                     : _("came back, %.1f ms from the command to serving there"),
-           (double) move->took / 1000);
+      progress_end ();
+      say ("thumbnailer", _("stays where it is: %s"), demo->stays);
     }
-  g_clear_pointer (&move->message, g_free);
+  else
+    add_to_span (g_atomic_int_get (&demo->sandboxed) ? &demo->out : &demo->back, demo->took);
+}
+
+static guint
+count_moves (guint pictures)
+{
+  guint n = pictures / PICTURES_A_MOVE;
+
+  return MIN (MOVES, MAX (n, 2)) & ~1u; /* back where it was in the end */
+}
+
+/* The picture before which move k of those begins. */
+static guint
+turn (guint k, guint moves, guint pictures)
+{
+  return (guint) ((guint64) pictures * k / (moves + 1));
+}
+
+/* Before picture number i of n is worked on.  Each place gets one at least: the move to it is waited for when the next one's turn is near. */
+static void
+move_in_turn (Demo *demo, guint i, guint n)
+{
+  guint moves = count_moves (n);
+
+  if (demo->mover != NULL && !g_atomic_int_get (&demo->moving))
+    end_move (demo);
+  if (demo->mover == NULL && demo->stays == NULL && demo->n_begun < moves && i >= turn (demo->n_begun + 1, moves, n))
+    begin_move (demo);
+  if (demo->mover != NULL && i + 1 >= turn (demo->n_begun + 1, moves, n))
+    end_move (demo);
 }
 
 /* ---- the work ---------------------------------------------------------------------------------------------------- */
 
 static void
-failed (Demo *demo, guint number, const char *reason)
+failed (Demo *demo, const char *path, const char *reason)
 {
   GPtrArray *names = g_hash_table_lookup (demo->failures, reason);
 
@@ -268,21 +221,8 @@ failed (Demo *demo, guint number, const char *reason)
       names = g_ptr_array_new_with_free_func (g_free);
       g_hash_table_insert (demo->failures, g_strdup (reason), names);
     }
-  g_ptr_array_add (names, g_path_get_basename (g_ptr_array_index (demo->files, number)));
+  g_ptr_array_add (names, g_path_get_basename (path));
   demo->n_failed++;
-}
-
-static void
-save (Demo *demo, guint number, const ThumbnailerThumbnail *t)
-{
-  g_autofree char *path = g_strdup_printf ("%s/%05u.png", demo->output, number);
-  g_autoptr(GBytes) bytes = g_bytes_new_static (cell_blob_data (t->pixels), cell_blob_size (t->pixels));
-  g_autoptr(GdkPixbuf) picture = gdk_pixbuf_new_from_bytes (bytes, GDK_COLORSPACE_RGB, t->has_alpha, 8, (int) t->width, (int) t->height,
-                                                            (int) t->rowstride);
-  g_autoptr(GError) error = NULL;
-
-  if (!gdk_pixbuf_save (picture, path, "png", &error, NULL))
-    failed (demo, number, error->message);
 }
 
 static guint64
@@ -295,105 +235,142 @@ now_ns (void)
 }
 
 static guint64
-count_reply (Demo *demo, Where where, guint64 began)
+count_reply (Demo *demo, Place place, guint64 began)
 {
   guint64 took = now_ns () - began;
 
-  latencies_add (&demo->latencies[where], took);
-  demo->calls++;
+  latencies_add (&demo->latencies[place], took, 1);
   return took;
 }
 
-/* moving: the thumbnailer is on its way. */
+/* A file as a blob; NULL: failed. */
+static CellBlob *
+read_picture (Demo *demo, const char *path)
+{
+  g_autofree char *bytes = NULL;
+  CellBlob *blob = NULL;
+  gsize size;
+
+  if (!g_file_get_contents (path, &bytes, &size, NULL))
+    failed (demo, path, _("it cannot be read"));
+  else if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
+    failed (demo, path, _("it is too large"));
+  else if (size > 0)
+    memcpy (cell_blob_data (blob), bytes, size);
+  return blob;
+}
+
+static gboolean
+save (const char *path, const ThumbnailerThumbnail *t, GError **error)
+{
+  g_autoptr(GBytes) bytes = g_bytes_new_static (cell_blob_data (t->pixels), cell_blob_size (t->pixels));
+  g_autoptr(GdkPixbuf) picture = gdk_pixbuf_new_from_bytes (bytes, GDK_COLORSPACE_RGB, t->has_alpha, 8, (int) t->width, (int) t->height,
+                                                            (int) t->rowstride);
+
+  return gdk_pixbuf_save (picture, path, "png", error, NULL);
+}
+
+/* A thumbnail that is there, and booked, or not there. */
 static void
-do_picture (Demo *demo, guint number, gboolean moving)
+save_and_book (Demo *demo, guint number, const ThumbnailerThumbnail *t, gsize size)
 {
   const char *path = g_ptr_array_index (demo->files, number);
-  g_autofree char *bytes = NULL, *memo = plain_text (path);
+  g_autofree char *saved = thumbnails_path (demo->output, number), *memo = plain_text (path);
   g_autoptr(GError) error = NULL;
-  CellBlob *blob;
-  gsize size;
+  int64_t amount = (int64_t) MAX (size, 1);
   guint64 began;
-  gint64 took;
 
-  if (!g_file_get_contents (path, &bytes, &size, &error))
+  if (!save (saved, t, &error))
     {
-      failed (demo, number, _("it cannot be read"));
+      failed (demo, path, error->message);
+      g_unlink (saved);
       return;
     }
-  if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
-    {
-      failed (demo, number, _("it is too large"));
-      return;
-    }
-  if (size > 0)
-    memcpy (cell_blob_data (blob), bytes, size);
   began = now_ns ();
-  cell_auto ThumbnailerThumbnail t = thumbnailer_thumbnail (demo->thumbnailer, .picture = blob, .size = SIZE);
-  took = (gint64) count_reply (demo, demo->sandboxed ? THUMBNAILER_SANDBOX : THUMBNAILER_HERE, began) / 1000;
-  if (moving)
-    demo->longest_moving = MAX (demo->longest_moving, took);
-  else
-    demo->longest = MAX (demo->longest, took);
-  cell_blob_unref (blob);
-  demo->bytes += size;
-  if (t.result.status != CELL_OK)
-    {
-      failed (demo, number, t.result.message);
-      return;
-    }
-  save (demo, number, &t);
-  demo->n_done++;
-  began = now_ns ();
-  cell_auto LedgerTransfer entry =
-    ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = (int64_t) MAX (size, 1), .memo = memo);
+  cell_auto LedgerTransfer entry = ledger_transfer (demo->ledger, .from = 1, .to = 2, .amount = amount, .memo = memo);
   count_reply (demo, LEDGER, began);
   if (entry.result.status != CELL_OK)
-    failed (demo, number, entry.result.message);
+    {
+      failed (demo, path, entry.result.message);
+      g_unlink (saved);
+      return;
+    }
+  demo->booked += (guint64) amount;
+  demo->n_done++;
+}
+
+static void
+do_picture (Demo *demo, guint number)
+{
+  const char *path = g_ptr_array_index (demo->files, number);
+  CellBlob *blob = read_picture (demo, path);
+  /* In this order: when no move is under way, the place is the one that the last left it in.  Moves begin on this thread only. */
+  gboolean moving = g_atomic_int_get (&demo->moving), sandboxed = g_atomic_int_get (&demo->sandboxed);
+  gint64 *longest = moving ? &demo->longest_moving : &demo->longest, took;
+  gsize size;
+  guint64 began;
+
+  if (blob == NULL)
+    return;
+  size = cell_blob_size (blob);
+  began = now_ns ();
+  cell_auto ThumbnailerThumbnail t = thumbnailer_thumbnail (demo->thumbnailer, .picture = blob, .size = SIZE);
+  took = (gint64) count_reply (demo, moving ? THUMBNAILER_MOVING : sandboxed ? THUMBNAILER_SANDBOX : THUMBNAILER_HERE, began) / 1000;
+  *longest = MAX (*longest, took);
+  cell_blob_unref (blob);
+  demo->bytes += size;
+  if (t.result.status == CELL_OK)
+    save_and_book (demo, number, &t, size);
+  else
+    failed (demo, path, t.result.message);
 }
 
 static void
 do_pictures (Demo *demo)
 {
-  guint n = demo->files->len, out_at = n / 3, back_at = n * 2 / 3;
-  Move move = { .demo = demo };
-  GThread *thread = NULL;
+  guint n = demo->files->len;
   gint64 began = g_get_monotonic_time (), took;
 
-  for (guint i = 0; i < n && !interrupted; i++)
+  for (guint i = 0; i < n && !g_atomic_int_get (&interrupted); i++)
     {
-      if (i == out_at || i == back_at)
-        {
-          end_move (&move, &thread);
-          move.out = i == out_at;
-          if (move.out || demo->sandboxed)
-            thread = g_thread_new ("move", move_main, &move);
-        }
       progress (i + 1, n, g_ptr_array_index (demo->files, i));
-      do_picture (demo, i, thread != NULL);
-      if (thread != NULL && i + 1 == back_at)
-        end_move (&move, &thread);
+      move_in_turn (demo, i, n);
+      do_picture (demo, i);
     }
-  end_move (&move, &thread);
+  end_move (demo);
   progress_end ();
   took = g_get_monotonic_time () - began;
   say (_("pictures"), _("%u thumbnails of %u files, %.1f MB in %.1f s: %.1f MB/s"), demo->n_done, n, (double) demo->bytes / 1e6,
        (double) took / 1e6, (double) demo->bytes / (double) MAX (took, 1));
-  say ("", _("the longest wait for a thumbnail while the cell moved: %.1f ms; at other times: %.1f ms"),
+}
+
+static void
+print_moves (Demo *demo)
+{
+  if (demo->out.n > 0)
+    say (_("moves"), _("%u times the thumbnailer left for a sandbox, %.1f to %.1f ms from the command to serving there"), demo->out.n,
+         (double) demo->out.least / 1000, (double) demo->out.most / 1000);
+  if (demo->back.n > 0)
+    say ("", _("%u times it came back, in %.1f to %.1f ms"), demo->back.n, (double) demo->back.least / 1000,
+         (double) demo->back.most / 1000);
+  say ("", _("the longest wait for a thumbnail while it moved: %.1f ms; at other times: %.1f ms"),
        (double) demo->longest_moving / 1000, (double) demo->longest / 1000);
 }
 
 /* The trader, a cell in the host, sends orders to the exchange for a while. */
 static gboolean
-run_trader (Demo *demo, const char *place)
+run_trader (Demo *demo, const char *name, Place place)
 {
+  Latencies *traded = &demo->latencies[place];
   guint64 orders = 0, filled = 0, volume = 0, elapsed = 0;
   gint64 began = g_get_monotonic_time ();
 
-  for (guint seed = 1; g_get_monotonic_time () - began < TRADE_US && !interrupted; seed++)
+  for (guint seed = 1; g_get_monotonic_time () - began < demo->trade_us && !g_atomic_int_get (&interrupted); seed++)
     {
-      progress ((guint) (g_get_monotonic_time () - began) / 1000, TRADE_US / 1000, _("ms of trading"));
+      guint64 before = now_ns ();
+      progress ((guint) (g_get_monotonic_time () - began) / 1000, (guint) (demo->trade_us / 1000), _("ms of trading"));
       cell_auto TraderRun run = trader_run (demo->trader, .orders = ORDERS, .seed = seed);
+      count_reply (demo, TRADER, before);
       if (run.result.status != CELL_OK)
         {
           progress_end ();
@@ -404,24 +381,27 @@ run_trader (Demo *demo, const char *place)
       filled += run.filled;
       volume += run.volume;
       elapsed += run.elapsed;
+      for (guint i = 0; i < run.n_took; i++)
+        latencies_add (traded, run.took[i], 0);
+      traded->n_calls += ORDERS;
     }
   progress_end ();
   say ("exchange", _("%s: %.1f million orders from a cell, %.0f%% traded at once, volume %.0f million: %.2f million orders/s"),
-       place, (double) orders / 1e6, (double) filled * 100 / (double) MAX (orders, 1), (double) volume / 1e6,
+       name, (double) orders / 1e6, (double) filled * 100 / (double) MAX (orders, 1), (double) volume / 1e6,
        (double) orders * 1e3 / (double) MAX (elapsed, 1));
   return TRUE;
 }
 
 /* The same from this program, one order at a time. */
 static gboolean
-place_orders (Demo *demo, Where where)
+place_orders (Demo *demo, Place place)
 {
-  for (guint i = 0; i < QUOTES && !interrupted; i++)
+  for (guint i = 0; i < QUOTES && !g_atomic_int_get (&interrupted); i++)
     {
       guint64 began = now_ns ();
       cell_auto ExchangePlace p = exchange_place (demo->exchange, .side = i % 2, .price = 30000 + (i % 7), .quantity = 1 + i % 5, .trader = 99);
 
-      count_reply (demo, where, began);
+      count_reply (demo, place, began);
       if (p.result.status != CELL_OK)
         {
           say ("exchange", "%s", p.result.message);
@@ -434,9 +414,11 @@ place_orders (Demo *demo, Where where)
 static gboolean
 trade (Demo *demo)
 {
-  if (!run_trader (demo, _("in process")) || !place_orders (demo, EXCHANGE_HERE))
+  if (g_atomic_int_get (&interrupted))
+    return TRUE;
+  if (!run_trader (demo, _("in process"), TRADED_HERE) || !place_orders (demo, EXCHANGE_HERE))
     return FALSE;
-  if (interrupted)
+  if (g_atomic_int_get (&interrupted))
     return TRUE;
   cell_auto HostEject moved = host_eject (demo->host, .name = "exchange");
   if (moved.result.status != CELL_OK)
@@ -444,7 +426,19 @@ trade (Demo *demo)
       say ("exchange", _("stays where it is: %s"), moved.result.message);
       return FALSE;
     }
-  return run_trader (demo, _("sandbox")) && place_orders (demo, EXCHANGE_SANDBOX);
+  return run_trader (demo, _("sandbox"), TRADED_SANDBOX) && place_orders (demo, EXCHANGE_SANDBOX);
+}
+
+static void
+print_calls (Demo *demo)
+{
+  guint64 n = 0;
+
+  for (guint i = 0; i < N_PLACES; i++)
+    n += demo->latencies[i].n_calls;
+  say (_("calls"), _("%llu, as their callers saw them:"), (unsigned long long) n);
+  for (guint i = 0; i < N_PLACES; i++)
+    latencies_print (&demo->latencies[i]);
 }
 
 static void
@@ -478,7 +472,7 @@ books_are_right (Demo *demo)
     return FALSE;
   say ("ledger", _("%lld bytes booked for pictures; all accounts together: %lld"), (long long) balance.balance,
        (long long) total.value);
-  return total.value == 0;
+  return total.value == 0 && balance.balance == (int64_t) demo->booked;
 }
 
 static void
@@ -500,24 +494,61 @@ remove_folder (const char *folder)
 static void
 demo_clear (Demo *demo)
 {
-  for (guint i = 0; i < G_N_ELEMENTS (demo->latencies); i++)
+  for (guint i = 0; i < N_PLACES; i++)
     g_clear_pointer (&demo->latencies[i].ns, g_array_unref);
-  g_clear_object (&demo->process);
+  daemon_clear (&demo->daemon);
+  if (demo->folder != NULL)
+    remove_folder (demo->folder);
   g_clear_pointer (&demo->files, g_ptr_array_unref);
   g_clear_pointer (&demo->failures, g_hash_table_unref);
   g_clear_pointer (&demo->folder, g_free);
-  g_clear_pointer (&demo->socket, g_free);
-  g_clear_pointer (&demo->output, g_free);
+  g_clear_pointer (&demo->stays, g_free);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Demo, demo_clear)
+
+static gboolean
+find_pictures (Demo *demo, const char *folder)
+{
+  g_autoptr(GPtrArray) unread = g_ptr_array_new_with_free_func (g_free);
+
+  demo->files = pictures_find (folder, unread, &interrupted);
+  for (guint i = 0; i < unread->len; i++)
+    failed (demo, g_ptr_array_index (unread, i), _("the folder cannot be read"));
+  return demo->files->len > 0;
+}
+
+/* All that there is to see; TRUE if all of it is as it should be. */
+static gboolean
+run (Demo *demo)
+{
+  gboolean good;
+
+  do_pictures (demo);
+  print_moves (demo);
+  good = trade (demo) && demo->stays == NULL;
+  good = books_are_right (demo) && good;
+  print_calls (demo);
+  print_failures (demo);
+  say (_("output"), _("the thumbnails are in %s"), demo->output);
+  return good && !g_atomic_int_get (&interrupted);
+}
+
+static void
+complain (const char *message)
+{
+  g_autofree char *plain = plain_text (message);
+
+  g_printerr ("cellhost-demo: %s\n", plain);
+}
 
 /* In UTF-8, whatever the locale: many a root has none. */
 static void
 put_out (const char *text)
 {
   fputs (text, stdout);
-  fflush (stdout);
+  if (fflush (stdout) != 0)
+    g_atomic_int_set (&interrupted, TRUE);      /* nobody listens */
 }
 
 static void
@@ -526,57 +557,54 @@ put_err (const char *text)
   fputs (text, stderr);
 }
 
-int
-main (int argc, char **argv)
+static void
+speak (void)
 {
-  g_auto(Demo) demo = {
-    .latencies = { [THUMBNAILER_HERE] = { "thumbnailer", N_("in process"), NULL },
-                   [THUMBNAILER_SANDBOX] = { "thumbnailer", N_("sandbox"), NULL },
-                   [LEDGER] = { "ledger", N_("in process"), NULL },
-                   [EXCHANGE_HERE] = { "exchange", N_("in process"), NULL },
-                   [EXCHANGE_SANDBOX] = { "exchange", N_("sandbox"), NULL } },
-  };
-  const char *folder = argc > 1 ? argv[1] : "/usr/share";
-  g_autoptr(GError) error = NULL;
-  gboolean good = FALSE;
-
   setlocale (LC_ALL, "");
   bindtextdomain (GETTEXT_PACKAGE, DEMO_LOCALEDIR);
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
   textdomain (GETTEXT_PACKAGE);
   g_set_print_handler (put_out);
   g_set_printerr_handler (put_err);
-  signal (SIGINT, on_interrupt);
-  signal (SIGTERM, on_interrupt);
-  demo.files = g_ptr_array_new_with_free_func (g_free);
-  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_ptr_array_unref);
-  find_pictures (&demo, folder, 0);
-  if (demo.files->len == 0)
-    {
-      g_autofree char *shown = plain_text (folder);
+}
 
-      g_printerr ("cellhost-demo: ");
-      g_printerr (_("there is no picture in %s"), shown);
-      g_printerr ("\n");
+int
+main (int argc, char **argv)
+{
+  g_auto(Demo) demo = {
+    .latencies = { [THUMBNAILER_HERE] = { "thumbnailer", N_("in process") },
+                   [THUMBNAILER_MOVING] = { "thumbnailer", N_("moving") },
+                   [THUMBNAILER_SANDBOX] = { "thumbnailer", N_("sandbox") },
+                   [LEDGER] = { "ledger", N_("in process") },
+                   [TRADER] = { "trader", N_("in process") },
+                   [EXCHANGE_HERE] = { "exchange", N_("in process") },
+                   [EXCHANGE_SANDBOX] = { "exchange", N_("sandbox") },
+                   [TRADED_HERE] = { "exchange", N_("in process"), .from = "trader" },
+                   [TRADED_SANDBOX] = { "exchange", N_("sandbox"), .from = "trader" } },
+  };
+  const char *folder = argc > 1 ? argv[1] : "/usr/share";
+  g_autofree char *usual = g_strdup_printf ("/var/tmp/cellhost-demo-%u", (guint) getuid ());
+  g_autoptr(GError) error = NULL;
+  gboolean good = FALSE;
+
+  speak ();
+  demo.output = argc > 2 ? argv[2] : usual;
+  demo.trade_us = (gint64) ((argc > 3 ? g_ascii_strtod (argv[3], NULL) : TRADE_SECONDS) * G_USEC_PER_SEC);
+  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_ptr_array_unref);
+  daemon_watch (&demo.daemon);
+  if (!find_pictures (&demo, folder))
+    {
+      g_autofree char *message = g_strdup_printf (_("there is no picture in %s"), folder);
+
+      complain (message);
       return 3;
     }
   demo.folder = g_dir_make_tmp ("cellhost-demo-XXXXXX", &error);
-  if (demo.folder != NULL && make_output (&demo, argc > 2 ? argv[2] : NULL, &error) && add_broken (&demo, &error)
-      && start_host (&demo, &error))
-    {
-      do_pictures (&demo);
-      good = trade (&demo);
-      good = books_are_right (&demo) && good;
-      say (_("calls"), _("as their callers saw them:"));
-      for (guint i = 0; i < G_N_ELEMENTS (demo.latencies); i++)
-        latencies_print (&demo.latencies[i]);
-      print_failures (&demo);
-      say (_("output"), _("the thumbnails are in %s"), demo.output);
-    }
+  if (demo.folder != NULL && thumbnails_make_folder (demo.output, &error)
+      && pictures_add_broken (demo.files, demo.folder, &error) && start_host (&demo, &error))
+    good = run (&demo);
   else
-    g_printerr ("cellhost-demo: %s\n", error->message);
+    complain (error->message);
   stop_host (&demo);
-  if (demo.folder != NULL)
-    remove_folder (demo.folder);
-  return good && !interrupted ? 0 : 1;
+  return good ? 0 : 1;
 }

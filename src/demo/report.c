@@ -37,8 +37,9 @@ plain_text (const char *text)
 }
 
 void
-latencies_add (Latencies *latencies, guint64 ns)
+latencies_add (Latencies *latencies, guint64 ns, guint n_calls)
 {
+  latencies->n_calls += n_calls;
   if (latencies->ns == NULL)
     latencies->ns = g_array_new (FALSE, FALSE, sizeof (guint64));
   g_array_append_val (latencies->ns, ns);
@@ -57,17 +58,18 @@ latencies_print (Latencies *latencies)
 {
   guint n = latencies->ns != NULL ? latencies->ns->len : 0;
   double at[3] = { 0.5, 0.99, 0.999 }, us[3];
-  const char *location = _(latencies->location);
-  g_autofree char *rest = NULL;
+  g_autofree char *where = NULL, *rest = NULL;
 
   if (n == 0)
     return;
   g_array_sort (latencies->ns, by_size);
   for (guint i = 0; i < 3; i++)
     us[i] = (double) g_array_index (latencies->ns, guint64, MIN (n - 1, (guint) (at[i] * n))) / 1000;
-  rest = g_strdup_printf (_("%8u calls   p50 %9.1f   p99 %9.1f   p99.9 %9.1f   most %9.1f µs"), n, us[0], us[1], us[2],
-                          (double) g_array_index (latencies->ns, guint64, n - 1) / 1000);
-  g_print ("  %s%*s %s%*s %s\n", latencies->cell, padding (latencies->cell, 12), "", location, padding (location, 11), "", rest);
+  where = latencies->from != NULL ? g_strdup_printf (_("%s, from %s"), _(latencies->location), latencies->from)
+                                  : g_strdup (_(latencies->location));
+  rest = g_strdup_printf (_("%8llu calls   p50 %8.1f   p99 %8.1f   p99.9 %8.1f   most %8.1f µs"), (unsigned long long) latencies->n_calls,
+                          us[0], us[1], us[2], (double) g_array_index (latencies->ns, guint64, n - 1) / 1000);
+  g_print ("  %s%*s %s%*s %s\n", latencies->cell, padding (latencies->cell, 12), "", where, padding (where, 23), "", rest);
 }
 
 void

@@ -13,10 +13,13 @@ char *plain_text (const char *text);
 typedef struct
 {
   const char *cell, *location;  /* the location untranslated */
-  GArray *ns;                   /* guint64: how long each call took, as its caller saw it */
+  const char *from;             /* the cell that called; NULL: this program */
+  guint64 n_calls;
+  GArray *ns;                   /* guint64: how long calls took, as their caller saw it; all of them, or a sample */
 } Latencies;
 
-void latencies_add (Latencies *latencies, guint64 ns);
+/* n_calls: how many this one is counted as; 0: the caller counts them. */
+void latencies_add (Latencies *latencies, guint64 ns, guint n_calls);
 /* One line: calls and percentiles. */
 void latencies_print (Latencies *latencies);
 /* One line on a terminal that is written over; nothing elsewhere. */
