@@ -28,6 +28,7 @@ PARTS = [
     (r"src/cli/", "cli"),
     (r"src/demo/", "demo"),
     (r"plugins/", "organ"),
+    (r"examples/\w+/test-", "tests"),
     (r"examples/", "example"),
     (r"tests/", "tests"),
 ]

@@ -13,13 +13,6 @@
 
 #define THREADS 4
 
-static void
-assert_ok (const CellResult *result)
-{
-  if (result->status != CELL_OK)
-    g_error ("%d %s: %s", result->status, result->error, result->message);
-}
-
 typedef struct
 {
   Town *town;

@@ -14,13 +14,6 @@
 
 #include "town.h"
 
-static void
-assert_ok (const CellResult *result)
-{
-  if (result->status != CELL_OK)
-    g_error ("%d %s: %s", result->status, result->error, result->message);
-}
-
 static GHashTable *
 config_with (const char *key, const char *value)
 {

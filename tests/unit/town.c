@@ -510,3 +510,23 @@ town_free (Town *town)
   pthread_mutex_destroy (&town->lock);
   g_free (town);
 }
+
+/* ---- replies ------------------------------------------------------------------------------------------ */
+
+void
+assert_ok (const CellResult *result)
+{
+  if (result->status != CELL_OK)
+    g_error ("%d %s: %s", result->status, result->error, result->message);
+  g_assert_null (result->error);
+  g_assert_null (result->message);
+}
+
+void
+assert_failed (const CellResult *result, CellStatus status, const char *error, const char *message)
+{
+  g_assert_cmpint (result->status, ==, status);
+  g_assert_cmpstr (result->error, ==, error);
+  if (strstr (result->message, message) == NULL)
+    g_error ("expected “%s”, got “%s”", message, result->message);
+}

@@ -73,3 +73,7 @@ CellClient *town_client (Town *town, const char *name, const CellRemote *remote)
 #define town_use(town, Service, name) town_client ((town), (name), &cell_remote_##Service)
 /* Runs this thread's completions and signal handlers until *word is at least `wanted`. */
 void town_dispatch_until (Town *town, const uint64_t *word, uint64_t wanted);
+
+/* What a reply must be; what else it is is said. */
+void assert_ok (const CellResult *result);
+void assert_failed (const CellResult *result, CellStatus status, const char *error, const char *message);
