@@ -18,6 +18,7 @@ static const struct CommandRow
   const char *name, *words, *what, *about;
   guint least, most;            /* words */
   Command run;
+  gboolean alone;               /* needs no host */
 } commands[] = {
   { "list", "", N_("every cell and where it is"), NULL, 0, 0, command_list },
   { "load", N_("FILE [NAME] [KEY=VALUE...]"), N_("load a cell"),
@@ -45,6 +46,10 @@ static const struct CommandRow
     N_("How often each method was called in the host's process, how often it failed, and the nanoseconds in its handler, right to "
        "an eighth.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),
     1, 1, command_stats },
+  { "validate", N_("FILE [KEY=VALUE...]"), N_("what a host would say of a file, rule by rule"),
+    N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what the cell "
+       "reads of its configuration."),
+    1, 1000, command_validate, TRUE },
   { "shutdown", "", N_("end the host; calls are answered, states saved"), NULL, 0, 0, command_shutdown },
 };
 typedef struct CommandRow CommandRow;
@@ -250,6 +255,11 @@ run (const CommandRow *row, char **words, GError **error)
   CellResult why = { 0 };
   gboolean good;
 
+  if (row->alone)
+    {
+      good = row->run (&session, words, error);
+      return check_output (good ? error : NULL) && good;
+    }
   session.bus = cell_open (session.socket);
   session.host = cell_bind (session.bus, Host, "host");
   if (session.timeout > 0)

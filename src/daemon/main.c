@@ -97,22 +97,6 @@ find_socket (const Options *options, GError **error)
   return NULL;
 }
 
-/* Beside this program in a build tree, or where it is installed. */
-static char *
-find_runner (void)
-{
-  g_autofree char *self = g_file_read_link ("/proc/self/exe", NULL);
-  g_autofree char *folder = self != NULL ? g_path_get_dirname (self) : NULL;
-  g_autofree char *built = folder != NULL ? g_build_filename (folder, "..", "runner", "cell-runner", NULL) : NULL;
-  const char *said = g_getenv ("CELLHOST_RUNNER");
-
-  if (said != NULL)
-    return g_strdup (said);
-  if (built != NULL && g_access (built, X_OK) == 0)
-    return g_canonicalize_filename (built, NULL);
-  return g_build_filename (LIBEXECDIR, "cell-runner", NULL);
-}
-
 static void
 more_descriptors (void)
 {
@@ -230,17 +214,21 @@ say_ready (const Options *options, const Host *host)
 static gboolean
 run (const Options *options, GError **error)
 {
-  g_auto(HostConfig) config = { .socket_path = find_socket (options, error), .bwrap_path = g_find_program_in_path ("bwrap") };
+  g_auto(HostConfig) config = { .socket_path = find_socket (options, error), };
   g_autoptr(Host) host = NULL;
   g_autoptr(HostCell) own = NULL;
 
   if (config.socket_path == NULL)
     return FALSE;
-  config.runner_path = options->runner != NULL ? g_canonicalize_filename (options->runner, NULL) : find_runner ();
+  host_config_find_programs (&config);
+  if (options->runner != NULL)
+    {
+      g_free (config.runner_path);
+      config.runner_path = g_canonicalize_filename (options->runner, NULL);
+    }
   config.state_dir = options->state_dir != NULL ? g_canonicalize_filename (options->state_dir, NULL)
                                                 : g_build_filename (g_get_user_state_dir (), "cellhost", NULL);
   config.system_policy_path = g_strdup (SYSCONFDIR "/cellhost/policy");
-  config.cache_dir = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
   host = host_new (&config, error);
   /* The socket before the cells: where another host runs none is started, and no state is read.  Who connects meanwhile waits. */
   if (host == NULL || !host_listen (host, error))

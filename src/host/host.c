@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #define G_LOG_DOMAIN "cellhost"
+#include "config.h"
+
 #include "host.h"
+
+#include <glib/gstdio.h>
+#include <unistd.h>
 
 #include "cell.h"
 #include "connection.h"
@@ -18,6 +23,30 @@ host_config_clear (HostConfig *config)
   g_clear_pointer (&config->policy_path, g_free);
   g_clear_pointer (&config->system_policy_path, g_free);
   g_clear_pointer (&config->cache_dir, g_free);
+}
+
+/* Beside this program in a build tree, or where it is installed. */
+static char *
+find_runner (void)
+{
+  g_autofree char *self = g_file_read_link ("/proc/self/exe", NULL);
+  g_autofree char *folder = self != NULL ? g_path_get_dirname (self) : NULL;
+  g_autofree char *built = folder != NULL ? g_build_filename (folder, "..", "runner", "cell-runner", NULL) : NULL;
+  const char *said = g_getenv ("CELLHOST_RUNNER");
+
+  if (said != NULL)
+    return g_strdup (said);
+  if (built != NULL && g_access (built, X_OK) == 0)
+    return g_canonicalize_filename (built, NULL);
+  return g_build_filename (LIBEXECDIR, "cell-runner", NULL);
+}
+
+void
+host_config_find_programs (HostConfig *config)
+{
+  config->bwrap_path = g_find_program_in_path ("bwrap");
+  config->runner_path = find_runner ();
+  config->cache_dir = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
 }
 
 void

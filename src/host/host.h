@@ -28,6 +28,8 @@ typedef struct
 } HostConfig;
 
 void host_config_clear (HostConfig *config);
+/* bubblewrap, cell-runner and the cache, where they are for this program. */
+void host_config_find_programs (HostConfig *config);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (HostConfig, host_config_clear)
 
 struct Host

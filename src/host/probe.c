@@ -88,7 +88,7 @@ give_time (Probe *probe, guint ms)
 }
 
 static gboolean
-probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error)
+probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GError **error)
 {
   const char *const args[] = { "--probe", name, NULL };
   int ends[2] = { -1, -1 }, module = fcntl (file->fd, F_DUPFD_CLOEXEC, 3), with = config_fd (values);
@@ -102,13 +102,15 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
         close (module);
       if (with >= 0)
         close (with);
+      if (log >= 0)
+        close (log);
       return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no descriptors to try it with: %s", file->name, g_strerror (number));
     }
   probe->report = ends[0];
   probe->ms = config->step_ms != 0 ? config->step_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
   probe->process = sandbox_spawn (config, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
-                                  child_log_open (name), error);
+                                  log, error);
   pid = probe->process != NULL ? g_subprocess_get_identifier (probe->process) : NULL;
   probe->pidfd = pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1;
   return probe->process != NULL;
@@ -269,11 +271,11 @@ judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
 }
 
 gboolean
-probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GPtrArray **ret_steps, GError **error)
+probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps, GError **error)
 {
   g_auto(Probe) probe = { .report = -1, .pidfd = -1, .steps = g_ptr_array_new_with_free_func ((GDestroyNotify) step_free) };
   g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
-  gboolean good = sandbox_check (config, error) && probe_start (&probe, config, file, name, values, error) && judge (&probe, file, &reason, error);
+  gboolean good = probe_start (&probe, config, file, name, values, log, error) && judge (&probe, file, &reason, error);
 
   if (good || reason != NULL)
     probe_memory_write (config, key, reason);
@@ -308,7 +310,7 @@ probe_file (const HostConfig *config, const ModuleFile *file, const char *name, 
     return TRUE;
   key = probe_memory_key (file, values);
   if (!probe_memory_read (config, key, &known))
-    return probe_try (config, file, name, values, NULL, error);
+    return probe_try (config, file, name, values, child_log_open (name), NULL, error);
   return known == NULL
          || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again", file->name,
                             known);

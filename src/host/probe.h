@@ -15,8 +15,9 @@ typedef struct
 } ProbeStep;
 
 /* Has the very bytes loaded, and a cell made of them with that configuration (may be NULL), in a process of their own; what was known is
- * forgotten.  ret_steps (may be NULL): ProbeStep, as far as it came.  FALSE: it crashes, hangs or is refused, or there is no sandbox, and
+ * forgotten.  log: what the cell prints goes there, taken; -1: to standard error.  ret_steps (may be NULL): ProbeStep, as far as it came.  FALSE: it crashes, hangs or is refused, or there is no sandbox, and
  * error says where. */
-gboolean probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GPtrArray **ret_steps, GError **error);
+gboolean probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps,
+                    GError **error);
 /* The same unless it is known what comes of it.  TRUE where there is no sandbox, which is said in the log once. */
 gboolean probe_file (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error);

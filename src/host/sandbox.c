@@ -2,6 +2,7 @@
 #define G_LOG_DOMAIN "cellhost-sandbox"
 #include "sandbox.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -31,6 +32,8 @@ spawn (Spawn *what)
 
   for (guint i = 0; i < what->n_fds; i++)
     g_subprocess_launcher_take_fd (launcher, what->fds[i].fd, what->fds[i].as);
+  /* What it prints is no output of ours. */
+  g_subprocess_launcher_take_stdout_fd (launcher, fcntl (what->log >= 0 ? what->log : STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
   if (what->log >= 0)
     g_subprocess_launcher_take_stderr_fd (launcher, what->log);
   what->process = g_subprocess_launcher_spawnv (launcher, what->argv, &what->error);

@@ -75,25 +75,6 @@ seal (ModuleFile *file, GError **error)
 }
 
 static gboolean
-look (const ModuleFile *file, GError **error)
-{
-  void *bytes = file->size > 0 ? mmap (NULL, file->size, PROT_READ, MAP_PRIVATE, file->fd, 0) : NULL;
-  const void *found;
-  EntryHead head;
-  gboolean good;
-
-  if (bytes == MAP_FAILED)
-    return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be mapped");
-  found = elf_look_at (bytes, file->size, CELL_ENTRY_SYMBOL, sizeof head, error);
-  if (found != NULL)
-    memcpy (&head, found, sizeof head);
-  good = found != NULL && entry_check_head (&head, error);
-  if (bytes != NULL)
-    munmap (bytes, file->size);
-  return good;
-}
-
-static gboolean
 make_copy (ModuleFile *file, int fd, GError **error)
 {
   gsize size = 0;
@@ -103,11 +84,11 @@ make_copy (ModuleFile *file, int fd, GError **error)
   file->fd = memfd_create ("cell-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file->fd < 0)
     return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "there is no memory for a private copy");
-  return copy_bytes (fd, file, size, error) && seal (file, error) && look (file, error);
+  return copy_bytes (fd, file, size, error) && seal (file, error);
 }
 
-gboolean
-module_file_read (ModuleFile *file, int fd, const char *name, GError **error)
+static gboolean
+copy (ModuleFile *file, int fd, const char *name, GError **error)
 {
   *file = (ModuleFile) { .fd = -1, .name = g_strdup (name) };
   if (make_copy (file, fd, error))
@@ -118,7 +99,7 @@ module_file_read (ModuleFile *file, int fd, const char *name, GError **error)
 }
 
 gboolean
-module_file_open (ModuleFile *file, const char *path, GError **error)
+module_file_copy (ModuleFile *file, const char *path, GError **error)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   gboolean good;
@@ -128,11 +109,54 @@ module_file_open (ModuleFile *file, const char *path, GError **error)
                            g_strerror (errno));
   good = own_file_check_folders (fd, error);
   if (good)
-    good = module_file_read (file, fd, path, error);
+    good = copy (file, fd, path, error);
   else
     g_prefix_error (error, "%s: ", path);
   close (fd);
   return good;
+}
+
+gboolean
+module_file_look (const ModuleFile *file, GError **error)
+{
+  void *bytes = file->size > 0 ? mmap (NULL, file->size, PROT_READ, MAP_PRIVATE, file->fd, 0) : NULL;
+  const void *found;
+  EntryHead head;
+  gboolean good;
+
+  if (bytes == MAP_FAILED)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: its private copy cannot be mapped: %s", file->name, g_strerror (errno));
+  found = elf_look_at (bytes, file->size, CELL_ENTRY_SYMBOL, sizeof head, error);
+  if (found != NULL)
+    memcpy (&head, found, sizeof head);
+  good = found != NULL && entry_check_head (&head, error);
+  if (bytes != NULL)
+    munmap (bytes, file->size);
+  if (!good)
+    g_prefix_error (error, "%s: ", file->name);
+  return good;
+}
+
+gboolean
+module_file_read (ModuleFile *file, int fd, const char *name, GError **error)
+{
+  if (!copy (file, fd, name, error))
+    return FALSE;
+  if (module_file_look (file, error))
+    return TRUE;
+  module_file_clear (file);
+  return FALSE;
+}
+
+gboolean
+module_file_open (ModuleFile *file, const char *path, GError **error)
+{
+  if (!module_file_copy (file, path, error))
+    return FALSE;
+  if (module_file_look (file, error))
+    return TRUE;
+  module_file_clear (file);
+  return FALSE;
 }
 
 void

@@ -24,7 +24,10 @@ typedef struct
  * sentence that names what is wrong: whoever could write to it, or put another file in its place,
  * is a stranger, or it is no cell for this host. */
 gboolean module_file_open (ModuleFile *file, const char *path, GError **error);
-/* The same of an open file, whose descriptor is not taken; name is for people. */
+/* The same in two steps: it is read, and what was read is looked at. */
+gboolean module_file_copy (ModuleFile *file, const char *path, GError **error);
+gboolean module_file_look (const ModuleFile *file, GError **error);
+/* Both of an open file, whose descriptor is not taken; name is for people. */
 gboolean module_file_read (ModuleFile *file, int fd, const char *name, GError **error);
 void module_file_clear (ModuleFile *file);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ModuleFile, module_file_clear)

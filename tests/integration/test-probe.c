@@ -170,7 +170,7 @@ test_memory (Scene *scene, gconstpointer data)
   g_assert_cmpstr (known, ==, "it crashed in a test");
   refused = load (scene, "rude-polite", values);
   g_assert_nonnull (strstr (refused, "it crashed in a test"));
-  g_assert_true (probe_try (config, &file, "polite", values, NULL, &error));
+  g_assert_true (probe_try (config, &file, "polite", values, -1, NULL, &error));
   g_clear_pointer (&refused, g_free);
   refused = load (scene, "rude-polite", values);
   g_assert_cmpstr (refused, ==, NULL);
@@ -220,7 +220,7 @@ test_steps (Scene *scene, gconstpointer data)
     return;
   g_assert_true (module_file_open (&file, path, NULL));
   /* That it cannot start in there is said, and no reason to refuse it. */
-  g_assert_true (probe_try (&scene->host.host->config, &file, "fail", NULL, &steps, &error));
+  g_assert_true (probe_try (&scene->host.host->config, &file, "fail", NULL, -1, &steps, &error));
   g_assert_cmpuint (steps->len, ==, 2);
   step = steps->pdata[0];
   g_assert_cmpstr (step->name, ==, PROBE_LOAD);
