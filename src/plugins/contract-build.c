@@ -38,11 +38,21 @@ static const CellType scalars[] = {
   { "blob", CELL_KIND_BLOB, 8, 0, 8, NULL },
 };
 
-/* No C header can be written with these as names.  What is a keyword in C++ only is left to whoever calls it from C++. */
+/* No C header can be written with these as names. */
 static const char *const c_keywords[] = {
   "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto",
   "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch",
   "typedef", "union", "unsigned", "void", "volatile", "while", "asm", "typeof", NULL
+};
+
+/* Nor one for C++, or for a newer C, with these as names of members: those stand alone, all other names behind the service's. */
+static const char *const member_keywords[] = {
+  "alignas", "alignof", "and", "and_eq", "bitand", "bitor", "bool", "catch", "char8_t", "char16_t", "char32_t", "class", "co_await",
+  "co_return", "co_yield", "compl", "concept", "const_cast", "consteval", "constexpr", "constinit", "decltype", "delete",
+  "dynamic_cast", "explicit", "export", "false", "friend", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
+  "operator", "or", "or_eq", "private", "protected", "public", "reinterpret_cast", "requires", "static_assert", "static_cast",
+  "template", "this", "thread_local", "throw", "true", "try", "typeid", "typename", "typeof_unqual", "using", "virtual", "wchar_t",
+  "xor", "xor_eq", NULL
 };
 
 static gboolean
@@ -203,6 +213,16 @@ member_names (const CellField *field, char *ret_names[3])
 }
 
 static gboolean
+check_member_word (const CellField *field, const char *what, const char *owner, GError **error)
+{
+  const char *name = field->name;
+
+  if (g_strv_contains (member_keywords, name) || (name[0] == '_' && g_ascii_isupper (name[1])))
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has a field called “%s”: C or C++ reserves the name", what, owner, name);
+  return TRUE;
+}
+
+static gboolean
 check_member_names (const CellField *field, GHashTable *taken, const char *what, const char *owner, GError **error)
 {
   char *names[3];
@@ -235,7 +255,8 @@ check_fields (const GArray *rows, int role, const char *what, const char *owner,
       if (++n > CONTRACT_MAX_FIELDS)
         return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has more than %d of a kind; put them into a struct", what, owner,
                                CONTRACT_MAX_FIELDS);
-      if (!contract_check_identifier (row->name, "field", error) || !check_doc (row->doc, what, owner, error)
+      if (!contract_check_identifier (row->name, "field", error) || !check_member_word (row, what, owner, error)
+          || !check_doc (row->doc, what, owner, error)
           || !check_member_names (row, taken, what, owner, error))
         return FALSE;
     }

@@ -311,7 +311,7 @@ static const char wild_text[] =
   "struct Fill { Order order, array (Order) others }\n"
   "method order (Order order) -> (u64 id, Order order) fails TooLate job \"A method called like a struct. */ int x; /*\"\n"
   "method cancel (u64 id, optional (str) why) -> () oneway timeout 7 \"\\\\\"\n"
-  "method fill (array (Fill) fills) -> (bool class) idempotent\n"
+  "method fill (array (Fill) fills) -> (bool klass) idempotent\n"
   "method no_thing () -> () job idempotent\n"
   "property best Order writable \"?\?\?/\"\n"
   "property open bool\n"
@@ -432,16 +432,7 @@ test_header (gconstpointer is_cxx)
 
   check_header (sample, is_cxx != NULL);
   check_header (empty, is_cxx != NULL);
-  if (is_cxx == NULL)           /* `class` is a fair name in C */
-    check_header (wild, FALSE);
-  else
-    {
-      g_auto (GStrv) parts = g_strsplit (wild_text, "bool class", 2);
-      g_autofree char *text = g_strjoinv ("bool klass", parts);
-      g_autoptr (Contract) tame = parse (text);
-
-      check_header (tame, TRUE);
-    }
+  check_header (wild, is_cxx != NULL);
 }
 
 /* Every function that a header declares is used as its comment says. */
