@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "plugins/client-header.h"
 #include "plugins/elf-look.h"
 #include "plugins/loader.h"
 
@@ -108,6 +109,13 @@ static const Refusal refusals[] = {
   { "broken-no-interface", "interface's name" },
   { "broken-method-name", "the method cannot be called “to work”" },
   { "broken-no-name", "the method cannot be called “”" },
+  { "broken-method-keyword", "the method cannot be called “int”: C reserves the name" },
+  { "broken-field-name", "the field cannot be called “1st”" },
+  { "broken-field-keyword", "method work has a field called “class”: C or C++ reserves the name" },
+  { "broken-many-outputs", "method work has more than 31 of a kind; put them into a struct" },
+  { "broken-struct-name", "the type cannot be called “a-b”" },
+  { "broken-member-name", "the field cannot be called “a;b”" },
+  { "broken-doc", "the documentation of method work is not UTF-8" },
   { "broken-twice", "there are two of method work" },
   { "broken-kind", "an item of kind 77" },
   { "broken-no-handler", "method work has no handler" },
@@ -385,6 +393,22 @@ test_loaded (void)
   g_assert_cmpuint (count_files (dir), ==, 0);
 }
 
+/* What an author wrote for people never becomes code of those who include the header of his cell. */
+static void
+test_comment (void)
+{
+  g_autofree char *path = fixture_path ("comment"), *header = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (CellModule) module = cell_module_load (path, NULL, &error);
+
+  g_assert_no_error (error);
+  g_assert_cmpstr (module->contract->callables[0].item->doc, ==, "*/ int broken_a; /*");
+  header = client_header_new (module->contract, &error);
+  g_assert_no_error (error);
+  g_assert_nonnull (strstr (header, "/* * / int broken_a; / * */\n"));
+  g_assert_nonnull (strstr (header, "field (u64, calls, \"*/\\\"); int broken_b; /*\")"));
+}
+
 /* What this host does not know, and what says nothing, may be there. */
 static void
 test_newer (void)
@@ -486,6 +510,7 @@ main (int argc, char **argv)
   g_test_add_func ("/loader/cut", test_cut);
   g_test_add_func ("/loader/noise", test_noise);
   g_test_add_func ("/loader/loaded", test_loaded);
+  g_test_add_func ("/loader/comment", test_comment);
   g_test_add_func ("/loader/newer", test_newer);
   g_test_add_func ("/loader/copies", test_copies);
   g_test_add_func ("/loader/retired", test_retired);
