@@ -12,7 +12,8 @@ CELL_STRUCT (CellInfo,
              field (str, name), field (str, interface), field (str, location, "in process, sandbox or dead"),
              field (u32, pid, "of its own process; 0: the host's"), field (u32, moves, "how often it changed places"),
              field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"),
-             field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"))
+             field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"),
+             field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant, field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
 CELL_STRUCT (MethodInfo,
@@ -74,6 +75,7 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
       info->generation = place.generation;
       info->since = place.since;
       info->channels = place.channels;
+      info->retired = cell->retired;
       count (cell, &info->calls, &info->errors);
     }
   return CELL_OK;
@@ -82,7 +84,8 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
 CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process."),
              in (str, path, "of the .so, or a name on the search path"),
              in (optional (str), name, "what to call it; the file's name unless said"),
-             in (array (Setting), config), out (str, name), access (admin), timeout (30000))
+             in (array (Setting), config), out (str, name),
+             out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"), access (admin), timeout (30000))
 {
   g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr(HostCell) cell = NULL;
@@ -94,6 +97,7 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   if (cell == NULL)
     return fail (call, error);
   out->name = cell_print (call, "%s", cell->name);
+  out->retired = cell->retired;
   return CELL_OK;
 }
 
@@ -213,6 +217,21 @@ CELL_METHOD (HostSelf, shutdown, doc ("Ends the host: calls are answered, states
 {
   the_host.shut_down ();
   return CELL_OK;
+}
+
+CELL_PROPERTY (HostSelf, modules, u32, "Files that were loaded into the host's process; none is ever unmapped")
+{
+  (void) self;
+  return cell_modules_count (NULL);
+}
+
+CELL_PROPERTY (HostSelf, retired_modules, u32, "Those of them that no cell uses any more")
+{
+  guint retired;
+
+  (void) self;
+  cell_modules_count (&retired);
+  return retired;
 }
 
 CELL_SERVICE (HostSelf, "org.cellhost.Host", 1, .doc = "The host itself", .threading = CELL_CONCURRENT)

@@ -9,6 +9,8 @@
 #include "suggest.h"
 #include "table.h"
 
+#define RETIRED_MANY 200                /* as the host sees it */
+
 /* A declared error's own name is what a script asks for; those of the table have exit codes. */
 static const char *
 short_name (const CellResult *result)
@@ -76,6 +78,7 @@ command_list (Session *session, char **args, GError **error)
   table_add_column (table, "calls", "CALLS", TABLE_NUMBER);
   table_add_column (table, "errors", "ERRORS", TABLE_NUMBER);
   table_add_column (table, "since", "SINCE", 0);
+  table_add_column (table, "retired", "RETIRED", TABLE_NUMBER);
   for (uint32_t i = 0; i < list.n_cells; i++)
     {
       const HostCellInfo *cell = &list.cells[i];
@@ -84,8 +87,9 @@ command_list (Session *session, char **args, GError **error)
       g_autofree char *generation = g_strdup_printf ("%" PRIu64, cell->generation), *moves = g_strdup_printf ("%u", cell->moves);
       g_autofree char *channels = g_strdup_printf ("%u", cell->channels), *calls = g_strdup_printf ("%" PRIu64, cell->calls);
       g_autofree char *errors = g_strdup_printf ("%" PRIu64, cell->errors), *when = g_date_time_format_iso8601 (since);
+      g_autofree char *retired = g_strdup_printf ("%u", cell->retired);
       const char *const row[] = {
-        cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when
+        cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when, retired
       };
 
       table_add_row (table, row);
@@ -131,6 +135,18 @@ print_done (const Session *session, const char *cell, const char *done)
   print_json (node);
 }
 
+/* Enough earlier builds to be worth a word. */
+static void
+print_retired (const Session *session, uint32_t retired)
+{
+  g_autofree char *line = NULL;
+
+  if (session->json || retired < RETIRED_MANY)
+    return;
+  line = g_strdup_printf (_("%u earlier builds of it stay in the host's memory until the host is started anew\n"), retired);
+  print_text (line);
+}
+
 gboolean
 command_load (Session *session, char **args, GError **error)
 {
@@ -150,6 +166,7 @@ command_load (Session *session, char **args, GError **error)
   if (!check_result (&load.result, NULL, error))
     return FALSE;
   print_done (session, load.name, _("loaded"));
+  print_retired (session, load.retired);
   return TRUE;
 }
 

@@ -214,6 +214,22 @@ settle_name (Host *host, const char *name, HostCell *cell)
   pthread_mutex_unlock (&host->lock);
 }
 
+/* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways that nobody
+ * knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
+static guint
+count_build (Host *host, const char *name)
+{
+  guint before;
+
+  pthread_mutex_lock (&host->lock);
+  before = GPOINTER_TO_UINT (g_hash_table_lookup (host->builds, name));
+  g_hash_table_insert (host->builds, g_strdup (name), GUINT_TO_POINTER (before + 1));
+  pthread_mutex_unlock (&host->lock);
+  if (before >= CELL_RETIRED_MANY)
+    g_warning ("%u earlier builds of %s stay in memory until the host ends", before, name);
+  return before;
+}
+
 /* Takes the module.  file: its own, or NULL. */
 static HostCell *
 load_module (Host *host, CellModule *module, const ModuleFile *file, const char *name, GHashTable *config, gboolean is_host, GError **error)
@@ -233,6 +249,7 @@ load_module (Host *host, CellModule *module, const ModuleFile *file, const char 
   cell->epoch.fd = cell->bell = -1;
   cell->module_fd = file != NULL ? fcntl (file->fd, F_DUPFD_CLOEXEC, 3) : -1;
   cell->module_size = file != NULL ? file->size : 0;
+  cell->retired = file != NULL ? count_build (host, name) : 0;
   cell->is_host = is_host;
   if (file != NULL && cell->module_fd < 0)
     cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptor for the copy of %s: %s", file->name, g_strerror (errno));

@@ -38,6 +38,7 @@ struct HostCell
   CellLocation location;
   gint64 since;                 /* it has been where it is: real time, µs */
   uint32_t moves;
+  guint retired;                /* earlier builds under its name */
   char *reason;                 /* why it is dead */
   MethodStats *stats;           /* one for each callable */
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
@@ -52,6 +53,9 @@ struct HostCell
   pthread_cond_t unclaimed;
   ThreadContext *claimed_by;
 };
+
+/* So many builds that nobody uses any more are a reason to start the host anew. */
+#define CELL_RETIRED_MANY 200
 
 /* Where it is, for people. */
 typedef struct

@@ -101,6 +101,7 @@ host_new (const HostConfig *config, GError **error)
   look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
   host->loading = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  host->builds = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);
   host->started = g_get_monotonic_time ();
   host->jobs = jobs_new (JOB_THREADS);
@@ -204,6 +205,7 @@ host_free (Host *host)
     jobs_free (host->jobs);
   g_clear_pointer (&host->cells, g_hash_table_unref);
   g_clear_pointer (&host->loading, g_hash_table_unref);
+  g_clear_pointer (&host->builds, g_hash_table_unref);
   if (host->lanes != NULL)
     lanes_stop (host->lanes);
   g_clear_pointer (&host->connections, g_ptr_array_unref);

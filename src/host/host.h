@@ -40,6 +40,7 @@ struct Host
   pthread_mutex_t lock;         /* of cells and connections.  No lock of the host's is GLib's: ThreadSanitizer does not see those */
   GHashTable *cells;            /* name → HostCell, owned */
   GHashTable *loading;          /* names of cells that are being loaded */
+  GHashTable *builds;           /* name → how often a file was loaded under it */
   GPtrArray *connections;
   struct Listener *listener;
   _Atomic uint64_t last_generation;

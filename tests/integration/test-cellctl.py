@@ -63,6 +63,7 @@ def life_of_a_cell(here):
     assert [row.split()[0] for row in rows] == ["NAME", "host", "mirror", "second", "third"], rows
     listed = {entry["name"]: entry for entry in parse(here.good("list", "--json"))}
     assert listed["mirror"]["interface"] == "org.cellhost.test.Mirror" and listed["mirror"]["location"] == "in process"
+    assert listed["mirror"]["retired"] == 0
     assert listed["mirror"]["moves"] == 0 and listed["mirror"]["pid"] is None
     here.good("call", "mirror", "nothing")
     assert {"method": "nothing", "calls": 1, "errors": 0}.items() <= next(
