@@ -15,7 +15,8 @@ CELL_STRUCT (CellInfo,
              field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"),
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
-CELL_STRUCT (CellGrant, field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
+CELL_STRUCT (CellGrant,
+             field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
 CELL_STRUCT (MethodInfo,
              field (str, method), field (u64, calls), field (u64, errors),
              field (u64, samples, "calls that were timed: every 16th of the first 4096, then every 256th"),
@@ -140,7 +141,7 @@ CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text.")
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: the role that it has, and whom of those that it uses it may call."),
+CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: its role, and whom of those that it uses it may call."),
              in (str, name), out (str, role), out (array (CellGrant), calls), access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;

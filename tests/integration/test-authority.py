@@ -74,7 +74,7 @@ def what_its_key_file_does_not_list(here):
     here.good("load", about)
     here.good("eject", "petitioner")
     said = denied(here, "sequence")
-    assert said.endswith(f"cell petitioner may not call sequence from a sandbox; write Calls=sequence below [Cell] in {about}"), said
+    assert said.endswith(f"petitioner may not call sequence from a sandbox; write Calls=sequence below [Cell] in {about}"), said
     assert "petitioner may not call sequence" in here.read("log")
     # It is read anew for each question.
     key_file(here, "alarm")
@@ -174,7 +174,8 @@ def what_it_uses_while_it_moves(here):
     granted(here, "sequence")           # from the old one, which is trusted
     here.write("until", "")
     said = moving.communicate(timeout=BOUND)[1].decode()
-    assert moving.returncode == EXIT["DENIED"] and f"write Calls=mirror;sequence below [Cell] in {about}" in said, (moving.returncode, said)
+    assert moving.returncode == EXIT["DENIED"], (moving.returncode, said)
+    assert f"write Calls=mirror;sequence below [Cell] in {about}" in said, said
     assert place(here) == ("in process", 0)
     granted(here, "sequence")
     key_file(here, "mirror;sequence")
@@ -185,7 +186,8 @@ def the_host_is_no_exception(here):
     about, path = start(here, uses="host")
     assert f"write Calls=host below [Cell] in {about}" in here.refused("DENIED", "eject", "petitioner")
     key_file(here, "host")
-    assert f"write Role=view (or operate, or admin) below [Cell petitioner] in {path}" in here.refused("DENIED", "eject", "petitioner")
+    said = here.refused("DENIED", "eject", "petitioner")
+    assert f"write Role=view (or operate, or admin) below [Cell petitioner] in {path}" in said, said
     policy(here, "[Cell petitioner]\nRole=view\n")
     here.good("eject", "petitioner")
     granted(here, "host", "list")
@@ -205,12 +207,13 @@ def a_module_without_a_key_file(here):
 
 def what_is_shown(here):
     about, path = start(here, calls="sequence;host", uses="sequence")
-    missing = f"cell petitioner may not call host from a sandbox; write Role=view (or operate, or admin) below [Cell petitioner] in {path}"
-    assert json.loads(here.good("--json", "grants", "petitioner")) == {
-        "role": "none", "calls": [{"cell": "sequence", "granted": True, "why_not": None}, {"cell": "host", "granted": False, "why_not": missing}]}
+    missing = f"write Role=view (or operate, or admin) below [Cell petitioner] in {path}"
+    assert json.loads(here.good("--json", "grants", "petitioner")) == {"role": "none", "calls": [
+        {"cell": "sequence", "granted": True, "why_not": None},
+        {"cell": "host", "granted": False, "why_not": "cell petitioner may not call host from a sandbox; " + missing}]}
     policy(here, "[Default]\nRole=view\n")
-    lines = here.good("grants", "petitioner").splitlines()
-    assert [line.split()[:2] for line in lines] == [["role:", "view"], ["CELL", "GRANTED"], ["sequence", "true"], ["host", "true"]], lines
+    shown = [line.split()[:2] for line in here.good("grants", "petitioner").splitlines()]
+    assert shown == [["role:", "view"], ["CELL", "GRANTED"], ["sequence", "true"], ["host", "true"]], shown
     # Whom it uses and must not call is said, too, and nothing of it changes when it has moved but what it uses.
     key_file(here, "host")
     rows = json.loads(here.good("--json", "grants", "petitioner"))["calls"]
@@ -315,5 +318,5 @@ def another_user(here):
 
 os.umask(0o022)         # a module or key file that others may write to is refused
 main([what_its_key_file_does_not_list, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
-      moves_are_honest, what_it_calls_only_later, what_it_uses_while_it_moves, the_host_is_no_exception, a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later,
-      by_hand, another_user])
+      moves_are_honest, what_it_calls_only_later, what_it_uses_while_it_moves, the_host_is_no_exception,
+      a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later, by_hand, another_user])
