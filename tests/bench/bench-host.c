@@ -69,19 +69,6 @@ start_idle (const BenchPlace *place, BenchProblem *problem)
   return NULL;
 }
 
-/* Adds up the numbers of those lines whose key begins so. */
-static double
-sum_of_lines (const char *text, const char *key)
-{
-  g_auto(GStrv) lines = g_strsplit (text, "\n", -1);
-  double sum = 0;
-
-  for (guint i = 0; lines[i] != NULL; i++)
-    if (g_str_has_prefix (lines[i], key) && strchr (lines[i], ':') != NULL)
-      sum += g_ascii_strtod (strchr (lines[i], ':') + 1, NULL);
-  return sum;
-}
-
 static void
 measure_private (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
 {
@@ -96,9 +83,9 @@ measure_private (const BenchFigure *figure, const BenchSettings *settings, const
   path = g_strdup_printf ("/proc/%d/smaps_rollup", (int) daemon->pid);
   if (g_file_get_contents (path, &text, NULL, &error))
     {
-      result->value = sum_of_lines (text, "Private_") / 1024;
+      result->value = bench_sum_of_lines (text, "Private_") / 1024;
       g_snprintf (result->note, sizeof result->note, "all its memory, its share of what others use too: %.1f MiB",
-                  sum_of_lines (text, "Pss:") / 1024);
+                  bench_sum_of_lines (text, "Pss:") / 1024);
     }
   else
     bench_fail (&result->problem, "%s", error->message);
@@ -121,7 +108,7 @@ switches (pid_t pid)
 
       if (!g_file_get_contents (path, &text, NULL, NULL))
         continue;
-      n = sum_of_lines (text, "voluntary_ctxt_switches") + sum_of_lines (text, "nonvoluntary_ctxt_switches");
+      n = bench_sum_of_lines (text, "voluntary_ctxt_switches") + bench_sum_of_lines (text, "nonvoluntary_ctxt_switches");
       g_hash_table_insert (counts, g_strdup (name), GUINT_TO_POINTER ((guint) n));
     }
   return counts;

@@ -7,6 +7,8 @@
 #include <glib/gstdio.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,10 +19,64 @@
 #define READY_MS 20000          /* also under a sanitizer, on a busy machine */
 #define STOP_MS 5000
 
+char *
+bench_new_file (const char *folder, uint64_t n, BenchProblem *problem)
+{
+  g_autofree char *base = g_strdup_printf ("echo%" G_GUINT64_FORMAT ".so", n), *path = g_build_filename (folder, base, NULL), *bytes = NULL;
+  g_autoptr(GError) error = NULL;
+  gsize size;
+
+  if (!g_file_get_contents (BENCH_ECHO, &bytes, &size, &error))
+    {
+      bench_fail (problem, "%s", error->message);
+      return NULL;
+    }
+  bytes = g_realloc (bytes, size + sizeof n);
+  memcpy (bytes + size, &n, sizeof n);
+  if (!g_file_set_contents (path, bytes, (gssize) (size + sizeof n), &error))
+    {
+      bench_fail (problem, "%s", error->message);
+      return NULL;
+    }
+  return g_steal_pointer (&path);
+}
+
 bool
 bench_check (const CellResult *result, BenchProblem *problem)
 {
   return result->status == CELL_OK || bench_fail (problem, "%s: %s", result->error, result->message);
+}
+
+double
+bench_sum_of_lines (const char *text, const char *key)
+{
+  g_auto(GStrv) lines = g_strsplit (text, "\n", -1);
+  double sum = 0;
+
+  for (guint i = 0; lines[i] != NULL; i++)
+    if (g_str_has_prefix (lines[i], key) && strchr (lines[i], ':') != NULL)
+      sum += g_ascii_strtod (strchr (lines[i], ':') + 1, NULL);
+  return sum;
+}
+
+static void
+remove_cache (void)
+{
+  bench_remove_folder (g_getenv ("XDG_CACHE_HOME"));
+}
+
+/* What becomes known of files is shared by all hosts of a run, and nobody else's. */
+static void
+set_cache (void)
+{
+  static char *folder;
+
+  if (folder != NULL)
+    return;
+  folder = g_dir_make_tmp ("cellhost-bench-XXXXXX", NULL);
+  if (folder != NULL)
+    g_setenv ("XDG_CACHE_HOME", folder, TRUE);
+  atexit (remove_cache);
 }
 
 static pid_t
@@ -78,6 +134,7 @@ bench_daemon_start (int cpu, const char *const *cells, BenchProblem *problem)
     }
   fcntl (ready[0], F_SETFD, FD_CLOEXEC);
   daemon->socket = g_build_filename (daemon->folder, "socket", NULL);
+  set_cache ();
   began = bench_clock_monotonic ();
   daemon->pid = spawn (daemon, cpu, cells, ready[1], problem);
   close (ready[1]);

@@ -63,6 +63,7 @@ inside_new (GError **error)
   if (inside->folder != NULL)
     {
       config.socket_path = g_build_filename (inside->folder, "socket", NULL);
+      config.cache_dir = g_build_filename (inside->folder, "probes", NULL);
       inside->host = host_new (&config, error);
     }
   if (inside->host == NULL || !host_listen (inside->host, error))
@@ -99,6 +100,12 @@ bench_inside_unref (BenchInside *inside)
     return;
   the_inside = NULL;
   inside_free (inside);
+}
+
+Host *
+bench_inside_host (BenchInside *inside)
+{
+  return inside->host;
 }
 
 HostCell *

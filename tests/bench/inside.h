@@ -14,6 +14,7 @@ typedef struct BenchInside BenchInside;
 BenchInside *bench_inside_ref (BenchProblem *problem);
 void bench_inside_unref (BenchInside *inside);
 
+Host *bench_inside_host (BenchInside *inside);
 /* The cell of that name; loaded from that path, if it is not there yet.  Lasts as long as the host. */
 HostCell *bench_inside_load (BenchInside *inside, const char *path, const char *name, BenchProblem *problem);
 /* A client such as a cell in the host has, for one thread; cell_client_close ().  NULL: problem. */
