@@ -236,6 +236,33 @@ test_strangers (Places *places, gconstpointer data)
     refuse (path, "it is owned by user 12345");
 }
 
+/* GLib remembers where these are; what its tests have for it (G_TEST_OPTION_ISOLATE_DIRS) leaks. */
+static char *
+make_data_dirs (void)
+{
+  char *dir = g_dir_make_tmp ("test-manifest-XXXXXX", NULL);
+  g_autofree char *of_user = g_build_filename (dir, "user", NULL), *of_system = g_build_filename (dir, "system", NULL);
+
+  g_setenv ("XDG_DATA_HOME", of_user, TRUE);
+  g_setenv ("XDG_DATA_DIRS", of_system, TRUE);
+  return dir;
+}
+
+static void
+remove_tree (const char *path)
+{
+  g_autoptr (GDir) files = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (files != NULL && (name = g_dir_read_name (files)) != NULL)
+    {
+      g_autofree char *below = g_build_filename (path, name, NULL);
+
+      remove_tree (below);
+    }
+  g_remove (path);
+}
+
 /* The user's own folder goes before those of the system, and $CELL_PATH before both. */
 static void
 test_search_path (Places *places, gconstpointer data)
@@ -305,7 +332,10 @@ test_folders (Places *places, gconstpointer data)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+  g_autofree char *data_dirs = make_data_dirs ();
+  int status;
+
+  g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/manifest/empty", test_empty);
   g_test_add_func ("/manifest/full", test_full);
   for (gsize i = 0; i < G_N_ELEMENTS (refusals); i++)
@@ -320,5 +350,7 @@ main (int argc, char **argv)
   g_test_add ("/manifest/strangers", Places, NULL, places_set_up, test_strangers, places_tear_down);
   g_test_add ("/manifest/search-path", Places, NULL, places_set_up, test_search_path, places_tear_down);
   g_test_add ("/manifest/folders", Places, NULL, places_set_up, test_folders, places_tear_down);
-  return g_test_run ();
+  status = g_test_run ();
+  remove_tree (data_dirs);
+  return status;
 }
