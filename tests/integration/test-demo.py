@@ -43,16 +43,18 @@ def pictures(here, n):
         here.write(f"pictures/{i:04}.png", PIXEL)
 
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def remains(here):
     """What is left of demos: their folders, and processes that know of one."""
     found = [name for name in os.listdir(here.folder) if name.startswith("cellhost-demo")]
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                found += [pid] if os.fsencode(here.folder) in file.read() else []
-        except OSError:
-            pass
-    return found
+    return found + [pid for pid in os.listdir("/proc") if pid.isdigit() and os.fsencode(here.folder) in command_line(pid)]
 
 
 def counts(said):
@@ -221,6 +223,23 @@ def interrupted_at_once(here):
         wait_until(lambda: not remains(here), "the end of all processes")
 
 
+def a_host_that_hangs(here):
+    """Is killed: at the second signal, or some time after the first."""
+    need_sandbox(here)
+    pictures(here, 1000)
+    for signals in (1, 2):
+        process, reading = on_a_terminal(here, "pictures", "out")
+        read_until(reading, b"started with")
+        host = next(pid for pid in remains(here) if pid.isdigit() and b"--ready-fd" in command_line(pid))
+        os.kill(int(host), signal.SIGSTOP)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+        text = read_until(reading, None)
+        os.close(reading)
+        assert process.wait(BOUND) == 1, text
+        wait_until(lambda: not remains(here), "the end of all processes")
+
+
 def nobody_reads(here):
     """`./dev demo | head -n 1`: it ends as if it were interrupted."""
     need_sandbox(here)
@@ -235,4 +254,4 @@ def nobody_reads(here):
 
 
 main([pictures_are_worked_through, calls_are_counted_where_they_ran, nothing_can_be_saved, progress, without_pictures, the_host_does_not_start,
-      interrupted, interrupted_at_once, nobody_reads])
+      interrupted, interrupted_at_once, a_host_that_hangs, nobody_reads])
