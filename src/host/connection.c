@@ -266,7 +266,7 @@ do_mapped (Connection *connection, WireMessage *message)
 
   if (link != NULL && !link_in_use (link, &error))
     {
-      g_warning ("client %d: %s", (int) connection->pid, error->message);
+      offence_warn (connection->host, "client %d: %s", (int) connection->pid, error->message);
       if (cell_status_from_error (error) == CELL_ERROR_CORRUPT)
         connection_close (connection);
       else
@@ -282,6 +282,18 @@ do_close (Connection *connection, WireMessage *message)
 
   if (link != NULL)
     link_close (link);
+  link_unref (link);
+}
+
+void
+connection_end_link (Connection *connection, uint64_t serial)
+{
+  Link *link = take_link (connection, serial, TRUE);
+
+  if (link == NULL)
+    return;
+  link_refuse (link);
+  link_close (link);
   link_unref (link);
 }
 
@@ -521,7 +533,7 @@ read_messages (Connection *connection)
       if (got > 0)
         wire_message_clear (&message);
       if (wrong != NULL)
-        g_warning ("client %d: %s; its connection ends", (int) connection->pid, wrong);
+        offence_warn (connection->host, "client %d: %s; its connection ends", (int) connection->pid, wrong);
       if (got < 0 || wrong != NULL)
         return FALSE;
     }
@@ -630,6 +642,16 @@ connection_get_child (Connection *connection)
     child_ref (child);
   pthread_mutex_unlock (&connection->lock);
   return child;
+}
+
+pid_t
+connection_peer_pid (Connection *connection)
+{
+  Child *child = connection_get_child (connection);
+  pid_t pid = child != NULL ? child_get_pid (child) : connection->cell != NULL ? 0 : connection->pid;
+
+  child_unref (child);
+  return pid;
 }
 
 static Link *

@@ -39,6 +39,10 @@ void connection_unref (Connection *connection);
 void connection_start (Connection *connection);
 /* Ends it and all its links; any thread. */
 void connection_close (Connection *connection);
+/* Closes one link, and tells the peer that it is gone.  Where there is none by that serial any more nothing happens. */
+void connection_end_link (Connection *connection, uint64_t serial);
+/* Of the program at its other end, or of the runner, which is not the process that the socket was made in. */
+pid_t connection_peer_pid (Connection *connection);
 /* A reference to the child at its other end; NULL: it is a program's, or closed. */
 Child *connection_get_child (Connection *connection);
 /* Never waits: what does not fit now is kept for later, up to a bound, beyond which the connection ends.  fds are duplicated. */

@@ -97,6 +97,7 @@ host_new (const HostConfig *config, GError **error)
     .step_ms = config->step_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
     .cache_dir = g_strdup (config->cache_dir),
+    .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,
   };
   look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);

@@ -10,6 +10,7 @@
 #include "plugins/cell-error.h"
 
 #include "jobs.h"
+#include "offence.h"
 
 typedef struct Host Host;
 typedef struct HostCell HostCell;
@@ -25,6 +26,8 @@ typedef struct
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   char *cache_dir;              /* where it is remembered what came of trying a file, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
+  OffenceFunc on_offence;       /* told of peers that break a rule; NULL: nobody is */
+  gpointer on_offence_data;
 } HostConfig;
 
 void host_config_clear (HostConfig *config);
@@ -42,6 +45,9 @@ struct Host
   GHashTable *loading;          /* names of cells that are being loaded */
   GHashTable *builds;           /* name → how often a file was loaded under it */
   GPtrArray *connections;
+  gint64 offences_since;        /* that were written to the log: monotonic µs */
+  guint offences_said;
+  guint64 offences_unsaid;
   struct Listener *listener;
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;

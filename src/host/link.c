@@ -89,15 +89,8 @@ new_requests (uint32_t capacity, uint64_t answered, GError **error)
 static void
 channel_broke (Channel *channel)
 {
-  HostCell *cell = channel->endpoint->data;
-
-  if (channel->broken != CELL_ERROR_CORRUPT)
-    return;                             /* the cell has gone: no fault of anybody's */
-  if (channel->untrusted)
-    g_warning ("cell %s: client %d broke the rule '%s'; its channel ends", cell->name, GPOINTER_TO_INT (channel->context),
-               channel->broken_rule);
-  else
-    g_warning ("cell %s: its process broke the rule '%s'; the channel of a caller in the host ends", cell->name, channel->broken_rule);
+  if (channel->broken == CELL_ERROR_CORRUPT)    /* else the cell has gone: no fault of anybody's */
+    offence_report (channel);
 }
 
 /* Whoever serves rings the caller's bell, which is the connection's. */
@@ -125,7 +118,6 @@ make_channel (Link *link, uint32_t access, GError **error)
   channel->on_broken = channel_broke;
   if (!link->local)
     {
-      channel->context = GINT_TO_POINTER ((int) link->connection->pid);
       channel->freed = let_go_of_connection;
       channel->freed_data = connection_ref (link->connection);
     }

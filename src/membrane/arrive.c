@@ -21,18 +21,20 @@ caller_keep (Channel *channel, Kept *kept)
     channel->notify (channel);
 }
 
-void
+const char *
 pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root)
 {
   Pending *pending = pending_find (channel, id);
 
   if (pending == NULL || pending->state != PENDING_OPEN)
-    return;                             /* given up, answered already, or never sent */
+    return NULL;                        /* given up, answered already, or never sent */
   if (pending->result != NULL)
     {
-      result_fill (pending->result, pending->plan, status, payload, length, root, channel->replies_untrusted, channel->blobs);
+      const char *rule =
+        result_fill (pending->result, pending->plan, status, payload, length, root, channel->replies_untrusted, channel->blobs);
+
       pending_remove (channel, pending);
-      return;
+      return rule;
     }
   pending->state = PENDING_ANSWERED;
   pending->kept = kept_new (RECORD_REPLY, id, 0, status, payload, length, root);
@@ -45,6 +47,7 @@ pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *pa
       if (token != NULL)
         caller_keep (channel, token);
     }
+  return NULL;
 }
 
 static Kept **
@@ -102,6 +105,20 @@ channel_rest (Channel *channel)
     atomic_exchange (&own->waiting, rest);
 }
 
+/* NULL: fine.  ret_word: offset of the word that breaks the rule. */
+static const char *
+check_header (const Channel *channel, uint16_t kind, uint32_t length, uint32_t root, size_t *ret_word)
+{
+  *ret_word = offsetof (Record, kind);
+  if (kind != RECORD_REPLY && kind != RECORD_SIGNAL)
+    return "reply-kind";
+  *ret_word = offsetof (Record, length);
+  if (length > channel->replies.mask + 1 - sizeof (Record) || length > RECORD_MAX_PAYLOAD)
+    return "reply-length";
+  *ret_word = offsetof (Record, root);
+  return root > length ? "reply-root" : NULL;
+}
+
 /* The callee said that it waits for room. */
 static void
 unblock (Channel *channel, ThreadContext *thread)
@@ -124,16 +141,17 @@ channel_drain (Channel *channel, ThreadContext *thread)
          && (record = ring_peek (&channel->replies)) != NULL)
     {
       volatile Record *r = record;
-      uint64_t id = r->id;
+      uint64_t id = r->id, at = channel->replies.at;
       uint32_t length = r->length, root = r->root;
       uint16_t kind = r->kind, method = r->method;
       int32_t status = r->status;
       uint8_t *payload = record->payload;
+      size_t word;
+      const char *rule = check_header (channel, kind, length, root, &word);
 
-      if (length > channel->replies.mask + 1 - sizeof (Record) || length > RECORD_MAX_PAYLOAD || root > length
-          || (kind != RECORD_REPLY && kind != RECORD_SIGNAL))
+      if (rule != NULL)
         {
-          caller_break (channel, CELL_ERROR_CORRUPT, "reply-header");
+          caller_break (channel, CELL_ERROR_CORRUPT, rule, ring_place (&channel->replies, at, word));
           break;
         }
       if (channel->replies_untrusted)
@@ -146,12 +164,14 @@ channel_drain (Channel *channel, ThreadContext *thread)
         }
       ring_take (&channel->replies, length);
       if (kind == RECORD_REPLY)
-        pending_answer (channel, id, status, payload, length, root);
+        rule = pending_answer (channel, id, status, payload, length, root);
       else
         take_signal (channel, id, method, payload, length, root);
       ring_release (&channel->replies);
       released = true;
       arena_release (&thread->arena, mark);
+      if (rule != NULL && channel->replies_untrusted)
+        caller_break (channel, CELL_ERROR_CORRUPT, rule, ring_place (&channel->replies, at, sizeof (Record)));
     }
   if (released)
     {
@@ -266,10 +286,11 @@ pending_fail_all (Channel *channel, uint64_t position, CellStatus status, const 
 }
 
 void
-caller_break (Channel *channel, CellStatus status, const char *rule)
+caller_break (Channel *channel, CellStatus status, const char *rule, uint32_t at)
 {
-  channel->broken = status;
   channel->broken_rule = rule;
+  channel->broken_at = at;
+  channel->broken = status;
   pending_fail_all (channel, UINT64_MAX, status, status == CELL_ERROR_CORRUPT ? rule : status_text (status));
   if (channel->on_broken != NULL)
     channel->on_broken (channel);

@@ -23,11 +23,12 @@ Kept *kept_new (uint16_t kind, uint64_t id, uint16_t method, int32_t status, con
 
 /* ---- what arrives: arrive.c -------------------------------------------------------------------- */
 
-/* A reply to an open call has come, or is given in its place. */
-void pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root);
+/* A reply to an open call has come, or is given in its place.  NULL, or the rule that its payload breaks, of which the call has been told. */
+const char *pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root);
 /* Answers open calls ourselves: those whose request lies before `position`. */
 void pending_fail_all (Channel *channel, uint64_t position, CellStatus status, const char *message);
-void caller_break (Channel *channel, CellStatus status, const char *rule);
+/* rule, at: NULL and 0 when it is nobody's fault. */
+void caller_break (Channel *channel, CellStatus status, const char *rule, uint32_t at);
 
 /* ---- a callee that moves: follow.c -------------------------------------------------------------- */
 

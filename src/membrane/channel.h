@@ -243,7 +243,8 @@ struct Channel
   Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
   struct BlobPort *blobs;
   _Atomic CellStatus broken;            /* the channel ended … */
-  const char *broken_rule;              /* … because its peer broke this rule */
+  const char *broken_rule;              /* … because its peer broke this rule … */
+  uint32_t broken_at;                   /* … with what lies there in the peer's half: its page of words, then its data */
   void (*on_broken) (Channel *channel);
   pthread_mutex_t lock;
   MovedHalf *moved;

@@ -47,7 +47,7 @@ channel_adopt (Channel *channel, ThreadContext *thread)
       channel->moved = moved->next;
       pthread_mutex_unlock (&channel->lock);
       if (moved->half == NULL)
-        caller_break (channel, CELL_ERROR_GONE, NULL);
+        caller_break (channel, CELL_ERROR_GONE, NULL, 0);
       else
         {
           /* Positions go on where the old half ended, so that cursors never go back. */
@@ -71,7 +71,7 @@ connection_ended (Channel *channel, ThreadContext *thread)
 {
   channel_drain (channel, thread);
   if (channel->broken == CELL_OK)
-    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL);
+    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL, 0);
 }
 
 /* True: something changed, look at everything again. */
@@ -87,7 +87,7 @@ caller_look_at_epoch (Channel *channel, ThreadContext *thread)
     connection_ended (channel, thread);
   channel_adopt (channel, thread);
   if ((word & 3) == EPOCH_DEAD && channel->broken == CELL_OK)
-    caller_break (channel, CELL_ERROR_GONE, NULL);
+    caller_break (channel, CELL_ERROR_GONE, NULL, 0);
   if (channel->broken == CELL_OK && channel->n_pending > 0)
     channel_kick (channel, thread);
   return true;

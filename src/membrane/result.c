@@ -162,7 +162,7 @@ reply_import (void *data, uint64_t id)
 }
 
 /* Fills a result from a reply's payload, which is private or written by this process; it is copied. */
-void
+const char *
 result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root, bool untrusted,
              BlobPort *port)
 {
@@ -176,18 +176,18 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
       result_from_error (result, status, payload, length);
       if (reply != NULL)
         memset (outputs, 0, reply->size);
-      return;
+      return NULL;
     }
   *result = (CellResult) { .status = CELL_OK };
   if (reply == NULL)
-    return;
+    return NULL;
   if (reply->trivial)
     {
       uint32_t n = root < reply->size ? root : reply->size;
 
       copy_bytes (outputs, payload, n);
       zero_bytes (outputs + n, reply->size - n);
-      return;
+      return NULL;
     }
   if (reply->flat)
     {
@@ -197,8 +197,9 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
         {
           memset (outputs, 0, reply->size);
           result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
+          return fault.status == CELL_ERROR_CORRUPT ? fault.rule : NULL;
         }
-      return;
+      return NULL;
     }
   memory = calloc (1, sizeof *memory + BLOBS_MAX * sizeof (CellBlob *));
   copy = NULL;
@@ -213,7 +214,7 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
       memset (outputs, 0, reply->size);
       *result = (CellResult) { .status = CELL_ERROR_NO_RESOURCES, .error = status_name (CELL_ERROR_NO_RESOURCES),
                                .message = status_text (CELL_ERROR_NO_RESOURCES) };
-      return;
+      return NULL;
     }
   memcpy (copy, payload, length);
   ReplyImport import = { port, memory };
@@ -223,10 +224,11 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
       reply_memory_free (memory);
       memset (outputs, 0, reply->size);
       result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
-      return;
+      return fault.status == CELL_ERROR_CORRUPT ? fault.rule : NULL;
     }
   result->memory = memory;
   result->release = reply_memory_free;
+  return NULL;
 }
 
 void

@@ -212,6 +212,13 @@ ring_peek (const RingReader *reader)
   return record;
 }
 
+/* Where something of the record at this position lies in its half, of which the page of words comes first. */
+static inline uint32_t
+ring_place (const RingReader *reader, uint64_t position, size_t offset)
+{
+  return HALF_PAGE + (uint32_t) ((position + offset) & reader->mask);
+}
+
 /* The futex word of the next record, which changes when it arrives. */
 static inline const _Atomic uint32_t *
 ring_next_word (const RingReader *reader)

@@ -182,6 +182,8 @@ caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
           return channel->broken;
         }
       status = caller_try_send (channel, plan, args, id, &sent, fault);
+      if (status == CELL_ERROR_CORRUPT)
+        caller_break (channel, status, "released-cursor", offsetof (HalfControl, released));
       if (status != CELL_ERROR_BUSY)
         return status;
       now = monotonic_ns ();

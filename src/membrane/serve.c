@@ -22,25 +22,30 @@ typedef struct
 } Header;
 
 static ServeResult
-broken (Channel *channel, const char *rule)
+broken (Channel *channel, const char *rule, uint32_t at)
 {
-  channel->broken = CELL_ERROR_CORRUPT;
   channel->broken_rule = rule;
+  channel->broken_at = at;
+  channel->broken = CELL_ERROR_CORRUPT;
   return SERVE_BROKEN;
 }
 
+/* NULL: fine.  ret_word: offset of the word that breaks the rule. */
 static const char *
-header_read (Channel *channel, const Record *record, Header *ret)
+header_read (Channel *channel, const Record *record, Header *ret, size_t *ret_word)
 {
   const volatile Record *r = record;
 
   *ret = (Header) {
     .id = r->id, .trace = r->trace, .length = r->length, .root = r->root, .timeout = r->timeout, .kind = r->kind, .method = r->method,
   };
+  *ret_word = offsetof (Record, kind);
   if (ret->kind != RECORD_REQUEST)
     return "record-kind";
+  *ret_word = offsetof (Record, length);
   if (ret->length > channel->requests.mask + 1 - sizeof (Record) || ret->length > RECORD_MAX_PAYLOAD)
     return "record-length";
+  *ret_word = offsetof (Record, root);
   if (ret->root > ret->length)
     return "record-root";
   return NULL;
@@ -329,7 +334,9 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   Record *record = ring_peek (&channel->requests);
   ArenaMark mark = arena_mark (&thread->arena);
   Header header;
+  uint64_t at = channel->requests.at;
   const char *rule;
+  size_t word;
   Method *method, none;
   CellCall call;
   CodecFault fault = { 0 };
@@ -339,9 +346,9 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
 
   if (record == NULL)
     return SERVE_EMPTY;
-  rule = header_read (channel, record, &header);
+  rule = header_read (channel, record, &header, &word);
   if (rule != NULL)
-    return broken (channel, rule);
+    return broken (channel, rule, ring_place (&channel->requests, at, word));
   if (header.method < service->n_methods && service->methods[header.method].invoke != NULL)
     method = &service->methods[header.method];
   else
@@ -372,7 +379,7 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
         return SERVE_BLOCKED;
     }
   if (reply == NULL)
-    return broken (channel, "released-cursor");
+    return broken (channel, "released-cursor", offsetof (HalfControl, released));
   if (load_relaxed (&channel->answers.own->blocked) != 0)
     store_relaxed (&channel->answers.own->blocked, 0);
 
@@ -407,7 +414,7 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
           channel->building = NULL;
           call_release_blobs (&call);
           arena_release (&thread->arena, mark);
-          return broken (channel, fault.rule);
+          return broken (channel, fault.rule, ring_place (&channel->requests, at, sizeof (Record)));
         }
       if (method->out != NULL && method->out->size > capacity)
         call.status = CELL_ERROR_TOO_LARGE;

@@ -208,7 +208,9 @@ do_load (Runner *runner, WireMessage *message)
 static void
 channel_broke (Channel *channel)
 {
-  g_printerr ("a caller broke the rule '%s'; its channel ends\n", channel->broken_rule != NULL ? channel->broken_rule : "?");
+  if (channel->broken == CELL_ERROR_CORRUPT)
+    g_printerr ("the caller of channel %" G_GUINT64_FORMAT " broke the rule '%s' at byte %u of what it writes; its channel ends\n",
+                channel->serial, channel->broken_rule, channel->broken_at);
 }
 
 /* Whoever serves may ring its caller until nobody knows the channel any more. */

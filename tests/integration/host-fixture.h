@@ -19,7 +19,10 @@ typedef struct
   GThread *thread;
   char *folder, *socket, *state_dir;
   char *cache_dir;              /* NULL: what tests learn of files is shared */
-  guint step_ms;                /* of the host that is started next */
+  /* of the host that is started next */
+  guint step_ms;
+  OffenceFunc on_offence;
+  gpointer on_offence_data;
 } HostFixture;
 
 void host_fixture_set_up (HostFixture *fixture, gconstpointer data);

@@ -723,10 +723,10 @@ static void
 test_hostile_replies (void)
 {
   static const struct { CellStatus status; const char *says; bool ends; RecordHead head; const char *payload; } cases[] = {
-    { CELL_ERROR_CORRUPT, "reply-header", true, { .length = 64, .root = 64, .kind = RECORD_REQUEST }, NULL },
-    { CELL_ERROR_CORRUPT, "reply-header", true, { .length = 64, .root = 65, .kind = RECORD_REPLY }, NULL },
-    { CELL_ERROR_CORRUPT, "reply-header", true, { .length = UINT32_MAX, .root = 64, .kind = RECORD_REPLY }, NULL },
-    { CELL_ERROR_CORRUPT, "reply-header", true, { .length = 16384, .root = 64, .kind = RECORD_REPLY }, NULL },
+    { CELL_ERROR_CORRUPT, "reply-kind", true, { .length = 64, .root = 64, .kind = RECORD_REQUEST }, NULL },
+    { CELL_ERROR_CORRUPT, "reply-root", true, { .length = 64, .root = 65, .kind = RECORD_REPLY }, NULL },
+    { CELL_ERROR_CORRUPT, "reply-length", true, { .length = UINT32_MAX, .root = 64, .kind = RECORD_REPLY }, NULL },
+    { CELL_ERROR_CORRUPT, "reply-length", true, { .length = 16384, .root = 64, .kind = RECORD_REPLY }, NULL },
     { CELL_ERROR_CORRUPT, "makes no sense", false, { .length = 64, .root = 0, .kind = RECORD_REPLY, .status = CELL_ERROR_FAILED },
       "no end no end no end no end no end no end no end no end no end no end" },
     { CELL_ERROR_CORRUPT, "sense", false, { .length = 64, .kind = RECORD_REPLY, .status = CELL_ERROR_FAILED },
@@ -805,6 +805,8 @@ test_hostile_callee_cursor (void)
       while (channel_start (pair->caller, thread_context (), &plan, &(Token) { 0 }, NULL, NULL, &reply.result) != 0 && ++n < 100);
       g_assert_cmpuint (n, <=, 4096 / 128);
       g_assert_cmpint (reply.result.status, ==, CELL_ERROR_CORRUPT);
+      g_assert_cmpstr (pair->caller->broken_rule, ==, "released-cursor");
+      g_assert_cmpuint (pair->caller->broken_at, ==, offsetof (HalfControl, released));
       reply_free (&reply.result);
       pair_free (pair);
     }

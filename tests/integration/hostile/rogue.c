@@ -183,6 +183,22 @@ flood_main (void *data)
   return NULL;
 }
 
+/* In the place of each half's next answer something that is none.  Where this call's own answer will be it is overwritten. */
+static void
+lie (Rogue *self)
+{
+  for (unsigned i = 0; i < self->n_halves; i++)
+    {
+      uint8_t *data = self->halves[i].base + PAGE;
+      size_t capacity = self->halves[i].size - PAGE;
+      uint64_t first, head;
+      memcpy (&first, data + ANSWERED_FIRST, sizeof first);
+      memcpy (&head, self->halves[i].base, sizeof head);
+      memset (data + (head & (capacity - 1)) + 8, 0x4d, 40);
+      atomic_store ((_Atomic uint64_t *) (void *) (data + (head & (capacity - 1))), first - ANSWERED_FIRST + head);
+    }
+}
+
 static void
 start (Rogue *self, void *(*run) (void *data))
 {
@@ -239,6 +255,11 @@ CELL_METHOD (Rogue, attack, doc ("Does it, and says what came of it."), in (str,
       find_halves (self, "/memfd:cell-replies", true);
       start (self, flood_main);
       pause ();
+    }
+  else if (strcmp (in->how, "lie") == 0)
+    {
+      find_halves (self, "/memfd:cell-replies", true);
+      lie (self);
     }
   else if (strcmp (in->how, "deaf") == 0)
     become_deaf ();
