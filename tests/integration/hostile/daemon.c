@@ -322,8 +322,8 @@ attack_end (Attack *attack)
   g_autoptr(GError) error = NULL;
 
   g_output_stream_close (g_subprocess_get_stdin_pipe (attack->process), NULL, NULL);
-  g_assert_true (g_subprocess_wait_check (attack->process, NULL, &error));
-  g_assert_no_error (error);
+  if (!g_subprocess_wait_check (attack->process, NULL, &error))
+    g_error ("the attacker: %s", error->message);
   g_clear_object (&attack->process);
 }
 

@@ -73,6 +73,12 @@ raw_send (Raw *raw, WireType type, const void *body, const void *tail, uint32_t 
     g_error ("%s", fault.message);
 }
 
+bool
+raw_say (Raw *raw, WireType type, const void *body)
+{
+  return wire_send (raw->socket, type, ++raw->serial, body, NULL, 0, NULL, 0, soon (), NULL);
+}
+
 WireType
 raw_ask (Raw *raw, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
          WireMessage *answer)

@@ -31,6 +31,8 @@ Raw raw_connect (const char *path);
 Raw raw_greeted (const char *path);
 void raw_close (Raw *raw);
 void raw_send (Raw *raw, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds);
+/* The same without a tail; false: the host does not listen any more. */
+bool raw_say (Raw *raw, WireType type, const void *body);
 /* Asks and returns the type of the answer; 0: the connection has ended. */
 WireType raw_ask (Raw *raw, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
                   WireMessage *answer);

@@ -19,6 +19,8 @@
 #include <cell/cell.h>
 #include <cell/remote/host.h>
 
+#include "mutator.h"
+
 #define HALVES_MAX 64
 #define PAGE 4096u
 #define HOST_SOCKET 3
@@ -40,6 +42,9 @@ typedef struct
   Mapping halves[HALVES_MAX];
   unsigned n_halves;
   uint64_t state;
+  Mutator mutator;
+  uint64_t wanted;
+  _Atomic bool mutates;
 } Rogue;
 
 /* ---- what there is in this process ---------------------------------------------------------------------------- */
@@ -183,6 +188,59 @@ flood_main (void *data)
   return NULL;
 }
 
+/* A view of our own of each half that we write: the runner may take away its own while we write.  What cannot be seen at a second place is
+ * left out. */
+static void
+copy_views (Rogue *self)
+{
+  for (unsigned i = 0; i < self->n_halves; i++)
+    munmap (self->halves[i].base, self->halves[i].size);
+  self->n_halves = 0;
+  find_halves (self, "/memfd:cell-", true);
+  unsigned n = 0;
+  for (unsigned i = 0; i < self->n_halves; i++)
+    {
+      Mapping *half = &self->halves[i];
+      void *view = mremap (half->base, 0, half->size, MREMAP_MAYMOVE);
+      if (view != MAP_FAILED)
+        self->halves[n++] = (Mapping) { view, half->size, 'w' };
+    }
+  self->n_halves = n;
+}
+
+/* Many changes where something has been written since, a few where nothing has: somebody may look there all the same. */
+static void *
+mutate_main (void *data)
+{
+  Rogue *self = data;
+  uint64_t heads[HALVES_MAX] = { 0 };
+
+  for (unsigned round = 0; self->mutator.n < self->wanted; round++)
+    {
+      bool any = false;
+      if (round % 4096 == 0)
+        {
+          mutator_settle (&self->mutator);
+          copy_views (self);
+        }
+      for (unsigned i = 0; i < self->n_halves; i++)
+        {
+          MutatorHalf half = { self->halves[i].base, (uint32_t) (self->halves[i].size - PAGE) };
+          uint64_t head = mutator_read (half.base, 8) & ~(uint64_t) 63;
+          unsigned n = head == heads[i] ? 2 : 16;
+          any |= head != heads[i];
+          heads[i] = head;
+          for (; n > 0; n--)
+            mutator_change (&self->mutator, &half, head);
+        }
+      if (!any)
+        sched_yield ();
+    }
+  mutator_settle (&self->mutator);
+  self->mutates = false;
+  return NULL;
+}
+
 /* In the place of each half's next answer something that is none.  Where this call's own answer will be it is overwritten. */
 static void
 lie (Rogue *self)
@@ -289,6 +347,49 @@ CELL_METHOD (Rogue, attack, doc ("Does it, and says what came of it."), in (str,
 CELL_METHOD (Rogue, count, doc ("What any cell might do."), out (u64, n))
 {
   out->n = ++self->state;
+  return CELL_OK;
+}
+
+CELL_STRUCT (Row, field (u64, id), field (str, memo), field (array (u16), small))
+
+CELL_METHOD (Rogue, rows, doc ("An answer that has to be looked at."), in (u32, n), out (array (Row), rows), out (bytes, raw), out (bool, last),
+             timeout (100))
+{
+  static const uint16_t small[] = { 1, 2, 3, 4, 5 };
+  Row *rows = cell_array (call, out, rows, in->n % 8);
+  for (uint32_t i = 0; i < in->n % 8; i++)
+    rows[i] = (Row) { .id = i, .memo = "something", .small = small, .n_small = i % 6 };
+  out->raw = (CellBytes) { small, sizeof small };
+  return CELL_OK;
+}
+
+CELL_METHOD (Rogue, ask, doc ("Calls the host itself, in vain."), out (i32, status), timeout (100))
+{
+  cell_auto HostList list = host_list (self->host);
+  out->status = list.result.status;
+  return CELL_OK;
+}
+
+CELL_METHOD (Rogue, mutate, doc ("Starts to change words of all that its process may write."), in (u64, seed), in (u64, n))
+{
+  if (getpid () != 1)
+    return cell_fail_status (call, CELL_ERROR_STATE, "this is not a sandbox");
+  if (self->mutates)
+    return CELL_ERROR_BUSY;
+  if (self->running)
+    pthread_join (self->thread, NULL);
+  self->mutator.random = in->seed;
+  self->wanted = self->mutator.n + in->n;
+  self->mutates = true;
+  cell_set_timeout (self->host, 50);
+  start (self, mutate_main);
+  return CELL_OK;
+}
+
+CELL_METHOD (Rogue, mutated, out (u64, n), out (bool, goes_on))
+{
+  out->n = self->mutator.n;
+  out->goes_on = self->mutates;
   return CELL_OK;
 }
 
