@@ -289,7 +289,7 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
   HostCell *cell;
 
   if (module_file_open (&file, manifest->module, error) && probe_file (&host->config, &file, name, merged, error))
-    module = cell_module_load_file (&file, NULL, error);
+    module = cell_module_load_file (&file, error);
 
   if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
     {

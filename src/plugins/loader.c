@@ -3,13 +3,8 @@
 #include "loader.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <glib/gstdio.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "entry-head.h"
 
@@ -300,86 +295,55 @@ cell_modules_count (guint *ret_retired)
 
 /* ---- files ---------------------------------------------------------------------------------------------- */
 
-typedef struct
+/* A path of the private copy that no other library of this process has ever had, for the dynamic linker takes equal names for equal
+ * libraries, and numbers of descriptors come again: a number, written in '/' and './'. */
+static char *
+unique_path (const ModuleFile *file)
 {
-  char *path, *dir;             /* dir: made for it, or NULL */
-} Link;
+  static _Atomic guint n_paths;
+  GString *path = g_string_new ("/proc/self/fd/");
 
-static void
-link_clear (Link *link)
-{
-  if (link->path != NULL)
-    g_unlink (link->path);
-  if (link->dir != NULL)
-    g_rmdir (link->dir);
-  g_free (link->path);
-  g_free (link->dir);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Link, link_clear)
-
-/* A name that no other library of this process has ever had: the dynamic linker takes equal names for equal libraries. */
-static gboolean
-link_new (Link *link, const ModuleFile *file, const char *dir, GError **error)
-{
-  static _Atomic guint n_links;
-  g_autofree char *base = g_path_get_basename (file->name), *unique = NULL, *target = g_strdup_printf ("/proc/self/fd/%d", file->fd);
-  struct stat st;
-
-  if (dir == NULL)
-    {
-      link->dir = g_dir_make_tmp ("cellhost-XXXXXX", error);
-      if (link->dir == NULL)
-        return FALSE;
-      dir = link->dir;
-    }
-  if (stat (dir, &st) < 0)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "the folder %s: %s", dir, g_strerror (errno));
-  if (st.st_uid != geteuid () || (st.st_mode & 077) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s is open to others", dir);
-  unique = g_strdup_printf ("%u.%u.%s", (guint) getpid (), n_links++, base);
-  link->path = g_build_filename (dir, unique, NULL);
-  if (symlink (target, link->path) == 0)
-    return TRUE;
-  cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: %s", link->path, g_strerror (errno));
-  g_clear_pointer (&link->path, g_free);
-  return FALSE;
+  for (guint n = n_paths++; n != 0; n >>= 1)
+    g_string_append (path, n & 1 ? ".//" : "./");
+  g_string_append_printf (path, "%d", file->fd);
+  return g_string_free (path, FALSE);
 }
 
 /* What the dynamic linker says begins with the file that it is about: the cell by its path here, which says nothing to anybody, a
  * library that is nowhere by its bare name, and any other library by its own path. */
 static void
-refuse_to_link (const Link *link, const char *said, GError **error)
+refuse_to_link (const char *path, const char *said, GError **error)
 {
   const char *rest = strstr (said, ": ");
 
   if (rest != NULL && memchr (said, '/', (gsize) (rest - said)) == NULL)
     cell_set_error (error, CELL_ERROR_REFUSED, "it needs the library %.*s, which is not on this machine (%s)", (int) (rest - said), said,
                     rest + 2);
-  else if (rest != NULL && g_str_has_prefix (said, link->path))
+  else if (rest != NULL && g_str_has_prefix (said, path))
     cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", rest + 2);
   else
     cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", said);
 }
 
 static const CellEntry *
-link_load (const Link *link, GError **error)
+link_file (const ModuleFile *file, GError **error)
 {
-  void *handle = dlopen (link->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  g_autofree char *path = unique_path (file);
+  void *handle = dlopen (path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   const CellEntry *entry = handle != NULL ? dlsym (handle, CELL_ENTRY_SYMBOL) : NULL;
   const char *why = entry == NULL ? dlerror () : NULL;
 
   if (handle != NULL)
     n_loaded++;
   if (entry == NULL)
-    refuse_to_link (link, why != NULL ? why : "nothing", error);
+    refuse_to_link (path, why != NULL ? why : "nothing", error);
   return entry;
 }
 
 CellModule *
-cell_module_load_file (const ModuleFile *file, const char *dir, GError **error)
+cell_module_load_file (const ModuleFile *file, GError **error)
 {
-  g_auto (Link) link = { 0 };
-  const CellEntry *entry = link_new (&link, file, dir, error) ? link_load (&link, error) : NULL;
+  const CellEntry *entry = link_file (file, error);
   CellModule *module = entry != NULL ? module_new (entry, file->name, file->sha256, error) : NULL;
 
   if (module == NULL)
@@ -393,17 +357,17 @@ cell_module_load_file (const ModuleFile *file, const char *dir, GError **error)
 }
 
 CellModule *
-cell_module_load_fd (int fd, const char *name, const char *dir, GError **error)
+cell_module_load_fd (int fd, const char *name, GError **error)
 {
   g_auto (ModuleFile) file = MODULE_FILE_INIT;
 
-  return module_file_read (&file, fd, name, error) ? cell_module_load_file (&file, dir, error) : NULL;
+  return module_file_read (&file, fd, name, error) ? cell_module_load_file (&file, error) : NULL;
 }
 
 CellModule *
-cell_module_load (const char *path, const char *dir, GError **error)
+cell_module_load (const char *path, GError **error)
 {
   g_auto (ModuleFile) file = MODULE_FILE_INIT;
 
-  return module_file_open (&file, path, error) ? cell_module_load_file (&file, dir, error) : NULL;
+  return module_file_open (&file, path, error) ? cell_module_load_file (&file, error) : NULL;
 }

@@ -24,12 +24,12 @@ typedef struct
   CodecPlan *const *args;       /* by signal; NULL: no members */
 } CellModule;
 
-/* Runs its constructors.  dir: a folder of mode 0700 where it has a name for a moment; NULL: one is made.  CELL_ERROR_REFUSED: a sentence
- * that names what is wrong, and both values where two sides disagree.  The file may be cleared afterwards. */
-CellModule *cell_module_load_file (const ModuleFile *file, const char *dir, GError **error);
+/* Runs its constructors.  CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree.  The file may
+ * be cleared afterwards. */
+CellModule *cell_module_load_file (const ModuleFile *file, GError **error);
 /* The same, reading the file first. */
-CellModule *cell_module_load (const char *path, const char *dir, GError **error);
-CellModule *cell_module_load_fd (int fd, const char *name, const char *dir, GError **error);
+CellModule *cell_module_load (const char *path, GError **error);
+CellModule *cell_module_load_fd (int fd, const char *name, GError **error);
 /* A cell that is part of the program; the entry is checked all the same. */
 CellModule *cell_module_new_from_entry (const CellEntry *entry, const char *name, GError **error);
 CellModule *cell_module_ref (CellModule *module);

@@ -59,7 +59,7 @@ try_load (const char *name)
   CellModule *module;
 
   report (PROBE_STEP PROBE_LOAD);
-  module = cell_module_load_fd (PROBE_MODULE, name, NULL, &error);
+  module = cell_module_load_fd (PROBE_MODULE, name, &error);
   if (module == NULL)
     report (PROBE_REFUSED "%d %s", cell_status_from_error (error), error->message);
   else

@@ -186,7 +186,7 @@ do_load (Runner *runner, WireMessage *message)
     }
   g_strlcpy (runner->name, message->body.load.cell, sizeof runner->name);
   read_config (runner, message->tail);
-  runner->module = cell_module_load_fd (message->fds[0], runner->name, NULL, &error);
+  runner->module = cell_module_load_fd (message->fds[0], runner->name, &error);
   if (runner->module != NULL)
     {
       runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);

@@ -301,7 +301,7 @@ town_module (const char *name)
 {
   g_autofree char *path = town_path (name);
   g_autoptr (GError) error = NULL;
-  CellModule *module = cell_module_load (path, NULL, &error);
+  CellModule *module = cell_module_load (path, &error);
 
   g_assert_no_error (error);
   return module;
