@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <nettle/sha2.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -41,10 +42,12 @@ write_all (int fd, const guint8 *bytes, gsize n, GError **error)
 static gboolean
 copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
 {
-  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  struct sha256_ctx hash;
+  guint8 digest[SHA256_DIGEST_SIZE];
   g_autofree guint8 *buffer = g_malloc (65536);
   gsize done = 0;
 
+  sha256_init (&hash);
   while (done < size)
     {
       ssize_t n = pread (from, buffer, MIN (size - done, 65536), (off_t) done);
@@ -57,11 +60,13 @@ copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
         return cell_set_error (error, CELL_ERROR_REFUSED, "it became shorter while it was read");
       if (!write_all (file->fd, buffer, (gsize) n, error))
         return FALSE;
-      g_checksum_update (checksum, buffer, n);
+      sha256_update (&hash, (size_t) n, buffer);
       done += (gsize) n;
     }
   file->size = size;
-  g_strlcpy (file->sha256, g_checksum_get_string (checksum), sizeof file->sha256);
+  sha256_digest (&hash, sizeof digest, digest);
+  for (guint i = 0; i < sizeof digest; i++)
+    g_snprintf (file->sha256 + 2 * i, 3, "%02x", digest[i]);
   return TRUE;
 }
 
