@@ -681,6 +681,9 @@ take_apart (gpointer data)
       link_close (link);
       link_unref (link);
     }
+  /* A program's go with its calls, or one after the other would fill the table.  A child's may be in answers that are still to be read. */
+  if (connection->cell == NULL)
+    blob_transit_drop (connection->serial);
   if (connection->bell != NULL)
     lanes_remove_bell (connection->host->lanes, g_steal_pointer (&connection->bell));
   pthread_mutex_lock (&connection->lock);

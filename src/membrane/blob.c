@@ -285,6 +285,16 @@ blob_transit_take (uint64_t id)
   return blob;
 }
 
+void
+blob_transit_drop (uint64_t owner)
+{
+  pthread_mutex_lock (&transit_lock);
+  for (unsigned i = 0; i < TRANSIT_SLOTS; i++)
+    if (transit[i].blob != NULL && transit[i].owner == owner)
+      transit_clear (&transit[i]);
+  pthread_mutex_unlock (&transit_lock);
+}
+
 size_t
 blob_transit_bytes (void)
 {

@@ -48,5 +48,7 @@ BlobPort *blob_transit (void);
  * of what there is; 0: this process. */
 uint64_t blob_transit_put (CellBlob *blob, uint64_t owner);
 CellBlob *blob_transit_take (uint64_t id);
+/* Forgets those of an owner that nobody has fetched. */
+void blob_transit_drop (uint64_t owner);
 /* Bytes on their way, for statistics. */
 size_t blob_transit_bytes (void);

@@ -705,7 +705,8 @@ attack_blobs (const char *socket, guint32 seed)
   g_assert_cmpint (answer.body.error.status, ==, CELL_ERROR_NO_RESOURCES);
   wire_message_clear (&answer);
   attack_is_ready ();
-  for (guint i = 0; i < ids->len; i++)
+  /* The others go with the connection. */
+  for (guint i = 0; i < ids->len / 2; i++)
     g_assert_cmpint (raw_refusal (&raw, WIRE_BLOB_IMPORT, &g_array_index (ids, WireBlob, i), NULL, 0), ==, CELL_OK);
   g_array_free (ids, TRUE);
   close (sealed);
