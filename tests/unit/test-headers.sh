@@ -8,8 +8,8 @@ n=0
 for header in "$include"/cell/*.h; do
   for compiler; do
     case $compiler in
-      *++*) standards='gnu++20'; language=c++ ;;
-      *) standards='gnu11 gnu2x'; language=c ;;
+      *++*) standards='gnu++20 gnu++2b'; language=c++ ;;
+      *) standards='gnu11 gnu17 gnu2x'; language=c ;;
     esac
     for standard in $standards; do
       n=$((n + 1))
