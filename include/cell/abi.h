@@ -10,7 +10,8 @@
  * with `size`; what lies beyond the size that the other side gave is absent.
  *
  * Thread tags: [any] any thread; [cell] inside a handler, init, fini, save, restore, a completion or a signal handler of the
- * cell concerned, that is where its threading option lets its code run.
+ * cell concerned, that is where its threading option lets its code run.  The host looks, before it touches what it was given: a call from
+ * elsewhere does nothing and returns NULL, 0, "" or CELL_ERROR_GONE.  So does one from a thread that a cell has left behind.
  */
 #ifndef CELL_ABI_H
 #define CELL_ABI_H

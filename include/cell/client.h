@@ -78,7 +78,8 @@ struct CellRemote
 };
 
 /* Implemented by the host for cells and by libcellhost for programs.  A client belongs to its cell; a program's may be used by
- * any thread, each of which gets a channel of its own.  */
+ * any thread, each of which gets a channel of its own.  In a cell all of this is
+ * [cell]; a call from elsewhere ends with CELL_ERROR_DENIED, and with CELL_ERROR_GONE when the client was closed or its cell went.  */
 typedef struct
 {
   uint32_t size;
@@ -88,7 +89,7 @@ typedef struct
   CellPending (*start) (CellClient *client, uint32_t method, const void *args, CellDone done, void *data);
   /* Waits for a started call that has no done. */
   void (*finish) (CellPending pending, CellResult *reply);
-  /* Gives a started call up; its reply, if one comes, is dropped.  On any thread. */
+  /* Gives a started call up; its reply, if one comes, is dropped.  On any thread of a program. */
   void (*cancel) (CellPending pending);
   /* Calls on_signal for each signal, with the number that was missed just before it because the subscriber lagged. */
   CellStatus (*subscribe) (CellClient *client, uint32_t signal, CellOnSignal on_signal, void *data);

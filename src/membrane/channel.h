@@ -28,7 +28,6 @@
 
 typedef struct Channel Channel;
 typedef struct Endpoint Endpoint;
-typedef struct Service Service;
 typedef struct Method Method;
 
 /* ---- epoch page ------------------------------------------------------------------------------ */
@@ -117,6 +116,7 @@ typedef struct
 /* A call that is being served, or kept: CellCall of the ABI. */
 struct CellCall
 {
+  Frame frame;                          /* first: a call is known by it */
   Channel *channel;
   Service *service;
   const Method *method;

@@ -97,11 +97,17 @@ client_start (CellClient *base, uint32_t method, const void *args, CellDone done
   Client *client = (Client *) base;
   ThreadContext *thread = thread_context ();
   bool shared = done != NULL && client->context == CLIENT_OF_CONCURRENT;
-  Caller *caller = shared ? &client->own : caller_get (client, thread);
   CellPending pending = { base, 0 };
   Failed *now = NULL;
   Fault fault = { 0 };
+  Caller *caller;
 
+  if (!client_is_for (client, thread))
+    {
+      client_refuse_async (client, "start", CLIENT_FROM, method, done, data);
+      return pending;
+    }
+  caller = shared ? &client->own : caller_get (client, thread);
   if (caller == NULL)
     return pending;
   shared_lock (client, shared);
@@ -123,10 +129,16 @@ client_finish (CellPending pending, CellResult *reply)
 {
   Client *client = (Client *) pending.client;
   ThreadContext *thread = thread_context ();
-  Caller *caller = caller_of (client, thread);
+  Caller *caller;
   Line *line;
   Failed *failed;
 
+  if (!client_is_for (client, thread))
+    {
+      client_refuse (client, "finish", CLIENT_FROM, UINT32_MAX, reply);
+      return;
+    }
+  caller = caller_of (client, thread);
   if (caller != NULL && (pending.id & (ID_SHARED | ID_FAILED)) == ID_FAILED && (failed = caller_take_failed (caller, pending.id)) != NULL)
     {
       *reply = failed->result;
@@ -175,10 +187,16 @@ client_cancel (CellPending pending)
 {
   Client *client = (Client *) pending.client;
   bool shared = client->context == CLIENT_OF_CONCURRENT && (pending.id & ID_SHARED) != 0;
-  Caller *caller = shared ? &client->own : caller_of (client, thread_context ());
+  Caller *caller;
 
+  if (!client_is_for (client, thread_context ()))
+    {
+      client_refuse (client, "cancel", CLIENT_FROM, 0, NULL);
+      return;
+    }
   if (pending.id == 0)
     return;
+  caller = shared ? &client->own : caller_of (client, thread_context ());
   if (caller != NULL && (shared || client->slot == NO_SLOT || caller_made (caller, pending.id)))
     cancel_own (client, caller, pending, shared);
   else

@@ -42,6 +42,7 @@ client_dispatch (Channel *channel, ThreadContext *thread)
   Line *line;
   Client *client;
   Arrival arrival;
+  Frame frame;
   unsigned n = 0;
   bool shared, more = true;
 
@@ -55,6 +56,7 @@ client_dispatch (Channel *channel, ThreadContext *thread)
   if (client == NULL)
     return 0;
   channel_ref (channel);
+  frame_enter (&frame, client_frame (client), thread);
   for (bool first = true; more; first = false)
     {
       shared_lock (client, shared);
@@ -74,6 +76,7 @@ client_dispatch (Channel *channel, ThreadContext *thread)
           n++;
         }
     }
+  frame_leave (&frame, thread);
   channel_unref (channel);
   client_unref (client);
   return n;
@@ -85,9 +88,11 @@ client_dispatch_failed (CellClient *base, ThreadContext *thread)
   Client *client = (Client *) base;
   bool shared = client->context == CLIENT_OF_CONCURRENT;
   Failed *failed;
+  Frame frame;
   unsigned n = 0;
 
   atomic_fetch_add (&client->refs, 1);
+  frame_enter (&frame, client_frame (client), thread);
   do
     {
       Caller *caller = shared ? &client->own : caller_of (client, thread);
@@ -99,6 +104,7 @@ client_dispatch_failed (CellClient *base, ThreadContext *thread)
         n += client_run_failed (client, failed);
     }
   while (failed != NULL);
+  frame_leave (&frame, thread);
   client_unref (client);
   return n;
 }

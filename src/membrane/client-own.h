@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A client, between its files: its contexts (client-callers.c), the numbers of its cell (client-binding.c), channels (client-line.c), signals
- * (client-signals.c), calls that are finished later (client-async.c), what comes (client-dispatch.c), moves (client-move.c), and the rest
- * (client.c).
+ * A client, between its files: whose it is (client-owner.c), its contexts (client-callers.c), the numbers of its cell
+ * (client-binding.c), channels (client-line.c), signals (client-signals.c), calls that are finished later (client-async.c), what comes
+ * (client-dispatch.c), moves (client-move.c), and the rest (client.c).
  */
 #pragma once
 #include "client.h"
@@ -78,6 +78,7 @@ struct Caller
 struct Client
 {
   CellClient base;
+  _Atomic (const Service *) owner;      /* only its code may use it; NULL: anybody, &client_gone: nobody any more */
   uint32_t slot;                        /* of this client in each thread's table, or NO_SLOT */
   uint32_t n_methods, n_signals;
   Caller own;                           /* a serial cell's; of a concurrent one: for completions and signals, under `shared` */
@@ -95,6 +96,8 @@ struct Client
   pthread_mutex_t shared;
   Caller *callers;                      /* one for each thread; under `registry` */
   uint32_t ending;                      /* threads that are closing their caller; under `registry` */
+  char *cell;                           /* the owner's name */
+  Client *next_gone;
 };
 
 static inline const CellRemoteMethod *
@@ -108,6 +111,36 @@ remote_signal (const CellRemote *remote, uint32_t i)
 {
   return (const CellRemoteSignal *) ((const char *) remote->signals + (size_t) i * remote->signal_size);
 }
+
+/* ---- whose it is: client-owner.c --------------------------------------------------------------------------------- */
+
+extern const Service client_gone;
+
+/* A thread that runs none of the owner's code must not touch anything else of the client. */
+static inline bool
+client_is_for (const Client *client, const ThreadContext *thread)
+{
+  const Service *owner = load_relaxed (&client->owner);
+
+  return owner == thread->frame->service || owner == NULL;
+}
+
+/* Whose frame its completions and signal handlers run in. */
+static inline const Service *
+client_frame (const Client *client)
+{
+  const Service *owner = load_relaxed (&client->owner);
+
+  return owner != &client_gone ? owner : NULL;
+}
+
+/* Says that it is not.  reply: NULL, or to be filled. */
+CellStatus client_refuse (Client *client, const char *function, const void *from, uint32_t method, CellResult *reply);
+/* The same to a completion, at once. */
+void client_refuse_async (Client *client, const char *function, const void *from, uint32_t method, CellDone done, void *data);
+/* Frees it; of one that has an owner there remains what a thread that was left behind looks at. */
+void client_bury (Client *client);
+#define CLIENT_FROM __builtin_return_address (0)
 
 /* ---- contexts: client-callers.c ----------------------------------------------------------------------------- */
 

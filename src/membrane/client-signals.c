@@ -171,9 +171,12 @@ client_subscribe (CellClient *base, uint32_t signal, CellOnSignal fn, void *data
   Client *client = (Client *) base;
   ThreadContext *thread = thread_context ();
   bool shared = client->context == CLIENT_OF_CONCURRENT;
-  Caller *caller = shared ? &client->own : caller_get (client, thread);
   Fault fault = { 0 };
+  Caller *caller;
 
+  if (!client_is_for (client, thread))
+    return client_refuse (client, "subscribe", CLIENT_FROM, 0, NULL);
+  caller = shared ? &client->own : caller_get (client, thread);
   if (caller == NULL)
     return CELL_ERROR_NO_RESOURCES;
   if (fn == NULL)
@@ -191,8 +194,14 @@ client_unsubscribe (CellClient *base, uint32_t signal)
   Client *client = (Client *) base;
   ThreadContext *thread = thread_context ();
   bool shared = client->context == CLIENT_OF_CONCURRENT;
-  Caller *caller = shared ? &client->own : caller_of (client, thread);
+  Caller *caller;
 
+  if (!client_is_for (client, thread))
+    {
+      client_refuse (client, "unsubscribe", CLIENT_FROM, 0, NULL);
+      return;
+    }
+  caller = shared ? &client->own : caller_of (client, thread);
   if (caller == NULL)
     return;
   shared_lock (client, shared);

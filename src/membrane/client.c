@@ -67,9 +67,15 @@ client_call (CellClient *base, uint32_t method, const void *args, CellResult *re
 {
   Client *client = (Client *) base;
   ThreadContext *thread = thread_context ();
-  Caller *caller = caller_of (client, thread);
+  Caller *caller;
   Channel *channel;
 
+  if (unlikely (!client_is_for (client, thread)))
+    {
+      client_refuse (client, "call", CLIENT_FROM, method, reply);
+      return;
+    }
+  caller = caller_of (client, thread);
   if (likely (caller != NULL && (channel = caller->channel) != NULL && method < client->n_methods))
     {
       const CallPlan *plan = &caller->plans[method];
@@ -94,6 +100,11 @@ client_set_timeout (CellClient *base, uint32_t milliseconds)
 {
   Client *client = (Client *) base;
 
+  if (!client_is_for (client, thread_context ()))
+    {
+      client_refuse (client, "set_timeout", CLIENT_FROM, 0, NULL);
+      return;
+    }
   pthread_mutex_lock (&client->lock);
   client->timeout = milliseconds;
   for (uint32_t i = 0; client->binding != NULL && i < client->n_methods; i++)
@@ -112,9 +123,12 @@ client_check (CellClient *base, CellResult *result)
 {
   Client *client = (Client *) base;
   ThreadContext *thread = thread_context ();
-  Caller *caller = caller_get (client, thread);
   Fault fault = { CELL_ERROR_NO_RESOURCES, "no memory for a caller" };
+  Caller *caller;
 
+  if (!client_is_for (client, thread))
+    return client_refuse (client, "check", CLIENT_FROM, UINT32_MAX, result);
+  caller = caller_get (client, thread);
   if (caller != NULL && caller_ready (caller, thread, &fault))
     *result = (CellResult) { .status = CELL_OK };
   else
@@ -127,6 +141,11 @@ client_close (CellClient *base)
 {
   Client *client = (Client *) base;
 
+  if (!client_is_for (client, thread_context ()))
+    {
+      client_refuse (client, "close", CLIENT_FROM, 0, NULL);
+      return;
+    }
   if (client->provider->closed != NULL)
     client->provider->closed (client->data, base);
   client_free (base);
@@ -193,7 +212,7 @@ client_unref (Client *client)
   free (client->name);
   pthread_mutex_destroy (&client->lock);
   pthread_mutex_destroy (&client->shared);
-  free (client);
+  client_bury (client);
 }
 
 void
@@ -202,6 +221,8 @@ client_free (CellClient *base)
   Client *client = (Client *) base;
   Caller *caller = callers_unregister (client), *next;
 
+  if (load_relaxed (&client->owner) != NULL)
+    store_relaxed (&client->owner, &client_gone);
   for (; caller != NULL; caller = next)
     {
       next = caller->next;

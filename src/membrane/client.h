@@ -40,6 +40,12 @@ typedef enum
 /* remote must outlive the client.  NULL: no memory. */
 CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote,
                         ClientContext context);
+/* From now on only frames of that service may use it, until it is closed; whoever else does gets CELL_ERROR_DENIED, and when it was closed
+ * CELL_ERROR_GONE.  Its first bytes are never freed: a thread that the cell has left behind may still call through them.
+ * cell: the owner's name.  False: no memory. */
+bool client_belong_to (CellClient *client, const Service *owner, const char *cell);
+/* Told of every call that was refused for that; from: an address in the code that called.  NULL: nobody is.  From any thread. */
+extern void (*client_on_refused) (const char *cell, const char *function, bool gone, const void *from);
 /* Runs completions and signal handlers of one channel of a client's, and ends its asynchronous calls that are overdue.  In the
  * channel's context; CLIENT_OF_CONCURRENT: on any thread.  Harmless for a channel that its client has closed. */
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);

@@ -10,6 +10,7 @@
 #include "serve.h"
 
 #define DEFERRED_ARENA (4u << 20)
+#define DEFERRED_ID_MAX (UINT64_MAX >> 1)       /* a cell is given one bit more */
 
 struct Deferred
 {
@@ -179,12 +180,19 @@ call_defer (CellCall *call)
 CellCall *
 call_resume (Service *service, uint64_t id)
 {
-  Deferred *deferred;
+  Deferred **link = &service->deferred, *deferred;
 
   pthread_mutex_lock (&service->lock);
-  deferred = service->deferred;
-  while (deferred != NULL && deferred->id != id)
-    deferred = deferred->next;
+  while (*link != NULL && (*link)->id != id)
+    link = &(*link)->next;
+  deferred = *link;
+  if (deferred != NULL)
+    {
+      /* To the front: it is looked for again by each function that is given it. */
+      *link = deferred->next;
+      deferred->next = service->deferred;
+      service->deferred = deferred;
+    }
   pthread_mutex_unlock (&service->lock);
   return deferred != NULL ? &deferred->call : NULL;
 }
@@ -397,7 +405,8 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
     return fault_set (fault, CELL_ERROR_NO_METHOD, "a kept call is of a method that there is none of");
   capacity = method->max_reply < whole ? method->max_reply : whole;
   credit = record->flags & RECORD_ONEWAY ? 0 : record_size (capacity);
-  if (record->id == 0 || call_resume (service, record->id) != NULL || credit > channel->answers.mask + 1 - channel->reserved)
+  if (record->id == 0 || record->id > DEFERRED_ID_MAX || call_resume (service, record->id) != NULL
+      || credit > channel->answers.mask + 1 - channel->reserved)
     return fault_set (fault, CELL_ERROR_CORRUPT, "a kept call is there twice, or more are kept than can be answered");
   deferred = calloc (1, sizeof *deferred);
   if (deferred == NULL)

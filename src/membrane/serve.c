@@ -251,7 +251,9 @@ run_handler (CellCall *call, Method *method)
   zero_bytes (out, size);
   if (stats_is_sampled (load_relaxed (&method->stats->calls)))
     started = monotonic_ns ();
+  frame_enter (&call->frame, service, call->thread);
   call->status = method->invoke (service->self, call, call->in, out);
+  frame_leave (&call->frame, call->thread);
   if (started != 0)
     stats_sample (method, started);
   if (call->status != CELL_OK || plan == NULL)

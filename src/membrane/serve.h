@@ -74,7 +74,7 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
     {
       call->method = method;
       call->thread = thread;
-      call->service = service;
+      call->frame.service = call->service = service;
       call->number = method->head.method;
       call->capacity = method->max_reply;
       call->build_in_place = !channel->untrusted;
@@ -84,6 +84,8 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
   call->in = in;
   call->reply = reply;
   channel->building = call;
+  call->frame.outer = thread->frame;
+  thread->frame = &call->frame;
   zero_bytes (out, size);
   if (unlikely (stats_is_sampled (n)))
     started = monotonic_ns ();
@@ -92,6 +94,7 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
   else
     atomic_fetch_add_explicit (&stats->calls, 1, memory_order_relaxed);
   status = method->invoke (service->self, call, in, out);
+  thread->frame = call->frame.outer;
   channel->building = NULL;
   if (unlikely (started != 0))
     stats_sample (method, started);

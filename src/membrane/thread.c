@@ -9,6 +9,8 @@
 __thread ThreadContext *thread_context_;
 void (*thread_slots_end) (ThreadContext *thread);
 
+static Frame outside;                   /* of threads that run no cell's code */
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -51,6 +53,7 @@ thread_context_new (void)
   if (thread == NULL)
     abort ();                           /* no memory for a thread's first hundred bytes: nothing can be answered */
   arena_init (&thread->arena, ARENA_LIMIT);
+  thread->frame = &outside;
   pthread_setspecific (key, thread);
   thread_context_ = thread;
   return thread;

@@ -9,10 +9,22 @@
 #include "atomic.h"
 
 typedef struct Gate Gate;
+typedef struct Service Service;
 typedef struct ThreadContext ThreadContext;
+typedef struct Frame Frame;
+
+/* A cell's code on a thread: a call that is being served, or a completion, init, save…  What a cell is given on the host (its self, a
+ * call, a client) is of use in its own frames only.  That is looked at before any of it is touched, so a thread that a cell has left
+ * behind, which has no frame, finds nothing that was freed. */
+struct Frame
+{
+  const Service *service;       /* whose code it is; NULL: nobody's */
+  Frame *outer;                 /* the frame that made this one's call, or NULL */
+};
 
 struct ThreadContext
 {
+  Frame *frame;                 /* the innermost; never NULL */
   _Atomic (Gate *) waits_for;   /* while it is parked, or about to be: the gate whose holder has to finish first */
   Arena arena;
   uint32_t n_slots;
@@ -29,6 +41,19 @@ thread_context (void)
   ThreadContext *thread = thread_context_;
 
   return likely (thread != NULL) ? thread : thread_context_new ();
+}
+
+static inline void
+frame_enter (Frame *frame, const Service *service, ThreadContext *thread)
+{
+  *frame = (Frame) { service, thread->frame };
+  thread->frame = frame;
+}
+
+static inline void
+frame_leave (const Frame *frame, ThreadContext *thread)
+{
+  thread->frame = frame->outer;
 }
 
 /* Called when a thread ends that has slots: frees them. */
