@@ -9,7 +9,62 @@
 #include "membrane/blob.h"
 
 #include "instance-private.h"
+#include "misuse.h"
 #include "state.h"
+
+/* ---- who calls -------------------------------------------------------------------------------------- */
+
+/* A kept call is given to its cell as a number: what it names is looked up, and may be gone. */
+static CellCall *
+handle_of (uint64_t id)
+{
+  return (CellCall *) (uintptr_t) (id << 1 | 1);
+}
+
+static CellCall *
+find_call (CellCall *call)
+{
+  const Frame *frame = thread_context ()->frame;
+  uintptr_t handle = (uintptr_t) call;
+
+  if ((handle & 1) != 0)
+    return frame->service != NULL ? call_resume ((Service *) frame->service, handle >> 1) : NULL;
+  while (frame != NULL && frame != (const Frame *) call)
+    frame = frame->outer;
+  return frame != NULL ? call : NULL;
+}
+
+static CellCall *
+call_or_report (CellCall *call, const char *function, const void *from)
+{
+  CellCall *found = find_call (call);
+
+  if (G_UNLIKELY (found == NULL))
+    misuse_report (NULL, function, "[cell]", thread_context ()->frame->service != NULL ? MISUSE_TIME : MISUSE_THREAD, from);
+  return found;
+}
+
+static CellInstance *
+instance_or_report (void *self, const char *function, const void *from)
+{
+  CellInstance *instance = instance_here (self);
+
+  if (G_LIKELY (instance != NULL))
+    return instance;
+  instance = self != NULL ? self_enter (self) : NULL;
+  if (instance == NULL)
+    {
+      misuse_report (NULL, function, "[cell]", MISUSE_GONE, from);
+      return NULL;
+    }
+  misuse_report (instance->name, function, "[cell]", MISUSE_THREAD, from);
+  self_leave (self);
+  return NULL;
+}
+
+/* The call, or the instance, if the calling thread may use it; else NULL, and that is reported. */
+#define CALL(call, function) call_or_report ((call), (function), MISUSE_FROM)
+#define INSTANCE(self, function) instance_or_report ((self), (function), MISUSE_FROM)
 
 /* ---- text ------------------------------------------------------------------------------------------ */
 
@@ -45,30 +100,33 @@ host_print (CellCall *call, const char *format, ...)
   const char *text;
   va_list args;
 
+  if ((call = CALL (call, "print")) == NULL)
+    return "";
   va_start (args, format);
   text = format_in_call (call, RECORD_MAX_PAYLOAD, format, args);
   va_end (args);
   return text != NULL ? text : "";
 }
 
-static void
-G_GNUC_PRINTF (3, 4)
-host_log (void *self, int32_t level, const char *format, ...)
+/* One line, and nothing that a terminal would obey. */
+static char *
+log_line (const char *format, va_list args)
 {
-  static const GLogLevelFlags levels[] = { G_LOG_LEVEL_DEBUG, G_LOG_LEVEL_INFO, G_LOG_LEVEL_WARNING, G_LOG_LEVEL_WARNING };
-  CellInstance *instance = instance_of (self);
   char line[LOG_LINE_MAX];
-  g_autofree char *text = NULL;
-  va_list args;
 
-  va_start (args, format);
   if (vsnprintf (line, sizeof line, format, args) < 0)
     line[0] = '\0';
-  va_end (args);
   for (char *c = line; *c != '\0'; c++)
     if (g_ascii_iscntrl (*c))
-      *c = ' ';                         /* one line, and nothing that a terminal would obey */
-  text = g_utf8_make_valid (line, -1);
+      *c = ' ';
+  return g_utf8_make_valid (line, -1);
+}
+
+static void
+log_text (const CellInstance *instance, int32_t level, const char *text)
+{
+  static const GLogLevelFlags levels[] = { G_LOG_LEVEL_DEBUG, G_LOG_LEVEL_INFO, G_LOG_LEVEL_WARNING, G_LOG_LEVEL_WARNING };
+
   level = CLAMP (level, CELL_LOG_DEBUG, CELL_LOG_ERROR);
   if (instance->env.log != NULL)
     instance->env.log (instance->env.data, level, text);
@@ -76,12 +134,35 @@ host_log (void *self, int32_t level, const char *format, ...)
     g_log (G_LOG_DOMAIN, levels[level], "%s: %s", instance->name, text);
 }
 
+static void
+G_GNUC_PRINTF (3, 4)
+host_log (void *self, int32_t level, const char *format, ...)
+{
+  CellInstance *instance = self_enter (self);
+  g_autofree char *text = NULL;
+  va_list args;
+
+  if (instance == NULL && !self_tell_once (self))
+    return;
+  va_start (args, format);
+  text = log_line (format, args);
+  va_end (args);
+  if (instance == NULL)
+    {
+      g_warning ("a thread that a cell has left behind logs '%s'; what else it says is dropped", text);
+      return;
+    }
+  log_text (instance, level, text);
+  self_leave (self);
+}
+
 /* ---- calls ------------------------------------------------------------------------------------------- */
 
 static void *
 host_alloc (CellCall *call, size_t size)
 {
-  return call_alloc (call, size);
+  call = CALL (call, "alloc");
+  return call != NULL ? call_alloc (call, size) : NULL;
 }
 
 /* The name comes before its message in memory: see error_payload (). */
@@ -89,11 +170,17 @@ static CellStatus
 G_GNUC_PRINTF (3, 4)
 host_fail (CellCall *call, const CellItem *error, const char *format, ...)
 {
-  const char *interface = call->service->interface;
-  size_t length = strlen (interface), size = length + 1 + strlen (error->name) + 1;
-  char *name = call_alloc (call, size), *message;
+  const char *interface;
+  size_t length, size;
+  char *name, *message;
   va_list args;
 
+  if ((call = CALL (call, "fail")) == NULL)
+    return CELL_ERROR_GONE;
+  interface = call->service->interface;
+  length = strlen (interface);
+  size = length + 1 + strlen (error->name) + 1;
+  name = call_alloc (call, size);
   if (name != NULL)
     {
       memcpy (name, interface, length);
@@ -114,6 +201,8 @@ host_fail_status (CellCall *call, CellStatus status, const char *format, ...)
   char *message;
   va_list args;
 
+  if ((call = CALL (call, "fail_status")) == NULL)
+    return CELL_ERROR_GONE;
   va_start (args, format);
   message = format_in_call (call, ERROR_MESSAGE_MAX, format, args);
   va_end (args);
@@ -124,9 +213,9 @@ host_fail_status (CellCall *call, CellStatus status, const char *format, ...)
 static void
 host_emit (void *self, const CellItem *item, const void *args)
 {
-  CellInstance *instance = instance_of (self);
+  CellInstance *instance = INSTANCE (self, "emit");
 
-  if (!instance->attached)
+  if (instance == NULL || !instance->attached)
     return;                             /* nobody can have subscribed to one that does not serve */
   for (guint i = 0; i < instance->n_signals; i++)
     if (instance->signals[i].item == item)
@@ -134,7 +223,7 @@ host_emit (void *self, const CellItem *item, const void *args)
         endpoint_emit (instance->env.endpoint, thread_context (), instance->signals[i].number, instance->signals[i].plan, args);
         return;
       }
-  host_log (self, CELL_LOG_ERROR, "a signal was emitted that is none of the cell's");
+  log_text (instance, CELL_LOG_ERROR, "a signal was emitted that is none of the cell's");
 }
 
 /* ---- extensions ----------------------------------------------------------------------------------------- */
@@ -142,8 +231,11 @@ host_emit (void *self, const CellItem *item, const void *args)
 static uint64_t
 defer (CellCall *call)
 {
-  uint64_t id = call_defer (call);
+  uint64_t id;
 
+  if ((call = CALL (call, "defer")) == NULL)
+    return 0;
+  id = call_defer (call);
   if (id == 0)
     call_set_error (call, NULL, "there is no memory to keep the call");
   return id;
@@ -152,17 +244,62 @@ defer (CellCall *call)
 static CellCall *
 resume (void *self, uint64_t id)
 {
-  return call_resume (&instance_of (self)->service, id);
+  CellInstance *instance = INSTANCE (self, "resume");
+
+  return instance != NULL && call_resume (&instance->service, id) != NULL ? handle_of (id) : NULL;
+}
+
+static const void *
+request (CellCall *call)
+{
+  call = CALL (call, "request");
+  return call != NULL ? call_request (call) : NULL;
+}
+
+static void
+answer (CellCall *call, CellStatus status, const void *out)
+{
+  if ((call = CALL (call, "answer")) != NULL)
+    call_answer (call, status, out);
 }
 
 static const CellHostDefer defer_api = {
-  .size = sizeof (CellHostDefer), .defer = defer, .resume = resume, .request = call_request, .answer = call_answer,
+  .size = sizeof (CellHostDefer), .defer = defer, .resume = resume, .request = request, .answer = answer,
 };
+
+/* A client for a thread that may not have one: what remains of one that was closed, which says so to each call.  One for each table of
+ * a remote: a thread that goes on asking gets no more. */
+static CellClient *
+use_nothing (const char *name, const CellRemote *remote)
+{
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  static GHashTable *clients;           /* CellRemote → CellClient */
+  static const ClientProvider nobody;
+  static const Service nobodys;
+  CellClient *client;
+
+  pthread_mutex_lock (&lock);
+  if (clients == NULL)
+    clients = g_hash_table_new (NULL, NULL);
+  client = g_hash_table_lookup (clients, remote);
+  if (client == NULL)
+    {
+      client = client_new (&nobody, NULL, name, remote, CLIENT_OF_SERIAL);
+      if (client == NULL || !client_belong_to (client, &nobodys, name))
+        g_error ("no memory for a client of %s", name);
+      g_hash_table_insert (clients, (gpointer) remote, client);
+      client_free (client);
+    }
+  pthread_mutex_unlock (&lock);
+  return client;
+}
 
 static CellClient *
 use (void *self, const char *name, const CellRemote *remote)
 {
-  return instance_use (instance_of (self), name, remote);
+  CellInstance *instance = INSTANCE (self, "use");
+
+  return instance != NULL ? instance_use (instance, name, remote) : use_nothing (name, remote);
 }
 
 static const CellHostClient client_api = { .size = sizeof (CellHostClient), .use = use };
@@ -170,9 +307,9 @@ static const CellHostClient client_api = { .size = sizeof (CellHostClient), .use
 static const char *
 config_get (void *self, const char *key)
 {
-  CellInstance *instance = instance_of (self);
+  CellInstance *instance = INSTANCE (self, "config");
 
-  return instance->config != NULL ? g_hash_table_lookup (instance->config, key) : NULL;
+  return instance != NULL && instance->config != NULL ? g_hash_table_lookup (instance->config, key) : NULL;
 }
 
 static const CellHostConfig config_api = { .size = sizeof (CellHostConfig), .get = config_get };
@@ -180,13 +317,15 @@ static const CellHostConfig config_api = { .size = sizeof (CellHostConfig), .get
 static CellBlob *
 blob_create (void *self, CellCall *call, size_t size)
 {
-  CellInstance *instance = instance_of (self);
+  CellInstance *instance = INSTANCE (self, "blob.create");
   Fault fault = { 0 };
-  CellBlob *blob =
-    instance->env.blob_new != NULL ? instance->env.blob_new (instance->env.data, size, &fault) : blob_new (size, &fault);
+  CellBlob *blob;
 
+  if (instance == NULL || (call != NULL && (call = CALL (call, "blob.create")) == NULL))
+    return NULL;
+  blob = instance->env.blob_new != NULL ? instance->env.blob_new (instance->env.data, size, &fault) : blob_new (size, &fault);
   if (blob == NULL)
-    host_log (self, CELL_LOG_WARNING, "%s", fault.message);
+    log_text (instance, CELL_LOG_WARNING, fault.message);
   else if (call != NULL)
     call_keep_blob (call, blob);
   return blob;
@@ -224,6 +363,7 @@ host_api_init (void)
   if (g_once_init_enter (&once))
     {
       blob_api.create = blob_create;
+      misuse_init ();
       g_once_init_leave (&once, 1);
     }
 }

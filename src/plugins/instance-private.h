@@ -5,6 +5,7 @@
 #pragma once
 #include "instance.h"
 #include "loop.h"
+#include "self.h"
 
 /* A signal, found by the address that the cell knows it by. */
 typedef struct
@@ -33,19 +34,13 @@ struct CellInstance
   GPtrArray *clients;
 };
 
-/* Stands right before each cell's own struct; 16 bytes, so that this is as aligned as memory is. */
-typedef struct
-{
-  CellInstance *instance;
-  uint64_t reserved;
-} SelfHeader;
-
-G_STATIC_ASSERT (sizeof (SelfHeader) == 16);
-
+/* The instance whose code runs on this thread, if that is what self is of; NULL: it is not, and self must not be looked at. */
 static inline CellInstance *
-instance_of (void *self)
+instance_here (const void *self)
 {
-  return ((SelfHeader *) self - 1)->instance;
+  const Service *service = thread_context ()->frame->service;
+
+  return service != NULL && service->self == self ? service->data : NULL;
 }
 
 /* A client of the instance's; never NULL. */

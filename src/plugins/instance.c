@@ -14,10 +14,17 @@
 void
 cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer data)
 {
+  ThreadContext *thread = thread_context ();
+  Frame frame;
+
   if (instance->loop != NULL)
-    loop_run (instance->loop, run, data);
-  else
-    run (data);
+    {
+      loop_run (instance->loop, run, data);     /* whose thread is always in the cell's code */
+      return;
+    }
+  frame_enter (&frame, &instance->service, thread);
+  run (data);
+  frame_leave (&frame, thread);
 }
 
 /* ---- clients ----------------------------------------------------------------------------------------- */
@@ -97,7 +104,7 @@ instance_use (CellInstance *instance, const char *name, const CellRemote *remote
   ClientContext context = instance->module->options->threading == CELL_CONCURRENT ? CLIENT_OF_CONCURRENT : CLIENT_OF_SERIAL;
   CellClient *client = client_new (&instance->provider, instance, name, remote, context);
 
-  if (client == NULL)
+  if (client == NULL || !client_belong_to (client, &instance->service, instance->name))
     g_error ("no memory for a client of %s", name);
   pthread_mutex_lock (&instance->lock);
   g_ptr_array_add (instance->clients, client);
@@ -269,13 +276,10 @@ end (gpointer data)
 static gboolean
 make_self (CellInstance *instance, GError **error)
 {
-  SelfHeader *header = calloc (1, sizeof *header + instance->module->entry->self_size);
-
-  if (header == NULL)
+  instance->self = self_new (instance, instance->module->entry->self_size);
+  if (instance->self == NULL)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no memory for an instance of %u bytes", instance->name,
                            instance->module->entry->self_size);
-  header->instance = instance;
-  instance->self = header + 1;
   return TRUE;
 }
 
@@ -299,10 +303,11 @@ cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *n
   instance->service.endpoint = env->endpoint;
   instance->service.interface = module->contract->interface;
   instance->service.data = instance;
-  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, error)) == NULL)
+  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, &instance->service, error)) == NULL)
     return NULL;
   host_api_init ();
-  g_atomic_pointer_set (module->entry->host, &host_api);
+  if (g_atomic_pointer_get (module->entry->host) != &host_api)
+    g_atomic_pointer_set (module->entry->host, &host_api);      /* once: other instances of it may be running */
   cell_instance_run (instance, begin, &step);
   return step.good ? g_steal_pointer (&instance) : NULL;
 }
@@ -315,7 +320,7 @@ cell_instance_free (CellInstance *instance)
   cell_instance_run (instance, end, instance);
   loop_free (instance->loop);
   if (instance->self != NULL)
-    free ((SelfHeader *) instance->self - 1);
+    self_retire (instance->self, instance->module->entry->self_size);
   free (instance->service.methods);
   pthread_mutex_destroy (&instance->service.lock);
   g_free (instance->stats);
@@ -597,16 +602,20 @@ static void
 save (gpointer data)
 {
   StateStep *step = data;
+  CellState *outer = state_enter (&step->state);
 
   step->status = step->instance->module->options->save (step->instance->self, &step->state);
+  state_enter (outer);
 }
 
 static void
 restore (gpointer data)
 {
   StateStep *step = data;
+  CellState *outer = state_enter (&step->state);
 
   step->status = step->instance->module->options->restore (step->instance->self, step->version, &step->state);
+  state_enter (outer);
 }
 
 /* CELL_ERROR_STATE whatever the cell said, and why. */

@@ -20,6 +20,7 @@ struct Task
 struct Loop
 {
   char name[16];
+  const Service *service;
   pthread_t id;
   GMainContext *context;
   ThreadContext *thread;        /* set before loop_new () returns */
@@ -93,6 +94,7 @@ static void *
 loop_main (void *data)
 {
   Loop *loop = data;
+  Frame frame;
   sigset_t all;
 
   sigfillset (&all);
@@ -101,6 +103,7 @@ loop_main (void *data)
   g_main_context_push_thread_default (loop->context);
   pthread_mutex_lock (&loop->lock);
   loop->thread = thread_context ();
+  frame_enter (&frame, loop->service, loop->thread);
   pthread_cond_broadcast (&loop->changed);
   while (!loop->ending)
     {
@@ -117,6 +120,7 @@ loop_main (void *data)
         pthread_cond_wait (&loop->changed, &loop->lock);
     }
   pthread_mutex_unlock (&loop->lock);
+  frame_leave (&frame, loop->thread);
   g_main_context_pop_thread_default (loop->context);
   return NULL;
 }
@@ -131,11 +135,12 @@ loop_destroy (Loop *loop)
 }
 
 Loop *
-loop_new (const char *name, GError **error)
+loop_new (const char *name, const Service *service, GError **error)
 {
   Loop *loop = g_new0 (Loop, 1);
   int failed;
 
+  loop->service = service;
   g_strlcpy (loop->name, name, sizeof loop->name);
   pthread_mutex_init (&loop->lock, NULL);
   pthread_cond_init (&loop->changed, NULL);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "misuse.h"
+
 #define STRUCT_MAGIC 0x54435453u        /* "STCT" */
 #define FIRST_TRY 4096u
 
@@ -59,6 +61,31 @@ state_clear (CellState *state)
   arena_clear (&state->arena);
 }
 
+/* The one that this thread saves or restores: any other may be gone. */
+static __thread CellState *current;
+
+CellState *
+state_enter (CellState *state)
+{
+  CellState *outer = current;
+
+  current = state;
+  return outer;
+}
+
+static gboolean
+is_current (const CellState *state, const char *function, const char *tag, const void *from)
+{
+  if (G_LIKELY (state != NULL && state == current))
+    return TRUE;
+  if (state != NULL)
+    misuse_report (NULL, function, tag, MISUSE_TIME, from);
+  return FALSE;
+}
+
+#define TO_WRITE(state, function) (is_current ((state), (function), "[cell, save]", MISUSE_FROM) && (state)->out != NULL)
+#define TO_READ(state, function) (is_current ((state), (function), "[cell, restore]", MISUSE_FROM) && (state)->in != NULL)
+
 static CellStatus
 fail (CellState *state, CellStatus status, const char *why, const char *field)
 {
@@ -72,7 +99,7 @@ fail (CellState *state, CellStatus status, const char *why, const char *field)
 static CellStatus
 state_write (CellState *to, const void *data, size_t size)
 {
-  if (to == NULL || to->out == NULL)
+  if (!TO_WRITE (to, "state.write"))
     return CELL_ERROR_INVALID;
   if (size > STATE_MAX_SIZE - to->out->len)
     return fail (to, CELL_ERROR_NO_RESOURCES, "the state is larger than the limit", "");
@@ -109,7 +136,7 @@ state_put (CellState *to, const CellType *type, const void *value)
   CodecFault fault = { 0 };
   guint start, before;
 
-  if (to == NULL || to->out == NULL || type == NULL || value == NULL)
+  if (!TO_WRITE (to, "state.put") || type == NULL || value == NULL)
     return CELL_ERROR_INVALID;
   plan = cell_module_plan_of (to->module, type, &error);
   if (plan == NULL)
@@ -137,7 +164,7 @@ state_put (CellState *to, const CellType *type, const void *value)
 static size_t
 state_left (CellState *from)
 {
-  return from != NULL && from->in != NULL ? from->size - from->at : 0;
+  return TO_READ (from, "state.left") ? from->size - from->at : 0;
 }
 
 static const void *
@@ -145,7 +172,7 @@ state_read (CellState *from, size_t size)
 {
   const void *data;
 
-  if (from == NULL || from->in == NULL || size > from->size - from->at)
+  if (!TO_READ (from, "state.read") || size > from->size - from->at)
     return NULL;
   data = size > 0 ? from->data + from->at : (const uint8_t *) "";
   from->at += size;
@@ -181,7 +208,7 @@ state_get (CellState *from, const CellType *type)
   size_t at;
   void *local;
 
-  if (from == NULL || from->in == NULL || type == NULL)
+  if (!TO_READ (from, "state.get") || type == NULL)
     return NULL;
   plan = cell_module_plan_of (from->module, type, &error);
   at = from->at;

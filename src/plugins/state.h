@@ -27,3 +27,5 @@ void state_init_reader (CellState *state, CellModule *module, GBytes *bytes);
 /* What was written. */
 GBytes *state_take_bytes (CellState *state);
 void state_clear (CellState *state);
+/* What the cell's save or restore on this thread is given from now on; returns what it was before. */
+CellState *state_enter (CellState *state);
