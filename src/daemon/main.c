@@ -28,7 +28,7 @@
 
 typedef struct
 {
-  char *socket, *runner, *state_dir, *log_level;
+  char *socket, *runner, *state_dir, *log_level, *debug;
   char **cells;
   gboolean allow_root, verbose, version;
   int ready_fd;
@@ -41,6 +41,7 @@ options_clear (Options *options)
   g_free (options->runner);
   g_free (options->state_dir);
   g_free (options->log_level);
+  g_free (options->debug);
   g_strfreev (options->cells);
 }
 
@@ -61,6 +62,8 @@ read_options (Options *options, int *argc, char ***argv, GError **error)
     { "log-level", 'l', 0, G_OPTION_ARG_STRING, &options->log_level,
       N_("Log errors only, or also warning, info (the default), debug"), N_("LEVEL") },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->verbose, N_("The same as --log-level debug"), NULL },
+    { "debug", 0, 0, G_OPTION_ARG_STRING, &options->debug,
+      N_("Report cells that call the host on a wrong thread (threads), or end at once (threads,fatal)"), N_("WHAT") },
     { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, N_("Write a byte to this descriptor when programs can connect"),
       N_("N") },
     { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, N_("Say which version this is"), NULL },
@@ -76,6 +79,8 @@ read_options (Options *options, int *argc, char ***argv, GError **error)
     return cell_set_error (error, CELL_ERROR_INVALID, _("%s; see 'cellhostd --help'"), why->message);
   if (*argc > 1)
     return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not an option; see 'cellhostd --help'"), (*argv)[1]);
+  if (options->debug != NULL && !host_debug (options->debug))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("--debug '%s': it is threads, or threads,fatal"), options->debug);
   return log_open (options->verbose ? "debug" : options->log_level != NULL ? options->log_level : "info", error);
 }
 

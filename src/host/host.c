@@ -9,6 +9,7 @@
 
 #include "cell.h"
 #include "connection.h"
+#include "plugins/misuse.h"
 #include "policy.h"
 
 #define JOB_THREADS 16          /* each may wait for a child or a gate */
@@ -82,6 +83,12 @@ look_at_policy (const HostConfig *config)
 
   if (policy == NULL)
     g_warning ("%s; until that is put right ejected cells may call nobody, and who calls others stays in process", error->message);
+}
+
+gboolean
+host_debug (const char *what)
+{
+  return misuse_knows (what) && g_setenv (MISUSE_DEBUG, what, TRUE);
 }
 
 Host *

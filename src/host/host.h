@@ -54,6 +54,10 @@ struct Host
   gint64 started;               /* monotonic µs */
 };
 
+/* What is to be reported of cells, here and in sandboxes: "threads" or "threads,fatal".  Before there are any, and other threads.
+ * FALSE: it is something else. */
+gboolean host_debug (const char *what);
+
 /* Makes the host; nothing is loaded and nobody can connect yet. */
 Host *host_new (const HostConfig *config, GError **error);
 /* Takes the socket: from here on programs are served.  CELL_ERROR_EXISTS when another host has it. */

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "plugins/misuse.h"
+
 /* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
 
 typedef struct
@@ -120,6 +122,8 @@ make_argv (const HostConfig *config, const char *const *args, gboolean info)
 
   g_strv_builder_add (builder, config->bwrap_path);
   g_strv_builder_addv (builder, (const char **) always);
+  if (g_getenv (MISUSE_DEBUG) != NULL)
+    g_strv_builder_addv (builder, (const char *[]) { "--setenv", MISUSE_DEBUG, g_getenv (MISUSE_DEBUG), NULL });
   if (info)
     g_strv_builder_addv (builder, (const char *[]) { "--info-fd", G_STRINGIFY (SANDBOX_INFO), NULL });
   g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "/run/cell-runner", NULL });

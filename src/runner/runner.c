@@ -61,6 +61,19 @@ runner_log (void *data, int32_t level, const char *text)
     return;                     /* there is nobody to tell */
 }
 
+/* What is not the cell's, but of it. */
+static GLogWriterOutput
+writer (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer data)
+{
+  int32_t grade = level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL) ? CELL_LOG_ERROR : level & G_LOG_LEVEL_WARNING ? CELL_LOG_WARNING
+                  : level & G_LOG_LEVEL_DEBUG ? CELL_LOG_DEBUG : CELL_LOG_INFO;
+
+  for (gsize i = 0; i < n_fields; i++)
+    if (fields[i].length < 0 && strcmp (fields[i].key, "MESSAGE") == 0)
+      runner_log (data, grade, fields[i].value);
+  return G_LOG_WRITER_HANDLED;
+}
+
 static CellBlob *
 runner_blob_new (void *data, size_t size, Fault *fault)
 {
@@ -498,6 +511,7 @@ main (int argc, char **argv)
   gboolean asked_to_quit = FALSE;
   int got;
 
+  g_log_set_writer_func (writer, NULL, NULL);
   signal (SIGPIPE, SIG_IGN);
   /* Pid 1 of its namespace has no default action, for signals that somebody sends. */
   signal (SIGTERM, _exit);

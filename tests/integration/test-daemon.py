@@ -16,6 +16,7 @@ import time
 from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, place, stop, wait_until
 
 ALARM = os.environ["TEST_ALARM"]
+LEDGER = os.environ["TEST_LEDGER"]
 
 
 def mode_of(path):
@@ -88,7 +89,7 @@ def places_that_cannot_be(here):
 
 
 def bad_command_lines(here):
-    for arguments, why in ((["--frobnicate"], "--frobnicate"), (["word"], "'word'"), (["--log-level", "loud"], "'loud'"), (["--ready-fd", "x"], "'cellhostd --help'")):
+    for arguments, why in ((["--frobnicate"], "--frobnicate"), (["word"], "'word'"), (["--log-level", "loud"], "'loud'"), (["--debug=locks"], "'locks'"), (["--ready-fd", "x"], "'cellhostd --help'")):
         code, said = here.host_refused(*arguments)
         assert code == EXIT["INVALID"] and why in said, said
     code, said = here.host_refused("--cell", "no.so")
@@ -300,6 +301,40 @@ def the_log_of_an_ejected_cell(here):
     assert [line for line in lines_of(here.read("log")) if line[1] == "mirror"] == wanted
 
 
+def wrong_threads(here):
+    """What a cell calls on a thread of its own is refused and reported: its first call, and when the host is debugged each function."""
+    first = r"straggler(\.so)? called \S+, which is for \[cell\] only, on a thread that does not run the cell's code; the call was refused"
+    for i, (arguments, functions) in enumerate((([], 1), (["--debug=threads"], 5))):
+        log = f"log-{i}"
+        host = here.host("--cell", LEDGER, "--cell", cell("straggler"), *arguments, log=log, env=dict(here.env, CELLHOST_DEBUG=""))
+        here.good("call", "straggler", "leave")
+        wait_until(lambda: len(set(re.findall(r" called (\S+),", here.read(log)))) >= functions, "the report")
+        here.good("call", "straggler", "work")
+        assert stop(host) == 0
+        assert re.search(first, here.read(log)), here.read(log)
+        assert arguments or here.read(log).count(" called ") == 1, here.read(log)
+
+
+def wrong_threads_are_fatal(here):
+    host = here.host("--cell", LEDGER, "--cell", cell("straggler"), "--debug=threads,fatal")
+    here.ctl("call", "straggler", "leave")
+    assert host.wait(BOUND) == -signal.SIGABRT, here.read("log")
+    assert "straggler" in here.read("log").splitlines()[-1], here.read("log")
+
+
+def wrong_threads_of_an_ejected_cell(here):
+    if here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode != 0:
+        raise Skip("bubblewrap cannot make a sandbox here")
+    host = here.host("--cell", LEDGER, "--cell", cell("straggler"), "--debug=threads")
+    here.good("eject", "straggler")
+    here.good("call", "straggler", "leave")
+    wait_until(lambda: "warning straggler: straggler called client.call, which is for [cell] only" in here.read("log"), "the report")
+    here.good("call", "straggler", "work")
+    here.good("absorb", "straggler")
+    here.good("call", "straggler", "work")
+    assert stop(host) == 0
+
+
 def one_line_whatever_a_cell_says(here):
     host = here.host("--cell", cell("mirror"))
     here.good("call", "mirror", "log", "a\nb\x1b[31m")
@@ -360,4 +395,4 @@ else:
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
           a_state_that_is_damaged, an_ejected_cell_s_state, idle, grades_of_the_log,
           the_log_of_an_ejected_cell,
-          one_line_whatever_a_cell_says, fields_in_the_journal])
+          wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell, one_line_whatever_a_cell_says, fields_in_the_journal])
