@@ -404,6 +404,7 @@ test_newer (void)
 
   g_assert_no_error (error);
   g_assert_cmpuint (module->entry->size, >, sizeof (CellEntry));
+  g_assert_cmpuint (module->entry->options_size, >, sizeof (CellOptions));
 }
 
 /* The same file twice, and another one at the same path: three libraries with state of their own. */
