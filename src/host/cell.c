@@ -456,7 +456,7 @@ stop_here (HostCell *cell, gboolean whatever, GError **error)
   CellInstance *instance = cell->instance;
 
   drain (cell);
-  if (!cell_instance_stop (instance, STOP_NS, error))
+  if (!cell_instance_retire (instance, STOP_NS, error))
     {
       if (whatever)
         host_cell_ref (cell);           /* its code still runs: nothing of it may go */
@@ -486,7 +486,7 @@ stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **e
 {
   g_autoptr(GError) lost = NULL;
 
-  *ret_crashed = !relocate_stop_child (cell, &lost);
+  *ret_crashed = !relocate_retire_child (cell, &lost);
   if (*ret_crashed)
     {
       g_warning ("%s; it is killed", lost->message);

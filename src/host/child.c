@@ -154,7 +154,8 @@ step_name (WireType type)
     case WIRE_ATTACH: return "attach a caller";
     case WIRE_DETACH: return "let a caller go";
     case WIRE_START: return "start";
-    case WIRE_STOP: return "stop";
+    case WIRE_STOP:
+    case WIRE_RETIRE: return "stop";
     case WIRE_SAVE: return "save its state";
     case WIRE_GIVE: return "give its calls and subscriptions";
     default: return "answer";

@@ -147,9 +147,9 @@ relocate_state_from_child (HostCell *cell, uint32_t *ret_version, GError **error
 }
 
 gboolean
-relocate_stop_child (HostCell *cell, GError **error)
+relocate_retire_child (HostCell *cell, GError **error)
 {
-  return child_tell (cell->child, WIRE_STOP, NULL, NULL, 0, STOP_MS, error);
+  return child_tell (cell->child, WIRE_RETIRE, NULL, NULL, 0, STOP_MS, error);
 }
 
 static gboolean
@@ -490,7 +490,7 @@ absorb (HostCell *cell, GError **error)
   if (cell->location != CELL_LOCATION_CHILD)
     return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason);
   instance = host_cell_make_instance (cell, error);
-  if (instance == NULL || !relocate_stop_child (cell, error))
+  if (instance == NULL || !child_tell (cell->child, WIRE_STOP, NULL, NULL, 0, STOP_MS, error))
     return FALSE;
   if (absorb_stopped (cell, instance, error))
     {

@@ -22,7 +22,7 @@ void relocate_child_died (HostCell *cell, Child *child);
 /* A child rang: replies to asynchronous calls of cells in this process may have come. */
 void relocate_bell_rang (HostCell *cell);
 
-/* For ending a cell, which is claimed: its child has been stopped, what it saves, and the end itself, of which its callers learn. */
-gboolean relocate_stop_child (HostCell *cell, GError **error);
+/* For ending a cell, which is claimed: its child is stopped for good, what it saves, and the end itself, of which its callers learn. */
+gboolean relocate_retire_child (HostCell *cell, GError **error);
 GBytes *relocate_state_from_child (HostCell *cell, uint32_t *ret_version, GError **error);
 void relocate_end (HostCell *cell, const char *reason, gboolean crashed);

@@ -368,6 +368,20 @@ channel_end_cancelled (Channel *channel, uint64_t id)
 }
 
 void
+channel_end_all (Channel *channel)
+{
+  for (uint32_t i = 0; channel->pending != NULL && i <= channel->pending_mask; i++)
+    {
+      Pending *pending = &channel->pending[i];
+
+      if (pending->id == 0 || pending->state != PENDING_OPEN)
+        continue;
+      caller_withdraw (channel, pending);
+      answer_ourselves (channel, pending->id, CELL_ERROR_CANCELLED, status_text (CELL_ERROR_CANCELLED));
+    }
+}
+
+void
 channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
 {
   channel_drain (channel, thread);

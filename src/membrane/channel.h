@@ -284,6 +284,8 @@ bool channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, const
 void channel_cancel (Channel *channel, uint64_t id);
 /* The same on behalf of another thread: whoever finishes the call is told that it was cancelled. */
 void channel_end_cancelled (Channel *channel, uint64_t id);
+/* The same for every open call of its, whoever waits for it. */
+void channel_end_all (Channel *channel);
 /* Looks for replies and signals; those with a context are left for channel_dispatch (). */
 void channel_drain (Channel *channel, ThreadContext *thread);
 /* Runs completions and signal handlers.  Returns how many. */

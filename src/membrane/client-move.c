@@ -48,6 +48,19 @@ client_settle (CellClient *base, ThreadContext *thread)
   return name != NULL ? name : callers_under_way (client);
 }
 
+void
+client_give_up (CellClient *base, ThreadContext *thread)
+{
+  Client *client = (Client *) base;
+  bool shared = client->context == CLIENT_OF_CONCURRENT;
+
+  shared_lock (client, shared);
+  for (Line *line = client->own.lines; line != NULL; line = line->older)
+    channel_end_all (line->channel);
+  shared_unlock (client, shared);
+  client_settle (base, thread);
+}
+
 const char *
 client_get_name (const CellClient *base)
 {

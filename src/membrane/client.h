@@ -61,6 +61,8 @@ uint32_t client_thread_due (const void *data, ThreadContext *thread);
 
 /* Runs what has come.  NULL: nothing that it has asked for is under way any more; else the name of such a method. */
 const char *client_settle (CellClient *client, ThreadContext *thread);
+/* Cancels all that it has asked for and has not got, and tells those who are to be called. */
+void client_give_up (CellClient *client, ThreadContext *thread);
 const char *client_get_name (const CellClient *client);
 /* Its cell takes over from another instance, which has had the signals so far: those that have come are dropped, and each
  * subscription's next one tells of a gap. */

@@ -346,6 +346,7 @@ take_message (Uplink *uplink, WireMessage *message)
     case WIRE_RESTORE:
     case WIRE_START:
     case WIRE_STOP:
+    case WIRE_RETIRE:
     case WIRE_SAVE:
     case WIRE_TAKE:
     case WIRE_GIVE:

@@ -47,6 +47,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 1, 1, false }; return true;
     case WIRE_START:
     case WIRE_STOP:
+    case WIRE_RETIRE:
     case WIRE_SAVE:
     case WIRE_GIVE:
     case WIRE_DONE:

@@ -29,6 +29,7 @@
  *   RESTORE + {state}                                       DONE
  *   START (serve what is attached)                          DONE
  *   STOP (finish what was taken, take no more)              DONE
+ *   RETIRE (the same for good: what its cell has asked others and not been told in a moment is cancelled)   DONE
  *   SAVE                                                    STATE + {state}
  *   GIVE                                                    STATE + {subscriptions and kept calls}
  *   TAKE + {the same}                                       DONE
@@ -57,7 +58,7 @@ typedef enum
   WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BIND, WIRE_BOUND, WIRE_OPEN, WIRE_CHANNEL, WIRE_MAPPED, WIRE_CLOSE, WIRE_BLOB_NEW, WIRE_BLOB_EXPORT,
   WIRE_BLOB_IMPORT, WIRE_BLOB, WIRE_MOVED, WIRE_ERROR,
   WIRE_LOAD = 64, WIRE_READY, WIRE_ATTACH, WIRE_DETACH, WIRE_RESTORE, WIRE_START, WIRE_STOP, WIRE_SAVE, WIRE_STATE, WIRE_DONE, WIRE_QUIT,
-  WIRE_TAKE, WIRE_GIVE
+  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE
 } WireType;
 
 typedef struct

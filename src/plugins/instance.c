@@ -438,28 +438,42 @@ typedef struct
   char *open;                   /* what is still under way; NULL: nothing */
 } Settle;
 
-static void
-settle_once (Settle *settle)
+/* Whatever runs for one client may use another, or close one. */
+static GPtrArray *
+clients_of (CellInstance *instance)
 {
-  CellInstance *instance = settle->instance;
-  g_autoptr (GPtrArray) clients = g_ptr_array_new ();
+  GPtrArray *clients = g_ptr_array_new ();
 
-  /* A completion may use another client, or close one. */
-  g_clear_pointer (&settle->open, g_free);
   pthread_mutex_lock (&instance->lock);
   for (guint i = 0; i < instance->clients->len; i++)
     g_ptr_array_add (clients, g_ptr_array_index (instance->clients, i));
   pthread_mutex_unlock (&instance->lock);
+  return clients;
+}
+
+static gboolean
+has_client (CellInstance *instance, CellClient *client)
+{
+  gboolean there;
+
+  pthread_mutex_lock (&instance->lock);
+  there = g_ptr_array_find (instance->clients, client, NULL);
+  pthread_mutex_unlock (&instance->lock);
+  return there;
+}
+
+static void
+settle_once (Settle *settle)
+{
+  CellInstance *instance = settle->instance;
+  g_autoptr (GPtrArray) clients = clients_of (instance);
+
+  g_clear_pointer (&settle->open, g_free);
   for (guint i = 0; i < clients->len && settle->open == NULL; i++)
     {
       CellClient *client = g_ptr_array_index (clients, i);
-      gboolean there;
-      const char *method;
+      const char *method = has_client (instance, client) ? client_settle (client, thread_context ()) : NULL;
 
-      pthread_mutex_lock (&instance->lock);
-      there = g_ptr_array_find (instance->clients, client, NULL);
-      pthread_mutex_unlock (&instance->lock);
-      method = there ? client_settle (client, thread_context ()) : NULL;
       if (method != NULL)
         settle->open = g_strdup_printf ("%s of cell %s", method, client_get_name (client));
     }
@@ -553,6 +567,28 @@ cell_instance_hold (CellInstance *instance, uint64_t nanoseconds, GError **error
         }
       clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, SETTLE_STEP_NS }, NULL);
     }
+}
+
+/* In the cell's own context. */
+static void
+give_up (gpointer data)
+{
+  CellInstance *instance = data;
+  g_autoptr (GPtrArray) clients = clients_of (instance);
+
+  for (guint i = 0; i < clients->len; i++)
+    if (has_client (instance, g_ptr_array_index (clients, i)))
+      client_give_up (g_ptr_array_index (clients, i), thread_context ());
+}
+
+gboolean
+cell_instance_retire (CellInstance *instance, uint64_t nanoseconds, GError **error)
+{
+  if (!cell_instance_stop (instance, nanoseconds, error))
+    return FALSE;
+  if (!settle_all (instance, monotonic_ns () + SETTLE_NS, NULL))
+    cell_instance_run (instance, give_up, instance);
+  return TRUE;
 }
 
 static void

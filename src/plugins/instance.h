@@ -73,6 +73,9 @@ gboolean cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GErro
 /* The same for a cell that is to go on elsewhere: what it has asked others is answered, and it has saved the ids of the calls that it
  * keeps to answer later.  Both may take 100 ms, in which it may go on for moments; or it stays, and the error names the call. */
 gboolean cell_instance_hold (CellInstance *instance, uint64_t nanoseconds, GError **error);
+/* The same for a cell that ends: what is not answered in that time is cancelled, and the cell has been told so.  The calls that it keeps are
+ * cell_instance_free ()'s. */
+gboolean cell_instance_retire (CellInstance *instance, uint64_t nanoseconds, GError **error);
 /* It is about to serve in the place of another instance, which has had the signals that it has subscribed to.  The endpoint is held. */
 void cell_instance_take_over (CellInstance *instance);
 

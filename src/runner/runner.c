@@ -421,8 +421,9 @@ do_start (Runner *runner, WireMessage *message)
   done (runner, message);
 }
 
+/* stop: how it is to be held. */
 static void
-do_stop (Runner *runner, WireMessage *message)
+do_stop (Runner *runner, WireMessage *message, gboolean (*stop) (CellInstance *instance, uint64_t nanoseconds, GError **error))
 {
   g_autoptr(GError) error = NULL;
 
@@ -431,7 +432,7 @@ do_stop (Runner *runner, WireMessage *message)
       refuse (runner, message, CELL_ERROR_STATE, "it is stopped already");
       return;
     }
-  if (!cell_instance_hold (runner->instance, STOP_NS, &error))
+  if (!stop (runner->instance, STOP_NS, &error))
     {
       refuse (runner, message, cell_status_from_error (error), error->message);
       return;
@@ -470,7 +471,8 @@ handle (Runner *runner, WireMessage *message)
     case WIRE_DETACH: do_detach (runner, message); return TRUE;
     case WIRE_RESTORE: do_restore (runner, message); return TRUE;
     case WIRE_START: do_start (runner, message); return TRUE;
-    case WIRE_STOP: do_stop (runner, message); return TRUE;
+    case WIRE_STOP: do_stop (runner, message, cell_instance_hold); return TRUE;
+    case WIRE_RETIRE: do_stop (runner, message, cell_instance_retire); return TRUE;
     case WIRE_SAVE: do_save (runner, message); return TRUE;
     case WIRE_TAKE: do_take (runner, message); return TRUE;
     case WIRE_GIVE: do_give (runner, message); return TRUE;

@@ -135,6 +135,7 @@ static const struct
   { WIRE_RESTORE, sizeof (WireState), 1, 1, false, { 0 } },
   { WIRE_START, 0, 0, 0, false, { 0 } },
   { WIRE_STOP, 0, 0, 0, false, { 0 } },
+  { WIRE_RETIRE, 0, 0, 0, false, { 0 } },
   { WIRE_SAVE, 0, 0, 0, false, { 0 } },
   { WIRE_STATE, sizeof (WireState), 1, 1, false, { 0 } },
   { WIRE_TAKE, sizeof (WireState), 1, 1, false, { 0 } },

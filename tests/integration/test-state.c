@@ -97,6 +97,73 @@ test_kept (HostFixture *fixture, gconstpointer data)
   g_assert_cmpuint (count_files (fixture->state_dir, ""), ==, 1);
 }
 
+typedef struct
+{
+  const char *file;
+  gboolean ejected, unloaded;
+} Busy;
+
+static const Busy busy[] = {
+  { "traveller", FALSE, FALSE }, { "traveller", TRUE, FALSE }, { "traveller", TRUE, TRUE }, { "traveller-loop", TRUE, FALSE },
+  { "traveller-many", TRUE, FALSE },
+};
+
+static HostCell *
+load_traveller (HostFixture *fixture, const Busy *how)
+{
+  return host_fixture_load (fixture, how->file, "traveller", "forget", "yes", NULL);
+}
+
+/* Although it waits for an answer of another cell's, and keeps a call whose id it does not save. */
+static void
+test_kept_of_a_busy_cell (HostFixture *fixture, gconstpointer data)
+{
+  const Busy *how = data;
+  g_autoptr(HostCell) traveller = NULL, alarm = NULL;
+  g_autoptr(GError) error = NULL;
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *client = cell_bind (bus, Traveller, "traveller");
+  TravellerKeepCall kept;
+
+  if (how->ejected && !host_fixture_has_sandbox ())
+    {
+      cell_close (bus);
+      return;
+    }
+  alarm = host_fixture_load (fixture, "../../examples/alarm/alarm", NULL, NULL);
+  traveller = load_traveller (fixture, how);
+  if (how->ejected)
+    host_fixture_eject (traveller);
+  traveller_say (client, .n = 7);
+  traveller_ask (client, .n = 3, .ms = 600000);
+  kept = traveller_keep_start (client, .text = "kept");
+  cell_auto TravellerTotals before = traveller_totals (client);
+  g_assert_cmpuint (before.asked, ==, 3);
+  if (how->unloaded)
+    {
+      g_assert_true (host_unload (fixture->host, "traveller", &error));
+      g_assert_no_error (error);
+    }
+  cell_auto TravellerKeep answer = { 0 };
+  g_clear_pointer (&traveller, host_cell_unref);
+  g_clear_pointer (&alarm, host_cell_unref);
+  host_fixture_stop (fixture);
+  answer = traveller_keep_finish (kept);
+  g_assert_cmpint (answer.result.status, ==, CELL_ERROR_GONE);
+  cell_close (bus);
+  host_fixture_start (fixture);
+  traveller = load_traveller (fixture, how);
+  bus = cell_open (fixture->socket);
+  {
+    cell_auto TravellerTotals after = traveller_totals (cell_bind (bus, Traveller, "traveller"));
+
+    g_assert_cmpstr (after.result.message, ==, NULL);
+    g_assert_cmpuint (after.spoken, ==, 7);
+    g_assert_cmpuint (after.cancelled, ==, 3);
+  }
+  cell_close (bus);
+}
+
 /* Cells without state leave nothing behind, nor does a host without a folder. */
 static void
 test_none (HostFixture *fixture, gconstpointer data)
@@ -325,6 +392,13 @@ main (int argc, char **argv)
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
   add ("/state/kept/in-process", NULL, test_kept);
   add ("/state/kept/ejected", "ejected", test_kept);
+  for (guint i = 0; i < G_N_ELEMENTS (busy); i++)
+    {
+      g_autofree char *path = g_strdup_printf ("/state/kept-of-a-busy-cell/%s/%s%s", busy[i].file, busy[i].ejected ? "ejected" : "in-process",
+                                               busy[i].unloaded ? "/unloaded" : "");
+
+      add (path, &busy[i], test_kept_of_a_busy_cell);
+    }
   add ("/state/none", NULL, test_none);
   add ("/state/damaged", NULL, test_damaged);
   add ("/state/foreign", NULL, test_foreign);
