@@ -23,7 +23,7 @@ typedef struct
   gboolean local;               /* the caller is in this process … */
   HostCell *caller;             /* … and this cell (borrowed: it owns the client that owns the channel) */
   struct Dispatch *dispatch;    /* brings it what has come */
-  gint64 expected;              /* when overdue calls are looked for the last time: monotonic µs; the caller's own */
+  struct Timer *timer;          /* for its asynchronous calls' deadlines; NULL: it has made none.  The caller's own */
   Connection *connection;       /* of a caller outside */
   Bell *bell;                   /* its bell on our lanes */
   int caller_bell;              /* wakes it, or -1 */

@@ -290,7 +290,7 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   pending->done = done;
   pending->data = data;
   pending->async = async;
-  pending->since = coarse_ms ();
+  pending->due = coarse_ms () + (plan->timeout < INT32_MAX ? plan->timeout : INT32_MAX);
   if (plan->oneway)
     {
       static const uint8_t nothing[2];
@@ -381,6 +381,12 @@ channel_end_all (Channel *channel)
     }
 }
 
+static bool
+is_overdue (const Pending *pending, uint32_t now)
+{
+  return (int32_t) (now - pending->due) > 0;
+}
+
 void
 channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
 {
@@ -390,7 +396,7 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
     {
       Pending *pending = &channel->pending[i];
 
-      if (pending->id != 0 && pending->state == PENDING_OPEN && pending->result == NULL && now - pending->since > pending->plan->timeout)
+      if (pending->id != 0 && pending->state == PENDING_OPEN && pending->result == NULL && is_overdue (pending, now))
         {
           Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
 
@@ -409,14 +415,13 @@ channel_due (const Channel *channel, uint32_t now)
   for (uint32_t i = 0; channel->n_async != 0 && i <= channel->pending_mask; i++)
     {
       const Pending *pending = &channel->pending[i];
-      uint32_t past = now - pending->since;
 
       if (pending->id == 0 || !pending->async || pending->state != PENDING_OPEN)
         continue;
-      if (past >= pending->plan->timeout)
+      if (is_overdue (pending, now))
         return 0;
-      if (pending->plan->timeout - past < due)
-        due = pending->plan->timeout - past;
+      if (pending->due - now + 1 < due)
+        due = pending->due - now + 1;
     }
   return due;
 }

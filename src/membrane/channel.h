@@ -165,7 +165,7 @@ struct Pending
   void *data;
   CellResult *result;                   /* of a caller that waits */
   Kept *kept;
-  uint32_t since;                       /* coarse clock, ms */
+  uint32_t due;                         /* past that it is overdue: coarse clock, ms */
   uint8_t state;
   bool async;                           /* counted in n_async */
 };
@@ -233,6 +233,7 @@ struct Channel
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
   uint64_t signals_dropped;
+  _Atomic uint32_t time_is_up;          /* the provider's timer went off: calls may be overdue */
   void (*notify) (Channel *channel);    /* there is something to dispatch; from any thread that has a reference */
   bool (*look) (Channel *channel);      /* fetches what the host says of a new epoch; NULL in the host */
   ChannelOnSignal on_signal;
@@ -306,7 +307,7 @@ bool channel_wait_taken (Channel *channel, ThreadContext *thread, uint64_t deadl
 bool channel_is_idle (const Channel *channel);
 /* Ends calls that have been open for too long; now: coarse clock. */
 void channel_expire (Channel *channel, ThreadContext *thread, uint32_t now);
-/* Milliseconds until the first asynchronous call is overdue; UINT32_MAX: there is none. */
+/* Milliseconds until channel_expire () ends an asynchronous call, if none is answered before; UINT32_MAX: there is none. */
 uint32_t channel_due (const Channel *channel, uint32_t now);
 /* Finds out whether the callee moved, for a context that waits for nothing in particular. */
 void channel_look (Channel *channel, ThreadContext *thread);

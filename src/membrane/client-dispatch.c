@@ -11,16 +11,28 @@
 static void
 line_receive (Line *line, ThreadContext *thread)
 {
+  const Client *client = line->caller->client;
   Channel *channel = line->channel;
+  bool time_is_up = load_relaxed (&channel->time_is_up) != 0 && atomic_exchange (&channel->time_is_up, 0) != 0;
   uint32_t now = coarse_ms ();
 
   channel_look (channel, thread);
   channel_drain (channel, thread);
   caller_take_cancels (line->caller);
-  if ((channel->n_async == 0 && !channel->listens) || now - line->expired < EXPIRE_MS)
+  if (!time_is_up && ((channel->n_async == 0 && !channel->listens) || now - line->expired < EXPIRE_MS))
     return;
   line->expired = now;
   channel_expire (channel, thread, now);
+  /* The timer knew of the first only; and by the coarse clock that may not be overdue yet. */
+  if (time_is_up && channel->n_async != 0 && client->provider->expects != NULL)
+    client->provider->expects (client->data, channel, channel_due (channel, now));
+}
+
+void
+client_time_is_up (Channel *channel)
+{
+  atomic_store (&channel->time_is_up, 1);
+  channel->notify (channel);
 }
 
 /* A subscriber makes no calls by which it would find out that its cell is there again. */

@@ -22,7 +22,8 @@ typedef struct
 
   /* The rest may be NULL. */
 
-  /* An asynchronous call was sent: client_dispatch () has to run within so many milliseconds, so that it can end it. */
+  /* An asynchronous call is open: client_time_is_up () has to be called in so many milliseconds, or earlier if something else was expected
+   * earlier; what comes later is then said again.  CLIENT_OF_PROGRAM: client_thread_due () tells, too. */
   void (*expects) (void *data, Channel *channel, uint32_t milliseconds);
   /* An asynchronous call could not be sent: client_dispatch_failed () says so to whoever made it.  NULL: it is said at once. */
   void (*failed) (void *data, CellClient *client);
@@ -49,6 +50,9 @@ extern void (*client_on_refused) (const char *cell, const char *function, bool g
 /* Runs completions and signal handlers of one channel of a client's, and ends its asynchronous calls that are overdue.  In the
  * channel's context; CLIENT_OF_CONCURRENT: on any thread.  Harmless for a channel that its client has closed. */
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);
+/* As a provider has been asked to: client_dispatch () looks for what is overdue, and says what is expected next.  On any thread that has a
+ * reference to the channel. */
+void client_time_is_up (Channel *channel);
 /* Tells those whose asynchronous calls could not be sent.  In the client's context. */
 unsigned client_dispatch_failed (CellClient *client, ThreadContext *thread);
 /* Everything that this thread has to dispatch of the clients that were made with `data`; CLIENT_OF_PROGRAM.  look: something has

@@ -34,7 +34,8 @@ typedef struct
   Uplink *uplink;
   Lanes *lanes;
   Bell *bell, *timer_bell;
-  int timer;                    /* goes off while asynchronous calls are open, so that overdue ones end */
+  int timer;                    /* goes off at the first deadline of an asynchronous call that was open when it was set */
+  _Atomic uint64_t due;         /* when that will be: monotonic ns; 0: it is not set */
   char name[WIRE_NAME_MAX];
   GHashTable *config;
   CellModule *module;
@@ -43,7 +44,7 @@ typedef struct
   Epoch epoch;                  /* of our own: nobody sleeps on it here */
   GHashTable *channels;         /* serial → Channel: callers */
   gboolean serving, started;    /* now; ever */
-  pthread_mutex_t lock;         /* of outgoing */
+  pthread_mutex_t lock;         /* of outgoing and the timer */
   GPtrArray *outgoing;          /* Channels that the cell calls through */
 } Runner;
 
@@ -113,22 +114,32 @@ provider_close (void *data, Channel *channel)
   uplink_close_channel (channel);
 }
 
+/* Sets the timer, unless it goes off early enough as it is: whoever is told then says what comes next. */
 static void
 provider_expects (void *data, Channel *channel, uint32_t milliseconds)
 {
-  struct itimerspec in = { .it_value = { milliseconds / 1000, (milliseconds % 1000) * 1000000 + 1000000 } };
+  Runner *runner = data;
+  uint64_t due = monotonic_ns () + milliseconds * 1000000ull, before = atomic_load (&runner->due);
+  struct itimerspec at = { .it_value = { (time_t) (due / 1000000000u), (long) (due % 1000000000u) } };
 
   (void) channel;
-  if (in.it_value.tv_nsec >= 1000000000)
-    in.it_value.tv_nsec = 999999999;
-  timerfd_settime (((Runner *) data)->timer, 0, &in, NULL);
+  if (before != 0 && before <= due)
+    return;
+  pthread_mutex_lock (&runner->lock);
+  before = atomic_load (&runner->due);
+  if (before == 0 || before > due)
+    {
+      atomic_store (&runner->due, due);
+      timerfd_settime (runner->timer, TFD_TIMER_ABSTIME, &at, NULL);
+    }
+  pthread_mutex_unlock (&runner->lock);
 }
 
 static const ClientProvider provider = {
   .bind = provider_bind, .open = provider_open, .close = provider_close, .expects = provider_expects,
 };
 
-/* The bell rang, or the timer: replies to asynchronous calls, signals, overdue calls. */
+/* Replies to asynchronous calls, or signals. */
 static void
 bell_rang (void *data)
 {
@@ -141,6 +152,18 @@ bell_rang (void *data)
 
       channel->notify (channel);
     }
+  pthread_mutex_unlock (&runner->lock);
+}
+
+static void
+timer_rang (void *data)
+{
+  Runner *runner = data;
+
+  pthread_mutex_lock (&runner->lock);
+  atomic_store (&runner->due, 0);
+  for (guint i = 0; i < runner->outgoing->len; i++)
+    client_time_is_up (g_ptr_array_index (runner->outgoing, i));
   pthread_mutex_unlock (&runner->lock);
 }
 
@@ -534,7 +557,7 @@ main (int argc, char **argv)
       return 1;
     }
   runner.bell = lanes_add_bell (runner.lanes, uplink_get_bell (runner.uplink), bell_rang, &runner);
-  runner.timer_bell = lanes_add_bell (runner.lanes, runner.timer, bell_rang, &runner);
+  runner.timer_bell = lanes_add_bell (runner.lanes, runner.timer, timer_rang, &runner);
   while ((got = uplink_next (runner.uplink, &message, UINT64_MAX, &fault)) >= 0 && !asked_to_quit)
     if (got > 0)
       {

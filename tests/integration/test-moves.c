@@ -261,6 +261,76 @@ test_asked_in_vain (Scene *scene, gconstpointer data)
     }
 }
 
+#define FAR 3000000u                    /* ms: beyond the end of any test */
+
+/* Each ends at its own deadline, whatever else is awaited: by the first of them the timer is set, and after it for the next. */
+static void
+check_deadlines (Scene *scene, const guint32 *ms, guint n, guint n_near)
+{
+  gint64 patience = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+  guint n_ended = 0;
+
+  traveller_await (scene->client, .ms = ms, .n_ms = n);
+  while (n_ended < n_near)
+    {
+      cell_auto TravellerEnded ended = traveller_ended (scene->client);
+
+      g_assert_cmpstr (ended.result.message, ==, NULL);
+      g_assert_cmpuint (ended.otherwise, ==, 0);
+      g_assert_cmpint (g_get_monotonic_time (), <, patience);
+      n_ended = ended.n_ms;
+      g_assert_cmpuint (n_ended, <=, n_near);
+      for (guint i = 0; i < n_ended; i++)
+        g_assert_cmpuint (ended.ms[i], <, FAR);
+      for (guint i = 1; i < n_ended; i++)
+        g_assert_cmpuint (ended.ms[i - 1], <, ended.ms[i]);
+      g_usleep (1000);
+    }
+  traveller_give_up (scene->client);
+}
+
+/* data: the file.  Each time another cell, whose channel has room for the answers that never come. */
+static void
+test_deadlines (Scene *scene, gconstpointer data)
+{
+  static const guint32 orders[][4] = { { FAR, 1500, 100, FAR }, { 100, 1500, FAR, FAR }, { 1500, FAR, 100, FAR }, { 1, FAR, 500, FAR } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (orders) * (scene->skipped ? 1 : 2); i++)
+    {
+      g_autoptr(GError) error = NULL;
+
+      scene->traveller = host_fixture_load (&scene->host, data, "traveller", NULL);
+      scene->client = cell_bind (scene->bus, Traveller, "traveller");
+      if (i >= G_N_ELEMENTS (orders))
+        host_fixture_eject (scene->traveller);
+      check_deadlines (scene, orders[i % G_N_ELEMENTS (orders)], 4, 2);
+      g_assert_true (host_unload (scene->host.host, "traveller", &error));
+      g_assert_no_error (error);
+      g_clear_pointer (&scene->traveller, host_cell_unref);
+    }
+}
+
+static void
+test_deadlines_serial (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  test_deadlines (scene, "traveller");
+}
+
+static void
+test_deadlines_loop (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  test_deadlines (scene, "traveller-loop");
+}
+
+static void
+test_deadlines_many (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  test_deadlines (scene, "traveller-many");
+}
+
 /* ---- signals ---------------------------------------------------------------------------------------------- */
 
 typedef struct
@@ -437,6 +507,9 @@ main (int argc, char **argv)
   add ("/moves/asked/loop", "traveller-loop", test_asked);
   add ("/moves/asked/many", "traveller-many", test_asked);
   add ("/moves/asked/in-vain", "traveller", test_asked_in_vain);
+  add ("/moves/deadlines/serial", NULL, test_deadlines_serial);
+  add ("/moves/deadlines/loop", NULL, test_deadlines_loop);
+  add ("/moves/deadlines/many", NULL, test_deadlines_many);
   add ("/moves/subscribers/serial", "traveller", test_subscribers);
   add ("/moves/subscribers/loop", "traveller-loop", test_subscribers);
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);
