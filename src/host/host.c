@@ -11,6 +11,7 @@
 #include "connection.h"
 #include "plugins/misuse.h"
 #include "policy.h"
+#include "state-file.h"
 
 #define JOB_THREADS 16          /* each may wait for a child or a gate */
 
@@ -112,6 +113,7 @@ host_new (const HostConfig *config, GError **error)
   host->builds = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);
   host->started = g_get_monotonic_time ();
+  host->state_lock = -1;
   host->jobs = jobs_new (JOB_THREADS);
   host->lanes = lanes_start (&fault);
   if (host->lanes == NULL)
@@ -126,7 +128,7 @@ gboolean
 host_listen (Host *host, GError **error)
 {
   host->listener = listener_new (host, host->config.socket_path, error);
-  return host->listener != NULL;
+  return host->listener != NULL && state_file_lock_folder (host, error);
 }
 
 static void
@@ -217,6 +219,8 @@ host_free (Host *host)
   if (host->lanes != NULL)
     lanes_stop (host->lanes);
   g_clear_pointer (&host->connections, g_ptr_array_unref);
+  if (host->state_lock >= 0)
+    close (host->state_lock);
   host_config_clear (&host->config);
   pthread_mutex_destroy (&host->lock);
   g_free (host);

@@ -49,6 +49,7 @@ struct Host
   guint offences_said;
   guint64 offences_unsaid;
   struct Listener *listener;
+  int state_lock;               /* held while it lives: nobody else writes into its state_dir; -1: there is none */
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;
   gint64 started;               /* monotonic µs */
@@ -60,7 +61,7 @@ gboolean host_debug (const char *what);
 
 /* Makes the host; nothing is loaded and nobody can connect yet. */
 Host *host_new (const HostConfig *config, GError **error);
-/* Takes the socket: from here on programs are served.  CELL_ERROR_EXISTS when another host has it. */
+/* Takes the socket and the folder of states: from here on programs are served.  CELL_ERROR_EXISTS when another host has one of them. */
 gboolean host_listen (Host *host, GError **error);
 /* Clean stop: no new calls, those accepted are answered, states are saved, children ended. */
 void host_stop (Host *host);

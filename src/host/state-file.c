@@ -33,6 +33,27 @@ is_wanted (HostCell *cell)
   return cell->host->config.state_dir != NULL && !cell->is_host && cell->module->options->save != NULL;
 }
 
+/* The lock is of the open file, so that it goes with the process, however that ends. */
+gboolean
+state_file_lock_folder (Host *host, GError **error)
+{
+  const char *folder = host->config.state_dir;
+  g_autofree char *path = folder != NULL ? g_build_filename (folder, "lock", NULL) : NULL;
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+  if (folder == NULL)
+    return TRUE;
+  if (g_mkdir_with_parents (folder, 0700) == 0)
+    host->state_lock = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (host->state_lock < 0)
+    return cell_set_error (error, CELL_ERROR_DENIED, "no states can be kept in %s: %s; choose another folder with --state-dir", folder,
+                           g_strerror (errno));
+  if (fcntl (host->state_lock, F_OFD_SETLK, &lock) == 0)
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_EXISTS, "another host keeps its states in %s; give this one a folder of its own with --state-dir",
+                         folder);
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static GVariant *

@@ -6,6 +6,10 @@
 #pragma once
 #include "cell.h"
 
+/* Makes the host's state_dir its own, until it is freed: two that write there would take turns at destroying what the other has kept.
+ * CELL_ERROR_EXISTS: another host has it. */
+gboolean state_file_lock_folder (Host *host, GError **error);
+
 /* What was kept for a cell of this name; ret_state NULL: nothing.  A file that is damaged, or another cell's, is set aside: FALSE. */
 gboolean state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error);
 /* The cell could not make anything of it: renames the file, so that the next start does without, and says so in `error`.  FALSE. */

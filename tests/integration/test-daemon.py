@@ -42,8 +42,12 @@ def a_second_host(here):
     code, said = here.host_refused("--cell", cell("memory"))
     assert code == EXIT["EXISTS"] and said == f"another host is running at {here.socket}; 'cellctl shutdown' ends it", said
     assert here.good("call", "mirror", "nothing") == ""
-    # Somewhere else there may be one.
-    second = here.host("--socket", "other")
+    # Somewhere else there may be one, whose states are somewhere else, too.
+    code, said = here.host_refused("--socket", "other", "--cell", cell("mirror"))
+    folder = here.path("state_home", "cellhost")
+    assert code == EXIT["EXISTS"] and said == f"another host keeps its states in {folder}; give this one a folder of its own with --state-dir", said
+    assert not os.path.exists(here.path("other"))
+    second = here.host("--socket", "other", "--state-dir", "others")
     assert "mirror" not in here.good("--socket", "other", "list") and "mirror" in here.good("list")
     assert stop(second) == 0 and stop(first) == 0
 
@@ -82,6 +86,8 @@ def places_that_cannot_be(here):
         without = {name: value for name, value in here.env.items() if name != "XDG_RUNTIME_DIR"}
         code, said = here.host_refused(env=without)
         assert code == EXIT["DENIED"] and f"/run/user/{os.getuid()}" in said, said
+    code, said = here.host_refused("--state-dir", "file/states")
+    assert code == EXIT["DENIED"] and "Not a directory" in said and "--state-dir" in said, said
     if os.geteuid() != 0:
         os.mkdir(here.path("closed"), 0o500)
         code, said = here.host_refused("--socket", "closed/socket")
@@ -204,7 +210,7 @@ def states(here):
             else:
                 assert stop(host) == 0
         assert mode_of(folder) == 0o700 and all(mode_of(os.path.join(folder, name)) == 0o600 for name in os.listdir(folder))
-    assert sorted(os.listdir(usual))[0] == "mirror.state"
+    assert sorted(os.listdir(usual)) == ["lock", "mirror.state", "sequence.state"]
 
 
 def a_state_that_is_damaged(here):

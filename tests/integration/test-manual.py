@@ -190,7 +190,7 @@ class Shell:
 def completion_of_cellctl(here):
     need("bash")
     here.host("--cell", cell("mirror"))
-    other = here.host("--socket", "other", "--cell", cell("memory"))
+    other = here.host("--socket", "other", "--state-dir", "others", "--cell", cell("memory"))
     assert other.poll() is None
     shell = Shell(here)
     here.write("picture.so", "")

@@ -94,7 +94,7 @@ test_kept (HostFixture *fixture, gconstpointer data)
     }
   g_assert_cmpint (g_stat (fixture->state_dir, &st), ==, 0);
   g_assert_cmpuint (st.st_mode & 07777, ==, 0700);
-  g_assert_cmpuint (count_files (fixture->state_dir, ""), ==, 1);
+  g_assert_cmpuint (count_files (fixture->state_dir, ".state"), ==, 1);
 }
 
 typedef struct
@@ -173,7 +173,7 @@ test_none (HostFixture *fixture, gconstpointer data)
   (void) data;
   host_cell_unref (cell);
   host_fixture_stop (fixture);
-  g_assert_false (g_file_test (fixture->state_dir, G_FILE_TEST_EXISTS));
+  g_assert_cmpuint (count_files (fixture->state_dir, ""), ==, 1);       /* the lock */
   g_clear_pointer (&fixture->state_dir, g_free);
   host_fixture_start (fixture);
   host_cell_unref (load_ledger (fixture));
@@ -344,7 +344,7 @@ full_disk (const char *folder)
   host_fixture_stop (&fixture);
   g_assert_true (g_file_get_contents (path, &after, &after_size, &error));
   g_assert_cmpmem (before, before_size, after, after_size);
-  g_assert_cmpuint (count_files (folder, ""), ==, 1);
+  g_assert_cmpuint (count_files (folder, ""), ==, 2);   /* with the lock */
   host_fixture_start (&fixture);
   host_cell_unref (load_ledger (&fixture));
   g_assert_cmpint (pay (&fixture, 1, ""), ==, -6);
