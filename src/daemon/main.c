@@ -173,25 +173,33 @@ on_signal (gpointer data)
   return G_SOURCE_REMOVE;
 }
 
+/* What was lost, or NULL. */
 static gpointer
 stop_main (gpointer data)
 {
-  host_stop (data);
+  GError *error = NULL;
+
+  host_stop (data, &error);
   raise_flag (&stopped);
-  return NULL;
+  return error;
 }
 
 /* The main loop goes on meanwhile: children and clients are spoken to through it. */
-static void
-stop (Host *host)
+static gboolean
+stop (Host *host, GError **error)
 {
   GThread *thread;
+  GError *lost;
 
   g_info ("stopping");
   notify_manager ("STOPPING=1");
   thread = g_thread_new ("stop", stop_main, host);
   run_until (&stopped);
-  g_thread_join (thread);
+  lost = g_thread_join (thread);
+  if (lost == NULL)
+    return TRUE;
+  g_propagate_error (error, lost);
+  return FALSE;
 }
 
 static gboolean
@@ -247,8 +255,7 @@ run (const Options *options, GError **error)
   g_unix_signal_add (SIGHUP, on_signal, NULL);
   say_ready (options, host);
   run_until (&asked);
-  stop (host);
-  return TRUE;
+  return stop (host, error);
 }
 
 /* In UTF-8 as the log is, whatever the locale. */

@@ -490,6 +490,8 @@ stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **e
   if (*ret_crashed)
     {
       g_warning ("%s; it is killed", lost->message);
+      if (whatever && state_file_is_wanted (cell))
+        cell_set_error (error, cell_status_from_error (lost), "cell %s: its state is lost: %s", cell->name, lost->message);
       return TRUE;
     }
   if (state_file_keep_child (cell, &lost))

@@ -181,10 +181,11 @@ next_to_stop (GPtrArray *cells)
   return g_ptr_array_index (cells, 0);  /* they call each other in a circle */
 }
 
-void
-host_stop (Host *host)
+gboolean
+host_stop (Host *host, GError **error)
 {
   g_autoptr(GPtrArray) cells = host_list (host);
+  GError *first = NULL;
 
   g_clear_pointer (&host->listener, listener_free);
   for (guint i = 0; i < cells->len; i++)
@@ -193,14 +194,20 @@ host_stop (Host *host)
   while (cells->len > 0)
     {
       g_autoptr(HostCell) cell = host_cell_ref (next_to_stop (cells));
-      g_autoptr(GError) error = NULL;
+      g_autoptr(GError) lost = NULL;
 
       g_ptr_array_remove (cells, cell);
-      host_cell_stop (cell, TRUE, &error);
-      if (error != NULL)
-        g_warning ("%s", error->message);
+      host_cell_stop (cell, TRUE, &lost);
+      if (lost != NULL)
+        g_warning ("%s", lost->message);
+      if (first == NULL)
+        first = g_steal_pointer (&lost);
     }
   close_connections (host);
+  if (first == NULL)
+    return TRUE;
+  g_propagate_error (error, first);
+  return FALSE;
 }
 
 void

@@ -63,8 +63,9 @@ gboolean host_debug (const char *what);
 Host *host_new (const HostConfig *config, GError **error);
 /* Takes the socket and the folder of states: from here on programs are served.  CELL_ERROR_EXISTS when another host has one of them. */
 gboolean host_listen (Host *host, GError **error);
-/* Clean stop: no new calls, those accepted are answered, states are saved, children ended. */
-void host_stop (Host *host);
+/* Clean stop: no new calls, those accepted are answered, states are saved, children ended.  All of them are ended; FALSE: not all cleanly,
+ * and error says what was lost first. */
+gboolean host_stop (Host *host, GError **error);
 void host_free (Host *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Host, host_free)
 

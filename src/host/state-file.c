@@ -27,8 +27,8 @@ path_of (HostCell *cell)
   return g_build_filename (cell->host->config.state_dir, base, NULL);
 }
 
-static gboolean
-is_wanted (HostCell *cell)
+gboolean
+state_file_is_wanted (const HostCell *cell)
 {
   return cell->host->config.state_dir != NULL && !cell->is_host && cell->module->options->save != NULL;
 }
@@ -101,7 +101,7 @@ state_file_keep_instance (HostCell *cell, GError **error)
   g_autoptr(GBytes) state = NULL;
   uint32_t version = 0;
 
-  if (!is_wanted (cell))
+  if (!state_file_is_wanted (cell))
     return TRUE;
   state = cell_instance_save (cell->instance, &version, error);
   return state != NULL && keep (cell, version, state, error);
@@ -113,7 +113,7 @@ state_file_keep_child (HostCell *cell, GError **error)
   g_autoptr(GBytes) state = NULL;
   uint32_t version = 0;
 
-  if (!is_wanted (cell))
+  if (!state_file_is_wanted (cell))
     return TRUE;
   state = relocate_state_from_child (cell, &version, error);
   return state != NULL && keep (cell, version, state, error);
@@ -232,7 +232,7 @@ unpack (HostCell *cell, GBytes *file, uint32_t *ret_version, GBytes **ret_state,
 gboolean
 state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error)
 {
-  g_autofree char *path = is_wanted (cell) ? path_of (cell) : NULL;
+  g_autofree char *path = state_file_is_wanted (cell) ? path_of (cell) : NULL;
   g_autoptr(GBytes) file = NULL;
   gboolean there = FALSE;
 

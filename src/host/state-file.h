@@ -10,6 +10,9 @@
  * CELL_ERROR_EXISTS: another host has it. */
 gboolean state_file_lock_folder (Host *host, GError **error);
 
+/* Whether there is anything to keep of this cell. */
+gboolean state_file_is_wanted (const HostCell *cell);
+
 /* What was kept for a cell of this name; ret_state NULL: nothing.  A file that is damaged, or another cell's, is set aside: FALSE. */
 gboolean state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error);
 /* The cell could not make anything of it: renames the file, so that the next start does without, and says so in `error`.  FALSE. */

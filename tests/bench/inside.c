@@ -40,7 +40,7 @@ inside_free (BenchInside *inside)
 {
   g_clear_pointer (&inside->cells, g_ptr_array_unref);
   if (inside->host != NULL)
-    host_stop (inside->host);
+    host_stop (inside->host, NULL);
   if (inside->thread != NULL)
     {
       g_idle_add (quit_cb, inside->loop);

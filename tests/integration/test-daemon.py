@@ -239,6 +239,17 @@ def an_ejected_cell_s_state(here):
     assert stop(host) == 0
 
 
+def a_state_that_cannot_be_kept(here):
+    """All others are, and the exit code says it."""
+    folder = here.path("state_home", "cellhost")
+    host = here.host("--cell", cell("mirror"), "--cell", cell("sequence"))
+    here.good("call", "mirror", "=number", "7")
+    os.mkdir(os.path.join(folder, "mirror.state"))
+    assert stop(host) == EXIT["NO_RESOURCES"]
+    assert "cell mirror: its state cannot be kept" in here.read("log").splitlines()[-1], here.read("log")
+    assert os.path.exists(os.path.join(folder, "sequence.state")) and not os.path.exists(here.socket)
+
+
 # ---- at rest -----------------------------------------------------------------------------------------------
 
 
@@ -399,6 +410,6 @@ if sys.argv[1:2] == ["--in-journal"]:
 else:
     main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
-          a_state_that_is_damaged, an_ejected_cell_s_state, idle, grades_of_the_log,
+          a_state_that_is_damaged, an_ejected_cell_s_state, a_state_that_cannot_be_kept, idle, grades_of_the_log,
           the_log_of_an_ejected_cell,
           wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell, one_line_whatever_a_cell_says, fields_in_the_journal])
