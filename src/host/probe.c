@@ -15,6 +15,7 @@
 
 #include "child-log.h"
 #include "plugins/probe-report.h"
+#include "plugins/settings.h"
 #include "probe-memory.h"
 #include "sandbox.h"
 
@@ -59,22 +60,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Probe, probe_clear)
 
 /* -1: it could not be made. */
 static int
-config_fd (GHashTable *values)
+settings_fd (GBytes *settings)
 {
-  g_auto(GVariantBuilder) builder = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a{ss}"));
-  g_autoptr(GVariant) variant = NULL;
-  int fd = memfd_create ("cell-config", MFD_CLOEXEC);
-  GHashTableIter iter;
-  gpointer key, value;
+  int fd = memfd_create ("cell-settings", MFD_CLOEXEC);
+  gsize size;
+  const void *data = g_bytes_get_data (settings, &size);
 
-  if (values != NULL)
-    {
-      g_hash_table_iter_init (&iter, values);
-      while (g_hash_table_iter_next (&iter, &key, &value))
-        g_variant_builder_add (&builder, "{ss}", key, value);
-    }
-  variant = g_variant_ref_sink (g_variant_builder_end (&builder));
-  if (fd >= 0 && write (fd, g_variant_get_data (variant), g_variant_get_size (variant)) == (ssize_t) g_variant_get_size (variant))
+  if (fd >= 0 && write (fd, data, size) == (ssize_t) size)
     return fd;
   if (fd >= 0)
     close (fd);
@@ -91,9 +83,14 @@ static gboolean
 probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GError **error)
 {
   const char *const args[] = { "--probe", name, NULL };
-  int ends[2] = { -1, -1 }, module = fcntl (file->fd, F_DUPFD_CLOEXEC, 3), with = config_fd (values);
+  g_autoptr(GBytes) settings = settings_pack (values, error);
+  int ends[2] = { -1, -1 }, module, with;
   const char *pid;
 
+  if (settings == NULL)
+    return FALSE;
+  module = fcntl (file->fd, F_DUPFD_CLOEXEC, 3);
+  with = settings_fd (settings);
   if (module < 0 || with < 0 || pipe2 (ends, O_CLOEXEC) < 0)
     {
       int number = errno;

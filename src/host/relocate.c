@@ -14,6 +14,7 @@
 #include "connection.h"
 #include "membrane/wait.h"
 #include "plugins/carry.h"
+#include "plugins/settings.h"
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
 #define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
@@ -24,22 +25,6 @@
 #define CLAIM_SECONDS 20
 
 /* ---- prepare ---------------------------------------------------------------------------------------- */
-
-static char *
-config_text (GHashTable *config)
-{
-  GString *text = g_string_new (NULL);
-  GHashTableIter iter;
-  gpointer key, value;
-
-  if (config != NULL)
-    {
-      g_hash_table_iter_init (&iter, config);
-      while (g_hash_table_iter_next (&iter, &key, &value))
-        g_string_append_printf (text, "%s=%s\n", (char *) key, (char *) value);
-    }
-  return g_string_free (text, FALSE);
-}
 
 /* The child runs what we loaded, or it is not this cell. */
 static gboolean
@@ -57,13 +42,18 @@ check_contract (HostCell *cell, const WireMessage *ready, GError **error)
 static gboolean
 child_load (HostCell *cell, Child *child, GError **error)
 {
-  g_autofree char *config = config_text (cell->config);
+  g_autoptr(GBytes) settings = settings_pack (cell->config, error);
   WireLoad body = { .plugin_size = cell->module_size, .generation = cell->generation };
   WireMessage ready;
+  const void *tail;
   gboolean good;
+  gsize size;
 
+  if (settings == NULL)
+    return FALSE;
+  tail = g_bytes_get_data (settings, &size);
   g_strlcpy (body.cell, cell->name, sizeof body.cell);
-  if (!child_ask (child, WIRE_LOAD, &body, config, (uint32_t) strlen (config), &cell->module_fd, 1, WIRE_READY, &ready, READY_MS, error))
+  if (!child_ask (child, WIRE_LOAD, &body, tail, (uint32_t) size, &cell->module_fd, 1, WIRE_READY, &ready, READY_MS, error))
     return FALSE;
   good = check_contract (cell, &ready, error);
   wire_message_clear (&ready);

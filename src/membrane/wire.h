@@ -156,7 +156,7 @@ typedef struct
   char cell[WIRE_NAME_MAX];
   uint64_t plugin_size;
   uint64_t generation;
-} WireLoad;                     /* the tail: "key=value\n" lines of its configuration */
+} WireLoad;                     /* the tail: what is set for it; see plugins/settings.h */
 
 typedef struct
 {

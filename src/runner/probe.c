@@ -10,8 +10,7 @@
 #include "membrane/lanes.h"
 #include "plugins/instance.h"
 #include "plugins/probe-report.h"
-
-#define CONFIG_MAX 65536
+#include "plugins/settings.h"
 
 static G_GNUC_PRINTF (1, 2) void
 report (const char *format, ...)
@@ -33,22 +32,17 @@ log_nothing (void *data, int32_t level, const char *text)
   (void) data, (void) level, (void) text;       /* the cell will say it again */
 }
 
+/* NULL: that has been said. */
 static GHashTable *
 read_config (void)
 {
-  GHashTable *config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autofree char *bytes = g_malloc (CONFIG_MAX);
-  ssize_t n = pread (PROBE_CONFIG, bytes, CONFIG_MAX, 0);
-  g_autoptr(GVariant) variant = NULL;
-  GVariantIter iter;
-  char *key, *value;
+  g_autofree char *bytes = g_malloc (SETTINGS_MAX_SIZE);
+  ssize_t n = pread (PROBE_CONFIG, bytes, SETTINGS_MAX_SIZE, 0);
+  g_autoptr(GError) error = NULL;
+  GHashTable *config = settings_unpack (bytes, n > 0 ? (gsize) n : 0, &error);
 
-  if (n <= 0)
-    return config;
-  variant = g_variant_ref_sink (g_variant_new_from_data (G_VARIANT_TYPE ("a{ss}"), bytes, (gsize) n, FALSE, NULL, NULL));
-  g_variant_iter_init (&iter, variant);
-  while (g_variant_iter_next (&iter, "{ss}", &key, &value))
-    g_hash_table_insert (config, key, value);
+  if (config == NULL)
+    report (PROBE_REFUSED "%d %s", cell_status_from_error (error), error->message);
   return config;
 }
 
@@ -95,7 +89,7 @@ probe_main (const char *name)
   for (int fd = PROBE_MODULE; fd <= PROBE_CONFIG; fd++)
     fcntl (fd, F_SETFD, FD_CLOEXEC);
   setrlimit (RLIMIT_CORE, &(struct rlimit) { 0, 0 });
-  module = try_load (name);
+  module = config != NULL ? try_load (name) : NULL;
   if (module != NULL)
     {
       try_cell (module, name, config);

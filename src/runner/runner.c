@@ -22,6 +22,7 @@
 #include "plugins/carry.h"
 #include "plugins/dispatch.h"
 #include "plugins/instance.h"
+#include "plugins/settings.h"
 #include "probe.h"
 
 #define HOST_SOCKET 3
@@ -195,21 +196,6 @@ refuse (Runner *runner, const WireMessage *message, CellStatus status, const cha
 /* ---- what the host says -------------------------------------------------------------------------------------- */
 
 static void
-read_config (Runner *runner, const char *text)
-{
-  g_auto(GStrv) lines = g_strsplit (text != NULL ? text : "", "\n", -1);
-
-  runner->config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  for (guint i = 0; lines[i] != NULL; i++)
-    {
-      char *equals = strchr (lines[i], '=');
-
-      if (equals != NULL)
-        g_hash_table_insert (runner->config, g_strndup (lines[i], (gsize) (equals - lines[i])), g_strdup (equals + 1));
-    }
-}
-
-static void
 do_load (Runner *runner, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
@@ -221,8 +207,10 @@ do_load (Runner *runner, WireMessage *message)
       return;
     }
   g_strlcpy (runner->name, message->body.load.cell, sizeof runner->name);
-  read_config (runner, message->tail);
-  runner->module = cell_module_load_fd (message->fds[0], runner->name, &error);
+  g_clear_pointer (&runner->config, g_hash_table_unref);
+  runner->config = settings_unpack (message->tail, message->tail_size, &error);
+  if (runner->config != NULL)
+    runner->module = cell_module_load_fd (message->fds[0], runner->name, &error);
   if (runner->module != NULL)
     {
       runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);

@@ -29,7 +29,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   g_assert_true (manifest->restart <= RESTART_TEMPORARY);
   for (guint i = 0; manifest->calls != NULL && manifest->calls[i] != NULL; i++)
     g_assert_true (manifest_check_name (manifest->calls[i], NULL));
-  /* A runner is told them as lines "key=value". */
   g_hash_table_iter_init (&iter, manifest->config);
   while (g_hash_table_iter_next (&iter, &key, &value))
     {

@@ -486,6 +486,38 @@ test_blobs (Scene *scene, gconstpointer data)
     }
 }
 
+/* ---- what is set for it ---------------------------------------------------------------------------------------- */
+
+/* Whatever the user has written is what the cell reads, wherever it is; and what is too much is refused. */
+static void
+test_settings (Scene *scene, gconstpointer data)
+{
+  static const char *const set[][2] = { { "motd", "two\nsecret=lines\n" }, { "secret", "kept" }, { "a=b\nc", "=" }, { "none", "" }, { "ä", "ö" } };
+  g_autofree char *large = g_strnfill (70000, 'x'), *path = g_build_filename (g_getenv ("TEST_CELLS"), "traveller.so", NULL);
+  g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr(GError) error = NULL;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, set[0][0], set[0][1], set[1][0], set[1][1], set[2][0], set[2][1],
+                                        set[3][0], set[3][1], set[4][0], set[4][1], NULL);
+  for (guint i = 0; i < 3; i++)
+    {
+      for (guint k = 0; k < G_N_ELEMENTS (set); k++)
+        {
+          cell_auto TravellerSetting setting = traveller_setting (scene->client, .key = set[k][0]);
+
+          g_assert_cmpstr (setting.result.message, ==, NULL);
+          g_assert_cmpstr (setting.value, ==, set[k][1]);
+        }
+      move (scene->traveller, i);
+    }
+  g_hash_table_insert (config, (char *) "key", large);
+  g_assert_null (host_load (scene->host.host, path, "large", config, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_TOO_LARGE);
+}
+
 static void
 add (const char *path, const char *cell, void (*test) (Scene *scene, gconstpointer data))
 {
@@ -515,6 +547,7 @@ main (int argc, char **argv)
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);
   add ("/moves/subscribed", NULL, test_subscribed);
   add ("/moves/abandoned", NULL, test_abandoned);
+  add ("/moves/settings", NULL, test_settings);
   add ("/moves/blobs", "traveller", test_blobs);
   return g_test_run ();
 }

@@ -18,6 +18,7 @@
 #include "membrane/ring.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
+#include "plugins/settings.h"
 
 #define PATIENCE_NS (20u * 1000000000ull)
 #define CAPACITY 16384u
@@ -70,12 +71,17 @@ runner_end (Runner *runner)
 }
 
 static gboolean
-say (Runner *runner, WireType type, const void *body, const char *tail, const int *fds, guint n_fds)
+say_more (Runner *runner, WireType type, const void *body, const void *tail, gsize size, const int *fds, guint n_fds)
 {
   Fault fault = { 0 };
 
-  return wire_send (runner->socket, type, ++runner->serial, body, tail, tail != NULL ? (uint32_t) strlen (tail) : 0, fds, n_fds,
-                    monotonic_ns () + PATIENCE_NS, &fault);
+  return wire_send (runner->socket, type, ++runner->serial, body, tail, (uint32_t) size, fds, n_fds, monotonic_ns () + PATIENCE_NS, &fault);
+}
+
+static gboolean
+say (Runner *runner, WireType type, const void *body, const char *tail, const int *fds, guint n_fds)
+{
+  return say_more (runner, type, body, tail, tail != NULL ? strlen (tail) : 0, fds, n_fds);
 }
 
 /* What comes next; 0: it has ended. */
@@ -132,7 +138,7 @@ memory_of (const void *bytes, gsize size)
 }
 
 static WireType
-load (Runner *runner, const char *cell)
+load_with (Runner *runner, const char *cell, const void *settings, gsize n)
 {
   g_autofree char *path = g_strdup_printf ("%s/%s.so", g_getenv ("TEST_CELLS"), cell), *bytes = NULL;
   WireLoad body = { .cell = "tested" };
@@ -142,9 +148,15 @@ load (Runner *runner, const char *cell)
   g_assert_true (g_file_get_contents (path, &bytes, &size, NULL));
   fd = memory_of (bytes, size);
   body.plugin_size = size;
-  say (runner, WIRE_LOAD, &body, "key=value\nnonsense\n", &fd, 1);
+  say_more (runner, WIRE_LOAD, &body, settings, n, &fd, 1);
   close (fd);
   return answer (runner);
+}
+
+static WireType
+load (Runner *runner, const char *cell)
+{
+  return load_with (runner, cell, "key\0value\0\4\13", 12);
 }
 
 static WireType
@@ -280,6 +292,24 @@ test_plugins (void)
     }
 }
 
+/* What is set for the cell makes no sense: it is not loaded, and the runner is as before. */
+static void
+test_settings (void)
+{
+  g_autofree char *large = g_malloc0 (SETTINGS_MAX_SIZE + 1), *said = NULL;
+  Runner runner;
+
+  greet (&runner);
+  g_assert_cmpint (load_with (&runner, "sequence", "key=value\n", 10), ==, WIRE_ERROR);
+  g_assert_cmpint (load_with (&runner, "sequence", "key\0\377\0\4\7", 8), ==, WIRE_ERROR);   /* not UTF-8 */
+  g_assert_cmpint (load_with (&runner, "sequence", "key\0value\0\4\14", 12), ==, WIRE_ERROR);
+  g_assert_cmpint (load_with (&runner, "sequence", large, SETTINGS_MAX_SIZE + 1), ==, WIRE_ERROR);
+  g_assert_cmpint (load_with (&runner, "sequence", NULL, 0), ==, WIRE_READY);
+  say (&runner, WIRE_QUIT, NULL, NULL, NULL, 0);
+  said = runner_end (&runner);
+  g_assert_cmpstr (said, ==, "");
+}
+
 /* One message, whose bytes are not those of any. */
 static void
 test_junk (void)
@@ -383,6 +413,7 @@ main (int argc, char **argv)
   g_test_add_func ("/runner/first-words", test_first_words);
   g_test_add_func ("/runner/order", test_order);
   g_test_add_func ("/runner/plugins", test_plugins);
+  g_test_add_func ("/runner/settings", test_settings);
   g_test_add_func ("/runner/junk", test_junk);
   g_test_add_func ("/runner/walks", test_walks);
   return g_test_run ();

@@ -8,6 +8,7 @@
 
 #include "membrane/wait.h"
 #include "plugins/probe-report.h"
+#include "plugins/settings.h"
 #include "raw.h"
 
 static void
@@ -37,6 +38,9 @@ main (int argc, char **argv)
   Raw raw = { .socket = 3, .host_bell = -1, .bell = -1 };
   WireHello hello = { .protocol = WIRE_PROTOCOL, .abi_major = CELL_ABI_MAJOR, .abi_minor = CELL_ABI_MINOR };
   g_autoptr(GString) said = g_string_new (NULL);
+  g_autoptr(GHashTable) settings = NULL;
+  GHashTableIter iter;
+  gpointer cell;
   WireError refusal = { .status = CELL_ERROR_FAILED };
   WireMessage message;
   Fault fault = { 0 };
@@ -47,10 +51,10 @@ main (int argc, char **argv)
   listen_for (&raw, WIRE_WELCOME, &message);
   wire_message_clear (&message);
   listen_for (&raw, WIRE_LOAD, &message);
-  g_auto(GStrv) lines = g_strsplit (message.tail != NULL ? message.tail : "", "\n", -1);
-  for (guint i = 0; lines[i] != NULL; i++)
-    if (strchr (lines[i], '=') != NULL)
-      try (&raw, strchr (lines[i], '=') + 1, said);
+  settings = settings_unpack (message.tail, message.tail_size, NULL);
+  g_hash_table_iter_init (&iter, settings);
+  while (g_hash_table_iter_next (&iter, NULL, &cell))
+    try (&raw, cell, said);
   wire_send (raw.socket, WIRE_ERROR, message.header.serial, &refusal, said->str, (uint32_t) said->len, NULL, 0, 0, &fault);
   wire_message_clear (&message);
   for (;;)
