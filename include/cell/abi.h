@@ -73,7 +73,7 @@ enum /* CellField.attribute */
 {
   CELL_ATTRIBUTE_IDEMPOTENT = 1, /* may be executed more than once */
   CELL_ATTRIBUTE_ONEWAY,        /* nobody waits for an answer */
-  CELL_ATTRIBUTE_JOB,           /* long work with progress */
+  CELL_ATTRIBUTE_JOB,           /* long work */
   CELL_ATTRIBUTE_ACCESS,        /* value: CELL_ACCESS_…, who may call */
   CELL_ATTRIBUTE_TIMEOUT,       /* value: milliseconds; the caller's default deadline */
   CELL_ATTRIBUTE_MAX_REPLY      /* value: bytes of the largest reply record */
