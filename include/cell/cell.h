@@ -311,7 +311,7 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
 
 /* Functions for the service's options, with a typed self; in C++ exceptions become a status.  All return as a handler does.
  *   CELL_INIT    (Ledger, ledger_init) { … }       gets self; before the first call
- *   CELL_FINI    (Ledger, ledger_fini) { … }       gets self, returns nothing; after the last call
+ *   CELL_FINI    (Ledger, ledger_fini) { … }       gets self, returns nothing (an exception is logged); after the last call
  *   CELL_SAVE    (Ledger, ledger_save) { … }       gets self and to: cell_save ()
  *   CELL_RESTORE (Ledger, ledger_restore) { … }    gets self, version (what the saving build had as state_version) and from */
 #define CELL_INIT(T, name) \
@@ -320,7 +320,7 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
   static CellStatus name##_typed (CELL_UNUSED T *self)
 #define CELL_FINI(T, name) \
   static void name##_typed (T *self); \
-  static void name (void *self) { name##_typed ((T *) self); } \
+  static void name (void *self) CELL_GUARD_VOID_ (name##_typed ((T *) self);) \
   static void name##_typed (CELL_UNUSED T *self)
 #define CELL_SAVE(T, name) \
   static CellStatus name##_typed (T *self, CellState *to); \
@@ -610,6 +610,7 @@ cell_alloc_array_ (CellCall *call, size_t n, size_t size)
 # define CELL_ANSWER_(call, T, method, ...) cell_answer_ ((call), CELL_OK, __extension__ &(T##_##method##_out) { __VA_ARGS__ })
 # define CELL_GUARD_(call, ...) { __VA_ARGS__ }
 # define CELL_GUARD_SELF_(...) { __VA_ARGS__ }
+# define CELL_GUARD_VOID_(...) { __VA_ARGS__ }
 # define CELL_CXX_OBJECT_(T)
 # define CELL_CXX_ENTRY_(T) NULL, NULL,
 
@@ -652,13 +653,15 @@ cell_answer_value_ (CellCall *call, const O &out)
 #  define CELL_FAIL_SELF_(status, what) (cell_host->log (self, CELL_LOG_ERROR, "%s", what), (CellStatus) status)
 #  define CELL_GUARD_(call, ...) { try { __VA_ARGS__ } CELL_CATCH_ (CELL_FAIL_CALL_) }
 #  define CELL_GUARD_SELF_(...) { try { __VA_ARGS__ } CELL_CATCH_ (CELL_FAIL_SELF_) }
+#  define CELL_GUARD_VOID_(...) { try { __VA_ARGS__ } CELL_CATCH_ ((void) CELL_FAIL_SELF_) }
 # else
 #  define CELL_GUARD_(call, ...) { __VA_ARGS__ }
 #  define CELL_GUARD_SELF_(...) { __VA_ARGS__ }
+#  define CELL_GUARD_VOID_(...) { __VA_ARGS__ }
 # endif
 # define CELL_CXX_OBJECT_(T) \
     static CellStatus cell_construct_##T (void *self) CELL_GUARD_SELF_ (new (self) T (); return CELL_OK;) \
-    static void cell_destruct_##T (void *self) { static_cast<T *> (self)->~T (); }
+    static void cell_destruct_##T (void *self) CELL_GUARD_VOID_ (static_cast<T *> (self)->~T ();)
 # define CELL_CXX_ENTRY_(T) cell_construct_##T, cell_destruct_##T,
 
 #endif

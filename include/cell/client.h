@@ -18,6 +18,7 @@
 #include <cell/cell.h>
 
 #ifdef __cplusplus
+# include <cstdio>
 extern "C" {
 #endif
 
@@ -280,7 +281,79 @@ cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *a
  *   void               ledger_transfer_async (client, done, data, arguments)      done (reply, data) is called once; the reply is
  *                                                                                 freed when it returns
  * In C the header's macros of the same names make the arguments from .name = value, … or values in order; in C++ they are given
- * in braces: ledger_transfer (ledger, { .from = 1, .to = 2 }). */
+ * in braces: ledger_transfer (ledger, { .from = 1, .to = 2 }); and an exception that leaves `done`, or the handler of a signal, ends there,
+ * with a line on standard error. */
+#if defined (__cplusplus) && defined (__cpp_exceptions)
+extern "C++"
+{
+template <class F> static inline void
+cell_guarded_ (const F &run)
+{
+  try { run (); }
+  catch (const std::exception &e) { fprintf (stderr, "an exception left a completion or the handler of a signal: %s\n", e.what ()); }
+  catch (...) { fputs ("an exception that is not a std::exception left a completion or the handler of a signal\n", stderr); }
+}
+
+/* What is to be called, between a call and its answer. */
+template <class M> struct CellCompletion_
+{
+  void (*done) (const M *reply, void *data);
+  void *data;
+
+  static void run (const CellResult *reply, void *self)
+  {
+    const CellCompletion_ it = *static_cast<CellCompletion_ *> (self);
+    delete static_cast<CellCompletion_ *> (self);
+    cell_guarded_ ([&] { it.done (reinterpret_cast<const M *> (reply), it.data); });
+  }
+};
+
+template <class M> static inline CellPending
+cell_start_async_ (CellClient *client, uint32_t number, const void *args, void (*done) (const M *, void *), void *data)
+{
+  CellCompletion_<M> *it = done ? new (std::nothrow) CellCompletion_<M> { done, data } : nullptr;
+  return client->api->start (client, number, args, it ? CellCompletion_<M>::run : (CellDone) done, it ? it : data);
+}
+
+/* What is called for a signal.  It stays: whoever subscribes again with the same gets the same. */
+template <class S> struct CellHandler_
+{
+  void (*fn) (const S *args, uint64_t missed, void *data);
+  void *data;
+  CellHandler_ *next;
+
+  static void run (const void *args, uint64_t missed, void *self)
+  {
+    const CellHandler_ *it = static_cast<CellHandler_ *> (self);
+    cell_guarded_ ([&] { it->fn (static_cast<const S *> (args), missed, it->data); });
+  }
+
+  static CellHandler_ *get (void (*fn) (const S *, uint64_t, void *), void *data)
+  {
+    static CellHandler_ *all;
+    CellHandler_ *first = CELL_CACHE_READ_ (&all), *it = first;
+    while (it && (it->fn != fn || it->data != data))
+      it = it->next;
+    if (it || !fn || !(it = new (std::nothrow) CellHandler_ { fn, data, first }))
+      return it;
+    while (!__atomic_compare_exchange_n (&all, &it->next, it, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+      ;
+    return it;
+  }
+};
+
+template <class S> static inline CellStatus
+cell_subscribe_ (CellClient *client, uint32_t number, void (*fn) (const S *, uint64_t, void *), void *data)
+{
+  CellHandler_<S> *it = CellHandler_<S>::get (fn, data);
+  return client->api->subscribe (client, number, it ? CellHandler_<S>::run : (CellOnSignal) fn, it ? it : data);
+}
+}
+#else
+# define cell_start_async_(client, number, args, done, data) ((client)->api->start ((client), (number), (args), (CellDone) (done), (data)))
+# define cell_subscribe_(client, number, fn, data) ((client)->api->subscribe ((client), (number), (CellOnSignal) (fn), (data)))
+#endif
+
 #ifdef __cplusplus
 # define CELL_TAKE_(M) const M##Args &args = {}
 # define CELL_PASS_ &args
@@ -301,7 +374,7 @@ cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *a
     { M reply; call.pending.client->api->finish (call.pending, &reply.result); return reply; } \
   CELL_UNUSED static inline void prefix##_##method##_async (CellClient *client, void (*done) (const M *reply, void *data), void *data, \
                                                             CELL_TAKE_ (M)) \
-    { client->api->start (client, number, CELL_PASS_, (CellDone) done, data); }
+    { cell_start_async_ (client, number, CELL_PASS_, done, data); }
 
 /* CELL_GETTER_STUB (ledger, total, LedgerGetTotal, i64, 7): LedgerGetTotal ledger_get_total (client), with .value
  * CELL_SETTER_STUB (ledger, limit, LedgerSetLimit, u32, 8): LedgerSetLimit ledger_set_limit (client, value) */
@@ -324,7 +397,7 @@ cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *a
 #define CELL_SIGNAL_STUBS(prefix, signal, S, number) \
   CELL_UNUSED static inline CellStatus prefix##_on_##signal (CellClient *client, \
                                                              void (*fn) (const S *args, uint64_t missed, void *data), void *data) \
-    { return client->api->subscribe (client, number, (CellOnSignal) fn, data); } \
+    { return cell_subscribe_ (client, number, fn, data); } \
   CELL_UNUSED static inline void prefix##_off_##signal (CellClient *client) \
     { client->api->unsubscribe (client, number); }
 

@@ -13,6 +13,7 @@ struct Thrower
   std::string text = "constructed";
   CellClient *ledger = nullptr;
   bool *destroyed = nullptr;
+  uint32_t n_called = 0;
   ~Thrower () { if (destroyed) *destroyed = true; }
 };
 
@@ -53,6 +54,31 @@ CELL_METHOD (Thrower, call_ledger, out (i64, balance))
   return t.result.status ? t.result.status : r.result.status;
 }
 
+static void
+on_transfer (const LedgerTransfer *, void *data)
+{
+  if (static_cast<Thrower *> (data)->n_called++ % 2)
+    throw 5;
+  throw std::runtime_error ("from a completion");
+}
+
+static void
+on_transferred (const LedgerTransferred *, uint64_t, void *data)
+{
+  static_cast<Thrower *> (data)->n_called++;
+  throw std::runtime_error ("from the handler of a signal");
+}
+
+CELL_METHOD (Thrower, call_later, doc ("Both of its completions throw, and so does the handler of each transfer's signal."))
+{
+  CellStatus status = ledger_on_transferred (self->ledger, on_transferred, self);
+  for (int i = 0; i < 2; i++)
+    ledger_transfer_async (self->ledger, on_transfer, self, { .from = 1, .to = 2, .amount = 3 });
+  return status;
+}
+
+CELL_PROPERTY (Thrower, n_called, u32) { return self->n_called; }
+
 CELL_WRITABLE (Thrower, text, str) { return self->text.c_str (); }
 CELL_SETTER (Thrower, text)
 {
@@ -68,9 +94,14 @@ CELL_INIT (Thrower, thrower_init)
   return CELL_OK;
 }
 
+CELL_FINI (Thrower, thrower_fini)
+{
+  throw std::runtime_error ("cannot end");
+}
+
 CELL_SAVE (Thrower, thrower_save)
 {
   throw std::runtime_error ("cannot save");
 }
 
-CELL_SERVICE (Thrower, "org.cellhost.test.Thrower", 1, .init = thrower_init, .save = thrower_save)
+CELL_SERVICE (Thrower, "org.cellhost.test.Thrower", 1, .init = thrower_init, .fini = thrower_fini, .save = thrower_save)

@@ -16,6 +16,27 @@
 
 /* ---- C++ ---------------------------------------------------------------------------------------------- */
 
+/* Two completions and two handlers of signals that throw: whoever called them goes on. */
+static void
+check_called_back (Town *town, CellClient *thrower)
+{
+  TownCell *ledger = town_load (town, "ledger", "ledger", NULL);
+  gint64 patience = g_get_monotonic_time () + TOWN_PATIENCE_S * G_USEC_PER_SEC;
+  cell_auto ThrowerCallLater later = thrower_call_later (thrower);
+  guint32 n = 0;
+
+  assert_ok (&later.result);
+  while (n < 4)
+    {
+      cell_auto ThrowerGetNCalled called = thrower_get_n_called (thrower);
+
+      assert_ok (&called.result);
+      n = called.value;
+      g_assert_cmpint (g_get_monotonic_time (), <, patience);
+    }
+  town_unload (ledger);
+}
+
 static void
 test_exceptions (void)
 {
@@ -60,6 +81,7 @@ test_exceptions (void)
     assert_ok (&watch.result);
     assert_failed (&call.result, CELL_ERROR_NOT_FOUND, "org.cellhost.Error.NotFound", "");
   }
+  check_called_back (town, thrower);
   cell_client_close (thrower);
   town_unload (cell);
   g_assert_true (destroyed);
