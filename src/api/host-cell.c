@@ -12,7 +12,7 @@ CELL_STRUCT (CellInfo,
              field (str, name), field (str, interface), field (str, location, "in process, sandbox or dead"),
              field (u32, pid, "of its own process; 0: the host's"), field (u32, moves, "how often it changed places"),
              field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"),
-             field (u64, calls, "in the host's process"), field (u64, errors), field (u32, channels, "callers"),
+             field (u64, calls, "wherever it was"), field (u64, errors), field (u32, channels, "callers"),
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant,
@@ -45,17 +45,6 @@ fail (CellCall *call, GError *error)
   return status;
 }
 
-static void
-count (const HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors)
-{
-  *ret_calls = *ret_errors = 0;
-  for (guint i = 0; i < cell->contract->n_callables; i++)
-    {
-      *ret_calls += load_relaxed (&cell->stats[i].calls);
-      *ret_errors += load_relaxed (&cell->stats[i].errors);
-    }
-}
-
 CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (CellInfo), cells), access (view), max_reply (262144),
              idempotent)
 {
@@ -77,7 +66,7 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
       info->since = place.since;
       info->channels = place.channels;
       info->retired = cell->retired;
-      count (cell, &info->calls, &info->errors);
+      host_cell_count_calls (cell, &info->calls, &info->errors);
     }
   return CELL_OK;
 }
@@ -175,20 +164,20 @@ bucket_ns (unsigned bucket)
 }
 
 static uint64_t
-percentile (const MethodStats *stats, uint64_t samples, double part)
+percentile (const HostCellStats *stats, double part)
 {
-  uint64_t seen = 0, wanted = (uint64_t) ((double) samples * part);
+  uint64_t seen = 0, wanted = (uint64_t) ((double) stats->samples * part);
 
   for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
     {
-      seen += load_relaxed (&stats->latency[i]);
-      if (seen > wanted || (seen == samples && seen > 0))
+      seen += stats->latency[i];
+      if (seen > wanted || (seen == stats->samples && seen > 0))
         return bucket_ns (i);
     }
   return 0;
 }
 
-CELL_METHOD (HostSelf, stats, doc ("How often each method was called in the host's process, and how long its handler took."),
+CELL_METHOD (HostSelf, stats, doc ("How often each method was called, and how long its handler took; of a cell in a sandbox, as it says itself."),
              in (str, name), out (array (MethodInfo), methods), access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;
@@ -200,16 +189,16 @@ CELL_METHOD (HostSelf, stats, doc ("How often each method was called in the host
   info = cell_array (call, out, methods, cell->contract->n_callables);
   for (guint i = 0; info != NULL && i < cell->contract->n_callables; i++, info++)
     {
-      const MethodStats *stats = &cell->stats[i];
+      HostCellStats stats;
 
+      host_cell_read_stats (cell, i, &stats);
       info->method = cell_print (call, "%s", cell->contract->callables[i].name);
-      info->calls = load_relaxed (&stats->calls);
-      info->errors = load_relaxed (&stats->errors);
-      for (unsigned b = 0; b < LATENCY_BUCKETS; b++)
-        info->samples += load_relaxed (&stats->latency[b]);
-      info->p50 = percentile (stats, info->samples, 0.5);
-      info->p99 = percentile (stats, info->samples, 0.99);
-      info->p999 = percentile (stats, info->samples, 0.999);
+      info->calls = stats.calls;
+      info->errors = stats.errors;
+      info->samples = stats.samples;
+      info->p50 = percentile (&stats, 0.5);
+      info->p99 = percentile (&stats, 0.99);
+      info->p999 = percentile (&stats, 0.999);
     }
   return CELL_OK;
 }

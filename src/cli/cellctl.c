@@ -43,8 +43,8 @@ static const struct CommandRow
        "what is to be written where."),
     1, 1, command_grants },
   { "stats", N_("CELL"), N_("calls and latencies of its methods"),
-    N_("How often each method was called in the host's process, how often it failed, and the nanoseconds in its handler, right to "
-       "an eighth.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),
+    N_("How often each method was called, how often it failed, and the nanoseconds in its handler, right to "
+       "an eighth; of a cell in a sandbox, as it says itself.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),
     1, 1, command_stats },
   { "validate", N_("FILE [KEY=VALUE...]"), N_("what a host would say of a file, rule by rule"),
     N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what the cell "

@@ -133,6 +133,73 @@ host_cell_describe (HostCell *cell, HostCellInfo *ret)
   pthread_mutex_unlock (&cell->lock);
 }
 
+/* ---- statistics ------------------------------------------------------------------------------------------- */
+
+/* With the lock.  NULL: it is not in a process of its own. */
+static const MethodStats *
+stats_there (HostCell *cell, guint callable)
+{
+  const StatsPage *page = cell->child != NULL ? child_get_stats (cell->child) : NULL;
+
+  return page != NULL && callable < page->n ? &page->stats[callable] : NULL;
+}
+
+void
+host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret)
+{
+  const MethodStats *from[] = { &cell->stats[callable], NULL };
+
+  *ret = (HostCellStats) { 0 };
+  pthread_mutex_lock (&cell->lock);
+  from[1] = stats_there (cell, callable);
+  for (guint i = 0; i < G_N_ELEMENTS (from) && from[i] != NULL; i++)
+    {
+      ret->calls += load_relaxed (&from[i]->calls);
+      ret->errors += load_relaxed (&from[i]->errors);
+      for (guint k = 0; k < LATENCY_BUCKETS; k++)
+        ret->latency[k] += load_relaxed (&from[i]->latency[k]);
+    }
+  pthread_mutex_unlock (&cell->lock);
+  for (guint k = 0; k < LATENCY_BUCKETS; k++)
+    ret->samples += ret->latency[k];
+}
+
+void
+host_cell_count_calls (HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors)
+{
+  *ret_calls = *ret_errors = 0;
+  for (guint i = 0; i < cell->contract->n_callables; i++)
+    {
+      HostCellStats stats;
+
+      host_cell_read_stats (cell, i, &stats);
+      *ret_calls += stats.calls;
+      *ret_errors += stats.errors;
+    }
+}
+
+static void
+add_relaxed (_Atomic uint64_t *to, const _Atomic uint64_t *from)
+{
+  atomic_fetch_add_explicit (to, load_relaxed (from), memory_order_relaxed);
+}
+
+void
+host_cell_keep_stats (HostCell *cell)
+{
+  for (guint i = 0; i < cell->contract->n_callables; i++)
+    {
+      const MethodStats *there = stats_there (cell, i);
+
+      if (there == NULL)
+        continue;
+      add_relaxed (&cell->stats[i].calls, &there->calls);
+      add_relaxed (&cell->stats[i].errors, &there->errors);
+      for (guint k = 0; k < LATENCY_BUCKETS; k++)
+        add_relaxed (&cell->stats[i].latency[k], &there->latency[k]);
+    }
+}
+
 /* ---- beginning -------------------------------------------------------------------------------------------- */
 
 static MethodStats *

@@ -40,7 +40,7 @@ struct HostCell
   uint32_t moves;
   guint retired;                /* earlier builds under its name */
   char *reason;                 /* why it is dead */
-  MethodStats *stats;           /* one for each callable */
+  MethodStats *stats;           /* one for each callable: what was counted here, and by processes that it has left */
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   GPtrArray *links;             /* a reference to each */
   gboolean is_host;             /* the host's own cell: stays where it is */
@@ -68,6 +68,18 @@ typedef struct
 } HostCellInfo;
 
 void host_cell_describe (HostCell *cell, HostCellInfo *ret);
+/* What was counted of one callable, or of all, wherever the cell was.  Of a sandboxed process these are what it says. */
+typedef struct
+{
+  uint64_t calls, errors;
+  uint64_t samples, latency[LATENCY_BUCKETS];
+} HostCellStats;
+
+void host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret);
+void host_cell_count_calls (HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors);
+/* With its lock: its child goes, and what that has counted stays. */
+void host_cell_keep_stats (HostCell *cell);
+
 /* Makes it the caller's to move or to end.  seconds: how long to wait while somebody else has it; 0: as long as it takes. */
 gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
 void host_cell_unclaim (HostCell *cell);

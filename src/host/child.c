@@ -31,6 +31,7 @@ struct Child
   int info;                     /* where bubblewrap says who the runner is */
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
+  StatsPage stats;              /* made before it loads its cell */
   pthread_mutex_t asking;       /* one question at a time */
   pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
@@ -272,6 +273,7 @@ child_new (HostCell *cell, Connection *connection, int info)
   child->connection = connection;
   child->info = info;
   child->pidfd = -1;
+  child->stats = (StatsPage) STATS_PAGE_INIT;
   child->answer = no_message;
   return child;
 }
@@ -407,6 +409,12 @@ child_get_bell_to_host (Child *child)
   return child->connection->host_bell;
 }
 
+StatsPage *
+child_get_stats (Child *child)
+{
+  return &child->stats;
+}
+
 Child *
 child_ref (Child *child)
 {
@@ -426,6 +434,7 @@ child_unref (Child *child)
   if (child->pidfd >= 0)
     close (child->pidfd);
   wire_message_clear (&child->answer);
+  stats_page_clear (&child->stats);
   pthread_mutex_destroy (&child->lock);
   pthread_mutex_destroy (&child->asking);
   pthread_cond_destroy (&child->changed);

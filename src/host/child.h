@@ -3,6 +3,8 @@
  * An ejected cell's process: cell-runner in a sandbox, and what is said to it.
  */
 #pragma once
+#include "plugins/stats-page.h"
+
 #include "connection.h"
 #include "host.h"
 
@@ -29,6 +31,8 @@ GPid child_get_pid (Child *child);
 int child_get_bell (Child *child);
 /* Wakes the host's threads for what the child has answered. */
 int child_get_bell_to_host (Child *child);
+/* What it counts: to be made before it is told to load its cell.  It may be anything; see stats-page.h. */
+StatsPage *child_get_stats (Child *child);
 Child *child_ref (Child *child);
 void child_unref (Child *child);
 

@@ -43,17 +43,19 @@ static gboolean
 child_load (HostCell *cell, Child *child, GError **error)
 {
   g_autoptr(GBytes) settings = settings_pack (cell->config, error);
+  StatsPage *stats = child_get_stats (child);
   WireLoad body = { .plugin_size = cell->module_size, .generation = cell->generation };
   WireMessage ready;
   const void *tail;
   gboolean good;
   gsize size;
 
-  if (settings == NULL)
+  if (settings == NULL || !stats_page_new (stats, cell->contract->n_callables, error))
     return FALSE;
   tail = g_bytes_get_data (settings, &size);
   g_strlcpy (body.cell, cell->name, sizeof body.cell);
-  if (!child_ask (child, WIRE_LOAD, &body, tail, (uint32_t) size, &cell->module_fd, 1, WIRE_READY, &ready, READY_MS, error))
+  if (!child_ask (child, WIRE_LOAD, &body, tail, (uint32_t) size, (const int[]) { cell->module_fd, stats->fd }, 2, WIRE_READY, &ready, READY_MS,
+                  error))
     return FALSE;
   good = check_contract (cell, &ready, error);
   wire_message_clear (&ready);
@@ -161,6 +163,8 @@ static void
 set_place (HostCell *cell, CellLocation location, CellInstance *instance, Child *child)
 {
   pthread_mutex_lock (&cell->lock);
+  if (cell->child != NULL && cell->child != child)
+    host_cell_keep_stats (cell);
   cell->location = location;
   cell->instance = instance;
   cell->child = child;

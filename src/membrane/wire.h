@@ -23,7 +23,7 @@
  *
  * A runner is a client too: what its cell calls goes over the same connection.  The host also says to it:
  *
- *   LOAD + {plugin} + configuration                         READY + contract text
+ *   LOAD + {plugin, statistics} + configuration             READY + contract text
  *   ATTACH + {requests, replies, bell of the caller}        DONE
  *   DETACH                                                  DONE
  *   RESTORE + {state}                                       DONE

@@ -23,6 +23,7 @@
 #include "plugins/dispatch.h"
 #include "plugins/instance.h"
 #include "plugins/settings.h"
+#include "plugins/stats-page.h"
 #include "probe.h"
 
 #define HOST_SOCKET 3
@@ -40,6 +41,7 @@ typedef struct
   char name[WIRE_NAME_MAX];
   GHashTable *config;
   CellModule *module;
+  StatsPage stats;              /* the host's */
   CellInstance *instance;
   Endpoint *endpoint;
   Epoch epoch;                  /* of our own: nobody sleeps on it here */
@@ -74,6 +76,14 @@ writer (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer 
     if (fields[i].length < 0 && strcmp (fields[i].key, "MESSAGE") == 0)
       runner_log (data, grade, fields[i].value);
   return G_LOG_WRITER_HANDLED;
+}
+
+static MethodStats *
+runner_stats (void *data, uint32_t number)
+{
+  StatsPage *page = &((Runner *) data)->stats;
+
+  return number < page->n ? &page->stats[number] : NULL;
 }
 
 static CellBlob *
@@ -211,11 +221,11 @@ do_load (Runner *runner, WireMessage *message)
   runner->config = settings_unpack (message->tail, message->tail_size, &error);
   if (runner->config != NULL)
     runner->module = cell_module_load_fd (message->fds[0], runner->name, &error);
-  if (runner->module != NULL)
+  if (runner->module != NULL && stats_page_map (&runner->stats, message->fds[1], runner->module->contract->n_callables, &error))
     {
       runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);
       CellInstanceEnv env = {
-        .endpoint = runner->endpoint, .log = runner_log, .blob_new = runner_blob_new, .data = runner, .clients = &provider,
+        .endpoint = runner->endpoint, .method_stats = runner_stats, .log = runner_log, .blob_new = runner_blob_new, .data = runner, .clients = &provider,
         .clients_data = runner,
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
@@ -518,7 +528,7 @@ on_abort (int number)
 int
 main (int argc, char **argv)
 {
-  Runner runner = { .name = "cell-runner" };
+  Runner runner = { .name = "cell-runner", .stats = STATS_PAGE_INIT };
   Fault fault = { 0 };
   WireMessage message;
   gboolean asked_to_quit = FALSE;

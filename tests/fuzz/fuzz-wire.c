@@ -128,7 +128,7 @@ static const struct
   { WIRE_BLOB, sizeof (WireBlob), 0, 1, false, { 0 } },
   { WIRE_MOVED, sizeof (WireMoved), 0, 2, false, { 0 } },
   { WIRE_ERROR, sizeof (WireError), 0, 0, true, { 0 } },
-  { WIRE_LOAD, sizeof (WireLoad), 1, 1, true, { WIRE_NAME_MAX } },
+  { WIRE_LOAD, sizeof (WireLoad), 2, 2, true, { WIRE_NAME_MAX } },
   { WIRE_READY, 0, 0, 0, true, { 0 } },
   { WIRE_ATTACH, sizeof (WireAttach), 2, 3, false, { 0 } },
   { WIRE_DETACH, sizeof (WireRef), 0, 0, false, { 0 } },

@@ -3,6 +3,7 @@
  * What a move carries: calls that are kept and calls that were made, signals, blobs, timers.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include <cell/remote/alarm.h>
 #include <cell/remote/ledger.h>
@@ -486,6 +487,59 @@ test_blobs (Scene *scene, gconstpointer data)
     }
 }
 
+/* ---- what is counted of it -------------------------------------------------------------------------------------- */
+
+static HostCellStats
+stats_of (Scene *scene, const char *method)
+{
+  const Contract *contract = scene->traveller->contract;
+  HostCellStats stats = { 0 };
+
+  for (guint i = 0; i < contract->n_callables; i++)
+    if (g_str_equal (contract->callables[i].name, method))
+      host_cell_read_stats (scene->traveller, i, &stats);
+  return stats;
+}
+
+/* Calls, failures and latencies are counted on, wherever it is and when it is no more. */
+static void
+test_stats (Scene *scene, gconstpointer data)
+{
+  HostCellStats stats;
+  guint64 calls, errors;
+  guint n;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  for (n = 0; n < 3; n++)
+    {
+      for (guint i = 0; i < 100; i++)
+        {
+          cell_auto TravellerWhere where = traveller_where (scene->client);
+          cell_auto TravellerFail fail = traveller_fail (scene->client);
+
+          g_assert_cmpstr (where.result.message, ==, NULL);
+          g_assert_cmpint (fail.result.status, ==, CELL_ERROR_INVALID);
+        }
+      stats = stats_of (scene, "where");
+      g_assert_cmpuint (stats.calls, ==, 100 * (n + 1));
+      g_assert_cmpuint (stats.errors, ==, 0);
+      g_assert_cmpuint (stats.samples, >=, 6 * (n + 1));
+      g_assert_cmpuint (stats_of (scene, "fail").errors, ==, 100 * (n + 1));
+      host_cell_count_calls (scene->traveller, &calls, &errors);
+      g_assert_cmpuint (calls, ==, 200 * (n + 1));
+      g_assert_cmpuint (errors, ==, 100 * (n + 1));
+      /* What the process writes it cannot take away: the host reads it. */
+      if (n == 1)
+        g_assert_cmpint (ftruncate (child_get_stats (scene->traveller->child)->fd, 0), ==, -1);
+      move (scene->traveller, n);
+    }
+  g_assert_cmpstr (host_cell_location_name (scene->traveller), ==, "sandbox");
+  g_assert_true (host_unload (scene->host.host, "traveller", NULL));
+  g_assert_cmpuint (stats_of (scene, "where").calls, ==, 100 * n);
+}
+
 /* ---- what is set for it ---------------------------------------------------------------------------------------- */
 
 /* Whatever the user has written is what the cell reads, wherever it is; and what is too much is refused. */
@@ -547,6 +601,8 @@ main (int argc, char **argv)
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);
   add ("/moves/subscribed", NULL, test_subscribed);
   add ("/moves/abandoned", NULL, test_abandoned);
+  add ("/moves/stats/serial", "traveller", test_stats);
+  add ("/moves/stats/many", "traveller-many", test_stats);
   add ("/moves/settings", NULL, test_settings);
   add ("/moves/blobs", "traveller", test_blobs);
   return g_test_run ();

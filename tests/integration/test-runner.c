@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "membrane/channel.h"
 #include "membrane/ring.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
@@ -137,19 +138,23 @@ memory_of (const void *bytes, gsize size)
   return fd;
 }
 
+static const guint8 stats[3 * sizeof (MethodStats)];    /* of the sequence's methods */
+
 static WireType
 load_with (Runner *runner, const char *cell, const void *settings, gsize n)
 {
   g_autofree char *path = g_strdup_printf ("%s/%s.so", g_getenv ("TEST_CELLS"), cell), *bytes = NULL;
   WireLoad body = { .cell = "tested" };
   gsize size;
-  int fd;
+  int fds[2];
 
   g_assert_true (g_file_get_contents (path, &bytes, &size, NULL));
-  fd = memory_of (bytes, size);
+  fds[0] = memory_of (bytes, size);
+  fds[1] = memory_of (stats, sizeof stats);
   body.plugin_size = size;
-  say_more (runner, WIRE_LOAD, &body, settings, n, &fd, 1);
-  close (fd);
+  say_more (runner, WIRE_LOAD, &body, settings, n, fds, 2);
+  close (fds[0]);
+  close (fds[1]);
   return answer (runner);
 }
 
@@ -275,16 +280,17 @@ test_plugins (void)
     {
       WireLoad body = { .cell = "tested", .plugin_size = 4 };
       g_autofree char *said = NULL;
-      int ends[2], fd;
+      int ends[2], fds[2];
       Runner runner;
 
       greet (&runner);
       g_assert_cmpint (pipe2 (ends, O_CLOEXEC), ==, 0);
-      fd = i == 0 ? memory_of ("", 0) : i == 1 ? memory_of ("\177ELF and then nothing", 21) : dup (ends[0]);
-      say (&runner, WIRE_LOAD, &body, NULL, &fd, 1);
+      fds[0] = i == 0 ? memory_of ("", 0) : i == 1 ? memory_of ("\177ELF and then nothing", 21) : dup (ends[0]);
+      fds[1] = ends[1];
+      say (&runner, WIRE_LOAD, &body, NULL, fds, 2);
       g_assert_cmpint (answer (&runner), ==, WIRE_ERROR);
       g_assert_cmpint (ask (&runner, WIRE_START), ==, WIRE_ERROR);
-      close (fd);
+      close (fds[0]);
       close (ends[0]);
       close (ends[1]);
       said = runner_end (&runner);
@@ -308,6 +314,35 @@ test_settings (void)
   say (&runner, WIRE_QUIT, NULL, NULL, NULL, 0);
   said = runner_end (&runner);
   g_assert_cmpstr (said, ==, "");
+}
+
+/* Where it is to count is not what it should be. */
+static void
+test_stats (void)
+{
+  g_autofree char *path = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL), *bytes = NULL;
+
+  for (guint i = 0; i < 2; i++)
+    {
+      WireLoad body = { .cell = "tested" };
+      g_autofree char *said = NULL;
+      Runner runner;
+      gsize size;
+      int fds[2];
+
+      greet (&runner);
+      g_free (g_steal_pointer (&bytes));
+      g_assert_true (g_file_get_contents (path, &bytes, &size, NULL));
+      fds[0] = memory_of (bytes, size);
+      fds[1] = i == 0 ? memory_of (stats, sizeof stats - 1) : open ("/dev/null", O_RDWR | O_CLOEXEC);
+      body.plugin_size = size;
+      say (&runner, WIRE_LOAD, &body, NULL, fds, 2);
+      g_assert_cmpint (answer (&runner), ==, WIRE_ERROR);
+      close (fds[0]);
+      close (fds[1]);
+      said = runner_end (&runner);
+      g_assert_cmpstr (said, ==, "");
+    }
 }
 
 /* One message, whose bytes are not those of any. */
@@ -414,6 +449,7 @@ main (int argc, char **argv)
   g_test_add_func ("/runner/order", test_order);
   g_test_add_func ("/runner/plugins", test_plugins);
   g_test_add_func ("/runner/settings", test_settings);
+  g_test_add_func ("/runner/stats", test_stats);
   g_test_add_func ("/runner/junk", test_junk);
   g_test_add_func ("/runner/walks", test_walks);
   return g_test_run ();

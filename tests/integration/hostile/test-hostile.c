@@ -96,7 +96,7 @@ attack_messages (const char *socket, guint32 seed)
     { true, HEAD + sizeof (WireChannel), WIRE_CHANNEL, 3, HEAD + sizeof (WireChannel), 3 },
     { true, HEAD + sizeof (WireMoved), WIRE_MOVED, 0, HEAD + sizeof (WireMoved), 0 },
     { true, HEAD + sizeof (WireAttach), WIRE_ATTACH, 2, HEAD + sizeof (WireAttach), 2 },
-    { true, HEAD + sizeof (WireLoad), WIRE_LOAD, 1, HEAD + sizeof (WireLoad), 1 },
+    { true, HEAD + sizeof (WireLoad), WIRE_LOAD, 2, HEAD + sizeof (WireLoad), 2 },
     { true, HEAD, WIRE_QUIT, 0, HEAD, 0 },
     { true, HEAD, WIRE_DONE, 0, HEAD, 0 }, /* what only a runner answers */
     { true, HEAD + 8, WIRE_READY, 0, HEAD + 8, 0 },
