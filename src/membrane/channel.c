@@ -85,6 +85,27 @@ kept_free (Kept *kept)
     }
 }
 
+bool
+kept_drop_signal (Kept **list, Kept ***end, uint64_t *missed)
+{
+  Kept **link = list, *oldest, *next;
+
+  while (*link != NULL && (*link)->kind != RECORD_SIGNAL)
+    link = &(*link)->next;
+  oldest = *link;
+  if (oldest == NULL)
+    return false;
+  next = oldest->next;
+  while (next != NULL && next->kind != RECORD_SIGNAL)
+    next = next->next;
+  *(next != NULL ? &next->id : missed) += oldest->id + 1;
+  if (*end == &oldest->next)
+    *end = link;
+  *link = oldest->next;
+  free (oldest);
+  return true;
+}
+
 void
 channel_unref (Channel *channel)
 {
@@ -100,6 +121,7 @@ channel_unref (Channel *channel)
   kept_free (channel->ready);
   kept_free (channel->stash);
   kept_free (channel->posted);
+  kept_free (channel->unsent);
   while ((moved = channel->moved) != NULL)
     {
       channel->moved = moved->next;

@@ -201,12 +201,16 @@ struct Channel
   CellCall *building;                   /* the call whose reply is being built at the head of `answers` */
   _Atomic uint32_t busy;                /* concurrent cells: BUSY_… */
   _Atomic (ThreadContext *) server;     /* concurrent cells: who serves this channel */
-  _Atomic uint64_t blocked_at;          /* the caller's cursor when the channel was set aside */
+  _Atomic uint64_t blocked_at;          /* the caller's cursor when the channel was set aside; BLOCKED_SIGNAL: it is not */
   uint32_t access;                      /* what the caller may do: CELL_ACCESS_… */
   _Atomic uint64_t subscribed;          /* signals, by number; others read it under the endpoint's lock */
-  uint64_t missed;                      /* signals that did not fit */
+  uint64_t missed;                      /* signals that did not fit: the next one tells of them */
+  Kept *unsent;                         /* the newest of those, until there is room */
+  _Atomic uint32_t has_unsent;
+  _Atomic uint64_t unsent_at;           /* the caller's cursor when it was last tried */
   Kept *stash, **stash_end;             /* records for `answers` that have to wait for the reply under construction */
   uint32_t n_stashed;
+  uint64_t stash_missed;                /* signals behind those that were lost */
   Kept *posted, **posted_end;           /* the same from other threads of a concurrent cell; under `lock` */
   _Atomic uint32_t n_posted;
   uint64_t posted_missed;               /* signals that found it full; under `lock` */
@@ -334,6 +338,11 @@ void channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, 
                           const void *payload, uint32_t length, uint32_t root, uint32_t credit);
 /* For whoever has a concurrent cell's channel. */
 void channel_flush_posted (Channel *channel);
+/* The newest signal that there was no room for, if there is one: for whoever has the channel, which goes elsewhere, or has come. */
+void channel_keep_signal (Channel *channel, uint16_t number, const void *payload, uint32_t length, uint32_t root);
+void channel_drop_signal (Channel *channel);
+/* Takes the oldest signal out of such a list: the next one tells of it and of what it was to tell of, or *missed counts them. */
+bool kept_drop_signal (Kept **list, Kept ***end, uint64_t *missed);
 /* From now on the channel gets these signals; whoever has the channel. */
 void channel_subscribe (Channel *channel, uint64_t signals);
 
@@ -343,6 +352,17 @@ channel_is_blocked (const Channel *channel)
 {
   return load_relaxed (&channel->answers.own->blocked) != 0
          && load_acquire (&channel->answers.peer->released) == load_relaxed (&channel->blocked_at);
+}
+
+#define BLOCKED_SIGNAL UINT64_MAX       /* the caller is to say when there is room for a signal; calls are served meanwhile */
+
+/* There may be room for the signal that waits; or the caller has been asked to say so, and has. */
+static inline bool
+channel_has_news (const Channel *channel)
+{
+  return unlikely (load_relaxed (&channel->has_unsent) != 0)
+         && (load_relaxed (&channel->answers.own->blocked) == 0
+             || load_acquire (&channel->answers.peer->released) != load_relaxed (&channel->unsent_at));
 }
 
 enum /* Channel.busy */

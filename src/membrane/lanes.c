@@ -77,7 +77,7 @@ channel_is_ready (const Channel *channel)
   const Record *record = (const Record *) (requests->data + (at & requests->mask));
 
   if (load_acquire (&record->sequence) != requests->salt + at)
-    return false;
+    return channel_has_news (channel) && load_relaxed (&channel->broken) == CELL_OK;
   record_fetch (record);
   return !channel_is_blocked (channel) && load_relaxed (&channel->broken) == CELL_OK;
 }

@@ -15,15 +15,6 @@
 
 /* ---- one channel ------------------------------------------------------------------------------- */
 
-static void
-signal_send (Channel *channel, uint16_t number, const void *payload, uint32_t length, uint32_t root)
-{
-  if (channel_send (channel, RECORD_SIGNAL, channel->missed, number, CELL_OK, payload, length, root))
-    channel->missed = 0;
-  else
-    channel->missed++;
-}
-
 void
 channel_flush_posted (Channel *channel)
 {
@@ -44,10 +35,7 @@ channel_flush_posted (Channel *channel)
       next = kept->next;
       channel->reserved -= kept->credit;
       if (kept->kind == RECORD_SIGNAL)
-        {
-          channel->missed += kept->id;
-          signal_send (channel, kept->method, kept->payload, kept->length, kept->root);
-        }
+        serve_signal (channel, kept->id, kept->method, kept->payload, kept->length, kept->root);
       else
         channel_send (channel, kept->kind, kept->id, kept->method, kept->status, kept->payload, kept->length, kept->root);
       free (kept);
@@ -100,6 +88,9 @@ post (Channel *channel, const Kept *head, const void *payload)
   if (kept == NULL && head->kind != RECORD_SIGNAL)
     abort ();
   pthread_mutex_lock (&channel->lock);
+  if (kept != NULL && head->kind == RECORD_SIGNAL && load_relaxed (&channel->n_posted) >= SIGNALS_KEPT_MAX
+      && kept_drop_signal (&channel->posted, &channel->posted_end, &channel->posted_missed))
+    store_relaxed (&channel->n_posted, load_relaxed (&channel->n_posted) - 1);
   posted = kept != NULL && (head->kind != RECORD_SIGNAL || load_relaxed (&channel->n_posted) < SIGNALS_KEPT_MAX);
   if (posted)
     {
@@ -225,9 +216,9 @@ signal_to (Channel *channel, ThreadContext *thread, uint16_t number, const uint8
   if (load_relaxed (&channel->broken) != CELL_OK)
     return;
   if (has_channel (channel, thread) && payload != NULL)
-    signal_send (channel, number, payload, length, root);
+    serve_signal (channel, 0, number, payload, length, root);
   else if (has_channel (channel, thread))
-    channel->missed++;
+    *(channel->building != NULL ? &channel->stash_missed : &channel->missed) += 1;
   else
     post (channel, &(Kept) { .length = length, .root = root, .kind = RECORD_SIGNAL, .method = number }, payload);
 }

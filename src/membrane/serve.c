@@ -3,6 +3,7 @@
 #include "serve.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bell.h"
@@ -179,18 +180,122 @@ void
 serve_flush_stash (Channel *channel)
 {
   Kept *kept, *next;
+  uint64_t missed;
 
   kept = channel->stash;
   channel->stash = NULL;
   channel->n_stashed = 0;
+  missed = channel->stash_missed;
+  channel->stash_missed = 0;
   for (; kept != NULL; kept = next)
     {
       next = kept->next;
-      if (!channel_send (channel, kept->kind, kept->id, kept->method, kept->status, kept->payload, kept->length, kept->root)
-          && kept->kind == RECORD_SIGNAL)
-        channel->missed += kept->id + 1;        /* with those that it was to tell of */
+      if (kept->kind == RECORD_SIGNAL)
+        serve_signal (channel, kept->id, kept->method, kept->payload, kept->length, kept->root);
+      else
+        channel_send (channel, kept->kind, kept->id, kept->method, kept->status, kept->payload, kept->length, kept->root);
       free (kept);
     }
+  channel->missed += missed;
+}
+
+/* ---- a signal that there is no room for --------------------------------------------------------- */
+
+/* The caller says when it has read something, however late it does, and calls are served meanwhile. */
+static void
+ask_for_room (Channel *channel)
+{
+  HalfControl *own = channel->answers.own;
+
+  store_relaxed (&channel->unsent_at, load_acquire (&channel->answers.peer->released));
+  if (load_relaxed (&own->blocked) == 0)
+    store_relaxed (&channel->blocked_at, BLOCKED_SIGNAL);
+  store_relaxed (&own->blocked, 1);
+  full_fence ();
+}
+
+void
+channel_drop_signal (Channel *channel)
+{
+  free (channel->unsent);
+  channel->unsent = NULL;
+  store_relaxed (&channel->has_unsent, 0);
+}
+
+static bool
+send_unsent (Channel *channel)
+{
+  const Kept *kept = channel->unsent;
+
+  if (!channel_send (channel, RECORD_SIGNAL, channel->missed, kept->method, CELL_OK, kept->payload, kept->length, kept->root))
+    return false;
+  channel->missed = 0;
+  channel_drop_signal (channel);
+  if (load_relaxed (&channel->blocked_at) == BLOCKED_SIGNAL)
+    store_relaxed (&channel->answers.own->blocked, 0);
+  return true;
+}
+
+void
+serve_flush_signal (Channel *channel)
+{
+  if (channel->unsent == NULL || send_unsent (channel))
+    return;
+  ask_for_room (channel);
+  send_unsent (channel);                /* what was read before it was asked for */
+}
+
+void
+channel_keep_signal (Channel *channel, uint16_t number, const void *payload, uint32_t length, uint32_t root)
+{
+  Kept *kept = record_size (length) <= channel->answers.mask + 1 ? malloc (sizeof *kept + length) : NULL;
+
+  if (channel->unsent != NULL)
+    {
+      channel->missed++;
+      channel_drop_signal (channel);
+    }
+  if (kept == NULL)
+    {
+      channel->missed++;                /* there will never be room for it, or there is no memory */
+      return;
+    }
+  *kept = (Kept) { .length = length, .root = root, .kind = RECORD_SIGNAL, .method = number };
+  memcpy (kept->payload, payload, length);
+  channel->unsent = kept;
+  store_relaxed (&channel->has_unsent, 1);
+}
+
+/* While a reply is being built what is sent waits for it; the newest signals do. */
+static void
+stash_signal (Channel *channel, uint64_t missed, uint16_t number, const void *payload, uint32_t length, uint32_t root)
+{
+  channel->stash_missed += missed;
+  if (channel->n_stashed >= SIGNALS_KEPT_MAX && kept_drop_signal (&channel->stash, &channel->stash_end, &channel->stash_missed))
+    channel->n_stashed--;
+  if (channel_send (channel, RECORD_SIGNAL, channel->stash_missed, number, CELL_OK, payload, length, root))
+    channel->stash_missed = 0;
+  else
+    channel->stash_missed++;
+}
+
+void
+serve_signal (Channel *channel, uint64_t missed, uint16_t number, const void *payload, uint32_t length, uint32_t root)
+{
+  if (channel->building != NULL)
+    {
+      stash_signal (channel, missed, number, payload, length, root);
+      return;
+    }
+  serve_flush_signal (channel);
+  channel->missed += missed;
+  if (channel->unsent == NULL && channel_send (channel, RECORD_SIGNAL, channel->missed, number, CELL_OK, payload, length, root))
+    {
+      channel->missed = 0;
+      return;
+    }
+  channel_keep_signal (channel, number, payload, length, root);
+  serve_flush_signal (channel);
 }
 
 /* ---- one request, whatever it is --------------------------------------------------------------- */
@@ -383,7 +488,10 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   if (reply == NULL)
     return broken (channel, "released-cursor", offsetof (HalfControl, released));
   if (load_relaxed (&channel->answers.own->blocked) != 0)
-    store_relaxed (&channel->answers.own->blocked, 0);
+    {
+      store_relaxed (&channel->blocked_at, BLOCKED_SIGNAL);
+      store_relaxed (&channel->answers.own->blocked, load_relaxed (&channel->has_unsent));
+    }
 
   /* Not as one compound literal: the compiler fills so many bytes with an instruction that takes its time to start. */
   zero_bytes (&call, sizeof call);
@@ -495,6 +603,8 @@ channel_serve (Channel *channel, ThreadContext *thread)
   Endpoint *endpoint = channel->endpoint;
   uint64_t start = channel->requests.at;
 
+  if (unlikely (load_relaxed (&channel->has_unsent) != 0) && channel->broken == CELL_OK)
+    serve_flush_signal (channel);
   for (unsigned n = 0; n < SERVE_RECORDS && channel->requests.at - start < SERVE_BYTES; n++)
     {
       if (channel->broken != CELL_OK)

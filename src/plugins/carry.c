@@ -4,12 +4,14 @@
 #include "membrane/blob.h"
 #include "membrane/defer.h"
 #include "membrane/result.h"
+#include "membrane/wire.h"
 
 #include "cell-error.h"
 
-/* Channels: serial, subscriptions, signals missed.  Kept calls: id, channel, call, method, flags, size of the root, trace, payload,
+/* Channels: serial, subscriptions, signals missed, and the one that waits for room: number, size of the root, payload.  Kept calls: id, channel, call, method, flags, size of the root, trace, payload,
  * blobs by their ids in transit. */
-#define CHANNEL_TYPE "(ttt)"
+#define UNSENT_TYPE "(uuay)"
+#define CHANNEL_TYPE "(ttta" UNSENT_TYPE ")"
 #define KEPT_TYPE "(tttuuutayat)"
 #define CARRY_TYPE "(a" CHANNEL_TYPE "a" KEPT_TYPE ")"
 #define BLOBS_MAX 1024u
@@ -21,7 +23,15 @@ collect_channels (Endpoint *endpoint, GVariantBuilder *builder)
 {
   pthread_mutex_lock (&endpoint->lock);
   for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
-    g_variant_builder_add (builder, CHANNEL_TYPE, channel->serial, load_relaxed (&channel->subscribed), channel->missed);
+    {
+      const Kept *kept = channel->unsent;
+      g_auto (GVariantBuilder) unsent = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" UNSENT_TYPE));
+
+      if (kept != NULL)
+        g_variant_builder_add (&unsent, "(uu@ay)", (guint32) kept->method, kept->root,
+                               g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, kept->payload, kept->length, 1));
+      g_variant_builder_add (builder, CHANNEL_TYPE, channel->serial, load_relaxed (&channel->subscribed), channel->missed, &unsent);
+    }
   pthread_mutex_unlock (&endpoint->lock);
 }
 
@@ -85,7 +95,13 @@ carry_collect (Service *service, GError **error)
 void
 carry_leave (Service *service)
 {
+  Endpoint *endpoint = service->endpoint;
+
   deferred_forget_all (service);
+  pthread_mutex_lock (&endpoint->lock);
+  for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
+    channel_drop_signal (channel);
+  pthread_mutex_unlock (&endpoint->lock);
 }
 
 /* ---- arriving ----------------------------------------------------------------------------------------- */
@@ -101,21 +117,44 @@ carry_parse (GBytes *bytes, GError **error)
   return NULL;
 }
 
+/* Callers in the host's process believe what it sends.  So one that comes from a process is counted as missed. */
 static void
-apply_channels (GVariant *channels, Endpoint *endpoint)
+apply_unsent (GVariant *unsent, Channel *channel, gboolean from_child)
+{
+  guint32 number, root;
+  g_autoptr (GVariant) payload = NULL;
+  const void *bytes;
+  gsize length;
+
+  if (g_variant_n_children (unsent) == 0)
+    return;
+  g_variant_get_child (unsent, 0, "(uu@ay)", &number, &root, &payload);
+  bytes = g_variant_get_fixed_array (payload, &length, 1);
+  if (from_child || number >= WIRE_SIGNALS_MAX || length > RECORD_MAX_PAYLOAD || root > length)
+    channel->missed++;
+  else
+    channel_keep_signal (channel, (uint16_t) number, length > 0 ? bytes : "", (uint32_t) length, root);
+}
+
+static void
+apply_channels (GVariant *channels, Endpoint *endpoint, gboolean from_child)
 {
   guint64 serial, subscribed, missed;
   GVariantIter iter;
+  GVariant *unsent;
 
   g_variant_iter_init (&iter, channels);
-  while (g_variant_iter_next (&iter, CHANNEL_TYPE, &serial, &subscribed, &missed))
+  while (g_variant_iter_next (&iter, "(ttt@a" UNSENT_TYPE ")", &serial, &subscribed, &missed, &unsent))
     {
       Channel *channel = find_channel (endpoint, serial);
 
-      if (channel == NULL)
-        continue;                       /* its caller has gone meanwhile */
-      channel_subscribe (channel, subscribed);
-      channel->missed = missed;
+      if (channel != NULL)              /* or its caller has gone meanwhile */
+        {
+          channel_subscribe (channel, subscribed);
+          channel->missed = missed;
+          apply_unsent (unsent, channel, from_child);
+        }
+      g_variant_unref (unsent);
     }
 }
 
@@ -182,7 +221,7 @@ carry_apply (GVariant *carry, Service *service, gboolean no_way_back, GError **e
   g_autoptr (GVariant) kept = g_variant_get_child_value (carry, 1);
   gboolean good = TRUE;
 
-  apply_channels (channels, service->endpoint);
+  apply_channels (channels, service->endpoint, no_way_back);
   for (gsize i = 0; i < g_variant_n_children (kept) && good; i++)
     {
       g_autoptr (GVariant) tuple = g_variant_get_child_value (kept, i);

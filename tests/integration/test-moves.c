@@ -401,6 +401,37 @@ test_subscribers (Scene *scene, gconstpointer data)
   g_assert_cmpuint (hearing.missed, >, 0);
 }
 
+/* It says much, and then nothing more: the last of it is heard, and the gap before it; and it goes along where the cell is sent. */
+static void
+test_last_words (Scene *scene, gconstpointer data)
+{
+  Hearing hearing = { 0 };
+  CellBus *other = cell_open (scene->host.socket);
+  CellClient *client = cell_bind (other, Traveller, "traveller");
+  guint64 said = 0;
+
+  (void) data;
+  g_assert_cmpint (traveller_on_said (scene->client, on_said, &hearing), ==, CELL_OK);
+  for (guint i = 0; i < (scene->skipped ? 1 : 3); i++)
+    {
+      for (guint k = 0; k < 4; k++)
+        {
+          cell_auto TravellerSay say = traveller_say (k % 2 == 0 ? scene->client : client, .n = 5000);
+
+          g_assert_cmpstr (say.result.message, ==, NULL);
+          said += 5000;
+          if (k == 3 && i % 2 == 0 && !scene->skipped)
+            host_fixture_eject (scene->traveller);
+          hear (scene, &hearing, said);
+        }
+      if (i % 2 == 1)
+        host_fixture_absorb (scene->traveller);
+    }
+  g_assert_cmpuint (hearing.missed, >, 0);
+  g_assert_cmpuint (hearing.heard + hearing.missed, ==, said);
+  cell_close (other);
+}
+
 /* What it has subscribed to itself is subscribed to by whoever takes its place; nothing is heard twice, and a gap is told of. */
 static void
 test_subscribed (Scene *scene, gconstpointer data)
@@ -599,6 +630,9 @@ main (int argc, char **argv)
   add ("/moves/subscribers/serial", "traveller", test_subscribers);
   add ("/moves/subscribers/loop", "traveller-loop", test_subscribers);
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);
+  add ("/moves/last-words/serial", "traveller", test_last_words);
+  add ("/moves/last-words/loop", "traveller-loop", test_last_words);
+  add ("/moves/last-words/many", "traveller-many", test_last_words);
   add ("/moves/subscribed", NULL, test_subscribed);
   add ("/moves/abandoned", NULL, test_abandoned);
   add ("/moves/stats/serial", "traveller", test_stats);

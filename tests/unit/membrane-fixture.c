@@ -296,10 +296,7 @@ do_emit (void *self, CellCall *call, const void *in, void *out)
         Channel *to = rig->subscribers[i];
 
         token.sequence++;
-        if (channel_send (to, RECORD_SIGNAL, to->missed, 3, CELL_OK, &token, sizeof token, sizeof token))
-          to->missed = 0;
-        else
-          to->missed++;
+        serve_signal (to, 0, 3, &token, sizeof token, sizeof token);
       }
   *(Token *) out = token;
   return CELL_OK;

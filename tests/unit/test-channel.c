@@ -628,6 +628,35 @@ test_signals (void)
   rig_free (rig);
 }
 
+/* Nobody says anything more: the newest of what was said comes all the same as soon as there is room, and tells of the rest. */
+static void
+test_last_signal (gconstpointer data)
+{
+  Rig *rig = rig_new ((uint32_t) GPOINTER_TO_UINT (data));
+  Channel *channel = rig_channel (rig), *other = rig_channel (rig);
+  ThreadContext *thread = thread_context ();
+  uint64_t sequence = 0;
+  Heard heard = { 0 };
+
+  channel->on_signal = on_signal;
+  channel->context = &heard;
+  rig->subscribers[0] = channel;
+  for (unsigned round = 0; round < 20; round++)
+    {
+      emit (round % 2 == 0 ? other : channel, &sequence, 2000);
+      while (channel_dispatch (channel, thread) > 0)
+        continue;
+      g_assert_cmpuint (heard.sequence, ==, sequence);
+      g_assert_cmpuint (heard.received + heard.missed, ==, sequence);
+      g_assert_cmpuint (load_relaxed (&channel->answers.own->blocked), ==, 0);
+    }
+  g_assert_cmpuint (heard.missed, >, 0);
+  emit (other, &sequence, 2000);        /* one is left behind */
+  channel_unref (channel);
+  channel_unref (other);
+  rig_free (rig);
+}
+
 /* ---- who waits for himself ---------------------------------------------------------------------------------------------- */
 
 static void
@@ -1125,6 +1154,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/busy", test_busy);
   g_test_add_func ("/channel/busy-with-a-blob", test_busy_with_a_blob);
   g_test_add_func ("/channel/signals", test_signals);
+  g_test_add_data_func ("/channel/signals/last", GUINT_TO_POINTER (CELL_SERIAL), test_last_signal);
   g_test_add_func ("/channel/self-call", test_self_call);
   g_test_add_func ("/channel/cycles", test_cycles);
   g_test_add_func ("/channel/no-false-deadlock", test_no_false_deadlock);
