@@ -63,7 +63,7 @@ LIBC = re.compile(
     r"|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|syscall|threads"
     r"|time|ucontext|unistd|wchar|immintrin|x86intrin|arm_acle"
     r"|sys/[a-z0-9_]+|linux/[a-z0-9_]+|asm/[a-z0-9_]+|bits/[a-z0-9_]+)\.h$"
-    r"|^(algorithm|array|atomic|cstddef|cstdint|cstring|exception|functional|initializer_list"
+    r"|^(algorithm|array|atomic|cstddef|cstdint|cstdio|cstring|exception|functional|initializer_list"
     r"|limits|memory|new|optional|span|stdexcept|string|string_view"
     r"|tuple|type_traits|utility|vector)$"
 )
