@@ -90,6 +90,7 @@ struct Endpoint
   const Epoch *epoch;
   Service *service;                     /* while it is here; the gate's holder changes it */
   uint32_t threading;                   /* CELL_SERIAL … */
+  uint32_t cell;                        /* what trails call it; 0: they need not know */
   pthread_mutex_t lock;                 /* of the list of channels */
   Channel *channels;
   _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */

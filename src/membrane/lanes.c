@@ -384,12 +384,13 @@ lane_main (void *data)
 {
   LaneThread self = *(LaneThread *) data;
   Lanes *lanes = self.lanes;
-  ThreadContext *thread = thread_context ();
+  ThreadContext *thread;
   sigset_t all;
 
   free (data);
   sigfillset (&all);
   pthread_sigmask (SIG_BLOCK, &all, NULL);
+  thread = thread_context ();           /* after that: see thread_begins */
   lock_lanes (lanes);
   while (!load_relaxed (&lanes->stopping))
     {

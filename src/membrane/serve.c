@@ -529,7 +529,13 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
       if (method->out != NULL && method->out->size > capacity)
         call.status = CELL_ERROR_TOO_LARGE;
       else if (call.in != NULL)
-        run_handler (&call, method);
+        {
+          /* The reply belongs to it: what that points to may be wrong. */
+          uint32_t depth = trail_enter (&thread->trail, service->endpoint->cell);
+
+          run_handler (&call, method);
+          trail_leave (&thread->trail, depth);
+        }
       else
         call.status = fault.status;
       answer (&call, method, header.method, own);

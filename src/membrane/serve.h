@@ -71,6 +71,7 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
   CellCall *call = &channel->trivial_call;
   MethodStats *stats = method->stats;
   uint64_t n = load_relaxed (&stats->calls), started = 0;
+  uint32_t depth;
   CellStatus status;
 
   /* Mostly the same as last time: fewer stores, which are what a call waits for. */
@@ -97,8 +98,10 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
     store_relaxed (&stats->calls, n + 1);
   else
     atomic_fetch_add_explicit (&stats->calls, 1, memory_order_relaxed);
+  depth = trail_enter (&thread->trail, service->endpoint->cell);
   status = method->invoke (service->self, call, in, out);
   thread->frame = call->frame.outer;
+  trail_leave (&thread->trail, depth);
   channel->building = NULL;
   if (unlikely (started != 0))
     stats_sample (method, started);

@@ -8,6 +8,8 @@
 
 __thread ThreadContext *thread_context_;
 void (*thread_slots_end) (ThreadContext *thread);
+void (*thread_begins) (ThreadContext *thread);
+void (*thread_ends) (ThreadContext *thread);
 
 static Frame outside;                   /* of threads that run no cell's code */
 
@@ -23,6 +25,8 @@ thread_ended (void *data)
 
   if (thread->slots != NULL && thread_slots_end != NULL)
     thread_slots_end (thread);
+  if (thread_ends != NULL)
+    thread_ends (thread);
   arena_clear (&thread->arena);
   pthread_mutex_lock (&lock);
   thread->next = unused;
@@ -54,7 +58,10 @@ thread_context_new (void)
     abort ();                           /* no memory for a thread's first hundred bytes: nothing can be answered */
   arena_init (&thread->arena, ARENA_LIMIT);
   thread->frame = &outside;
+  trail_leave (&thread->trail, 0);      /* a thread may have ended in the middle of a cell */
   pthread_setspecific (key, thread);
   thread_context_ = thread;
+  if (thread_begins != NULL)
+    thread_begins (thread);
   return thread;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the membrane keeps for each thread: the arena of the calls it serves, and for whom it waits.
+ * What the membrane keeps for each thread: the arena of the calls it serves, for whom it waits, and whose code it is in.
  */
 #pragma once
 #include <stdint.h>
 
 #include "arena.h"
 #include "atomic.h"
+#include "trail.h"
 
 typedef struct Gate Gate;
 typedef struct Service Service;
@@ -27,8 +28,10 @@ struct ThreadContext
   Frame *frame;                 /* the innermost; never NULL */
   _Atomic (Gate *) waits_for;   /* while it is parked, or about to be: the gate whose holder has to finish first */
   Arena arena;
+  Trail trail;
   uint32_t n_slots;
   void **slots;                 /* what each client keeps for this thread, by the client's number; client.c's */
+  void *signal_stack;           /* of whoever set thread_begins */
   ThreadContext *next;          /* all contexts, or the free ones; a context is reused, never freed: others may look at it */
 };
 
@@ -58,3 +61,7 @@ frame_leave (const Frame *frame, ThreadContext *thread)
 
 /* Called when a thread ends that has slots: frees them. */
 extern void (*thread_slots_end) (ThreadContext *thread);
+/* Called on each thread that gets a context, and on the same thread when it ends: NULL, or set before there are others.  The first may let
+ * signals through that the thread has blocked before. */
+extern void (*thread_begins) (ThreadContext *thread);
+extern void (*thread_ends) (ThreadContext *thread);

@@ -22,9 +22,12 @@ _Static_assert (offsetof (Dispatch, node) == 0, "a dispatch is found from its no
 static void
 take_up (Dispatch *dispatch, ThreadContext *thread)
 {
+  uint32_t depth = trail_enter (&thread->trail, dispatch->endpoint->cell);
+
   atomic_exchange (&dispatch->queued, 0);
   if (!atomic_load (&dispatch->ended))
     client_dispatch (dispatch->channel, thread);
+  trail_leave (&thread->trail, depth);
 }
 
 static NodeResult

@@ -15,6 +15,7 @@ void
 cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer data)
 {
   ThreadContext *thread = thread_context ();
+  uint32_t depth;
   Frame frame;
 
   if (instance->loop != NULL)
@@ -22,9 +23,11 @@ cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer
       loop_run (instance->loop, run, data);     /* whose thread is always in the cell's code */
       return;
     }
+  depth = trail_enter (&thread->trail, instance->env.endpoint->cell);
   frame_enter (&frame, &instance->service, thread);
   run (data);
   frame_leave (&frame, thread);
+  trail_leave (&thread->trail, depth);
 }
 
 /* ---- clients ----------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "cell-error.h"
+#include "membrane/channel.h"
 
 typedef struct Task Task;
 struct Task
@@ -102,7 +103,8 @@ loop_main (void *data)
   pthread_setname_np (pthread_self (), loop->name);
   g_main_context_push_thread_default (loop->context);
   pthread_mutex_lock (&loop->lock);
-  loop->thread = thread_context ();
+  loop->thread = thread_context ();     /* with its signals blocked: see thread_begins */
+  trail_enter (&loop->thread->trail, loop->service->endpoint->cell);    /* always, its timers and sockets included */
   frame_enter (&frame, loop->service, loop->thread);
   pthread_cond_broadcast (&loop->changed);
   while (!loop->ending)
