@@ -5,6 +5,7 @@
 
 #include "host/authority.h"
 #include "host/cell.h"
+#include "host/come-back.h"
 #include "host/policy.h"
 #include "host/relocate.h"
 
@@ -108,12 +109,12 @@ CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while 
   return cell != NULL && relocate_eject (cell, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process."), in (str, name), access (admin), timeout (30000))
+CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process; if the host has crashed in it, it is trusted again."), in (str, name),
+             access (admin), timeout (30000))
 {
   GError *error = NULL;
-  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
 
-  return cell != NULL && relocate_absorb (cell, &error) ? CELL_OK : fail (call, error);
+  return come_back_absorb (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
 }
 
 CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract),

@@ -6,7 +6,6 @@
 #define G_LOG_DOMAIN "cellhostd"
 #include "config.h"
 
-#include <errno.h>
 #include <glib-unix.h>
 #include <glib/gi18n.h>
 #include <glib/gstdio.h>
@@ -16,13 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "api/host-cell.h"
 #include "host/cell.h"
+#include "host/come-back.h"
+#include "host/crash-log.h"
 #include "log.h"
+#include "notify.h"
 
 /* ---- what is asked for ------------------------------------------------------------------------------ */
 
@@ -32,6 +32,7 @@ typedef struct
   char **cells;
   gboolean allow_root, verbose, version;
   int ready_fd;
+  int last_signal;              /* that ended the host before this one, as its supervisor has seen; 0: none */
 } Options;
 
 static void
@@ -114,31 +115,6 @@ more_descriptors (void)
     }
 }
 
-/* ---- telling who started us ------------------------------------------------------------------------------ */
-
-/* sd_notify: one datagram; see sd_notify (3). */
-static void
-notify_manager (const char *text)
-{
-  const char *path = g_getenv ("NOTIFY_SOCKET");
-  struct sockaddr_un address = { .sun_family = AF_UNIX };
-  size_t n = path != NULL ? strlen (path) : 0;
-  int fd;
-
-  if (n == 0 || n >= sizeof address.sun_path)
-    return;
-  memcpy (address.sun_path, path, n);
-  if (path[0] == '@')
-    address.sun_path[0] = 0;
-  fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0)
-    return;
-  if (sendto (fd, text, strlen (text), MSG_NOSIGNAL, (struct sockaddr *) &address,
-              (socklen_t) (offsetof (struct sockaddr_un, sun_path) + n)) < 0)
-    g_debug ("the service manager cannot be told: %s", g_strerror (errno));
-  close (fd);
-}
-
 /* ---- the end ------------------------------------------------------------------------------------------------ */
 
 /* Flags, and no GMainLoop: one that is told to quit before it runs has not heard it. */
@@ -202,30 +178,57 @@ stop (Host *host, GError **error)
   return FALSE;
 }
 
-static gboolean
-load_cells (Host *host, char **cells, GError **error)
+/* Cells that begin in a sandbox are spoken to through the main loop, so they are loaded beside it. */
+typedef struct
 {
-  for (guint i = 0; cells != NULL && cells[i] != NULL; i++)
-    {
-      g_autoptr(HostCell) cell = host_load (host, cells[i], NULL, NULL, error);
+  Host *host;
+  const Options *options;
+  GError *error;
+  gboolean good;
+} Begin;
 
-      if (cell == NULL)
-        return FALSE;
-    }
-  return TRUE;
+static int begun;
+
+static gpointer
+begin_main (gpointer data)
+{
+  Begin *begin = data;
+
+  begin->good = come_back (begin->host, begin->options->cells, begin->options->last_signal, &begin->error);
+  raise_flag (&begun);
+  return NULL;
+}
+
+static gboolean
+begin_cells (Host *host, const Options *options, GError **error)
+{
+  Begin begin = { .host = host, .options = options };
+  GThread *thread = g_thread_new ("begin", begin_main, &begin);
+
+  run_until (&begun);
+  g_thread_join (thread);
+  if (!begin.good)
+    g_propagate_error (error, begin.error);
+  return begin.good;
 }
 
 static void
 say_ready (const Options *options, const Host *host)
 {
-  notify_manager ("READY=1");
-  if (options->ready_fd >= 0 && write (options->ready_fd, "\n", 1) < 0)
-    g_warning ("--ready-fd %d: %s", options->ready_fd, g_strerror (errno));
+  notify_ready (options->ready_fd);
   g_info ("serving at %s", host->config.socket_path);
 }
 
+/* In UTF-8 as the log is, whatever the locale. */
+static int
+complain (const GError *error)
+{
+  fprintf (stderr, "cellhostd: %s\n", error->message);
+  return cell_error_exit_code (cell_status_from_error (error));
+}
+
 static gboolean
-run (const Options *options, GError **error)
+serve (const Options *options, GError **error)
 {
   g_auto(HostConfig) config = { .socket_path = find_socket (options, error), };
   g_autoptr(Host) host = NULL;
@@ -242,13 +245,14 @@ run (const Options *options, GError **error)
   config.state_dir = options->state_dir != NULL ? g_canonicalize_filename (options->state_dir, NULL)
                                                 : g_build_filename (g_get_user_state_dir (), "cellhost", NULL);
   config.system_policy_path = g_strdup (SYSCONFDIR "/cellhost/policy");
+  crash_log_init ();
   host = host_new (&config, error);
   /* The socket before the cells: where another host runs none is started, and no state is read.  Who connects meanwhile waits. */
-  if (host == NULL || !host_listen (host, error))
+  if (host == NULL || !host_take_place (host, error))
     return FALSE;
   host_cell_set_host (host, shut_down);
   own = host_load_entry (host, host_cell_entry (), "host", error);
-  if (own == NULL || !load_cells (host, options->cells, error))
+  if (own == NULL || !begin_cells (host, options, error) || !host_listen (host, error))
     return FALSE;
   g_unix_signal_add (SIGTERM, on_signal, NULL);
   g_unix_signal_add (SIGINT, on_signal, NULL);
@@ -258,12 +262,16 @@ run (const Options *options, GError **error)
   return stop (host, error);
 }
 
-/* In UTF-8 as the log is, whatever the locale. */
 static int
-complain (const GError *error)
+run (const Options *options)
 {
-  fprintf (stderr, "cellhostd: %s\n", error->message);
-  return cell_error_exit_code (cell_status_from_error (error));
+  g_autoptr(GError) error = NULL;
+  gboolean good;
+
+  more_descriptors ();
+  good = serve (options, &error);
+  crash_log_close ();
+  return good ? 0 : complain (error);
 }
 
 int
@@ -290,6 +298,5 @@ main (int argc, char **argv)
                       _("this is root, and cells would be, too; start it as an ordinary user, or with --allow-root"));
       return complain (error);
     }
-  more_descriptors ();
-  return run (&options, &error) ? 0 : complain (error);
+  return run (&options);
 }

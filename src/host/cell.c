@@ -11,13 +11,16 @@
 
 #include "child-log.h"
 #include "child.h"
+#include "crash-log.h"
 #include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
 #include "probe.h"
 #include "provider.h"
 #include "relocate.h"
+#include "roster.h"
 #include "state-file.h"
+#include "suspects.h"
 
 #define STOP_NS (5u * 1000000000ull)    /* for the handler that runs when a cell is stopped */
 #define CLAIM_SECONDS 20
@@ -43,6 +46,7 @@ cell_free (HostCell *cell)
     close (cell->module_fd);
   if (cell->bell >= 0)
     close (cell->bell);
+  crash_log_remove (cell->number);
   g_free (cell->stats);
   g_free (cell->name);
   g_free (cell->path);
@@ -210,6 +214,44 @@ cell_stats (void *data, uint32_t number)
   return number < cell->contract->n_callables ? &cell->stats[number] : NULL;
 }
 
+/* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways that nobody
+ * knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
+static guint
+count_build (Host *host, const char *name)
+{
+  guint before;
+
+  pthread_mutex_lock (&host->lock);
+  before = GPOINTER_TO_UINT (g_hash_table_lookup (host->builds, name));
+  g_hash_table_insert (host->builds, g_strdup (name), GUINT_TO_POINTER (before + 1));
+  pthread_mutex_unlock (&host->lock);
+  if (before >= CELL_RETIRED_MANY)
+    g_warning ("%u earlier builds of %s stay in memory until the host ends", before, name);
+  return before;
+}
+
+/* One that began in a sandbox.  What its process has said of it is held against the file. */
+static gboolean
+load_at_last (HostCell *cell, GError **error)
+{
+  ThreadContext *thread = thread_context ();
+  uint32_t depth = trail_enter (&thread->trail, cell->number);
+  CellModule *module = cell_module_load_fd (cell->module_fd, cell->path, error);
+
+  trail_leave (&thread->trail, depth);
+  if (module == NULL)
+    return FALSE;
+  if (module->contract->fingerprint != cell->contract->fingerprint || module->options->threading != cell->endpoint->threading
+      || (module->options->save != NULL) != cell->saves)
+    {
+      cell_module_unref (module);
+      return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its file offers something else than its process said", cell->name);
+    }
+  cell->module = module;
+  cell->retired = count_build (cell->host, cell->name);
+  return TRUE;
+}
+
 CellInstance *
 host_cell_make_instance (HostCell *cell, GError **error)
 {
@@ -217,6 +259,8 @@ host_cell_make_instance (HostCell *cell, GError **error)
     .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider, .clients_data = cell,
   };
 
+  if (cell->module == NULL && !load_at_last (cell, error))
+    return NULL;
   return cell_instance_new (cell->module, &env, cell->name, cell->config, error);
 }
 
@@ -232,19 +276,34 @@ restore_kept (HostCell *cell, GError **error)
   return state == NULL || cell_instance_restore (cell->instance, version, state, error) || state_file_set_aside (cell, error);
 }
 
-static gboolean
-cell_start (HostCell *cell, GError **error)
+/* Takes it. */
+void
+host_cell_set_contract (HostCell *cell, Contract *contract)
+{
+  cell->contract = contract;
+  cell->stats = g_new0 (MethodStats, MAX (contract->n_callables, 1));
+}
+
+gboolean
+host_cell_prepare (HostCell *cell, uint32_t threading, GError **error)
 {
   Fault fault = { 0 };
 
   if (!epoch_page_new (&cell->epoch, &fault))
     return cell_set_error (error, fault.status, "%s", fault.message);
-  cell->bell = bell_new ();
-  cell->endpoint = endpoint_new (cell->epoch.page, cell->module->options->threading, lanes_kick_gate);
-  if (cell->bell < 0 || cell->endpoint == NULL)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory or descriptors for cell %s", cell->name);
+  cell->endpoint = endpoint_new (cell->epoch.page, threading, lanes_kick_gate);
+  if (cell->endpoint == NULL)
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for cell %s", cell->name);
   cell->endpoint->data = cell;
-  cell->stats = g_new0 (MethodStats, MAX (cell->contract->n_callables, 1));
+  cell->endpoint->cell = cell->number;
+  return TRUE;
+}
+
+static gboolean
+cell_start (HostCell *cell, GError **error)
+{
+  if (!host_cell_prepare (cell, cell->module->options->threading, error))
+    return FALSE;
   cell->instance = host_cell_make_instance (cell, error);
   if (cell->instance == NULL || !restore_kept (cell, error))
     return FALSE;
@@ -281,25 +340,10 @@ settle_name (Host *host, const char *name, HostCell *cell)
   pthread_mutex_unlock (&host->lock);
 }
 
-/* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways that nobody
- * knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
-static guint
-count_build (Host *host, const char *name)
-{
-  guint before;
-
-  pthread_mutex_lock (&host->lock);
-  before = GPOINTER_TO_UINT (g_hash_table_lookup (host->builds, name));
-  g_hash_table_insert (host->builds, g_strdup (name), GUINT_TO_POINTER (before + 1));
-  pthread_mutex_unlock (&host->lock);
-  if (before >= CELL_RETIRED_MANY)
-    g_warning ("%u earlier builds of %s stay in memory until the host ends", before, name);
-  return before;
-}
-
-/* Takes the module.  file: its own, or NULL. */
+/* Takes the number.  manifest and file: NULL for a part of the program. */
 static HostCell *
-load_module (Host *host, CellModule *module, const ModuleFile *file, const char *name, GHashTable *config, gboolean is_host, GError **error)
+cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number, GHashTable *config,
+          GError **error)
 {
   HostCell *cell = g_new0 (HostCell, 1);
 
@@ -308,19 +352,40 @@ load_module (Host *host, CellModule *module, const ModuleFile *file, const char 
   cell->host = host;
   cell->id = host_next_generation (host);
   cell->name = g_strdup (name);
+  cell->number = number;
   cell->path = file != NULL ? g_strdup (file->name) : NULL;
-  cell->module = module;
-  cell->contract = contract_ref ((Contract *) module->contract);
+  cell->key_file = manifest != NULL ? g_strdup (manifest->path) : NULL;
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
-  cell->epoch.fd = cell->bell = -1;
+  cell->epoch.fd = -1;
+  cell->bell = bell_new ();
   cell->module_fd = file != NULL ? fcntl (file->fd, F_DUPFD_CLOEXEC, 3) : -1;
   cell->module_size = file != NULL ? file->size : 0;
+  if (cell->bell >= 0 && (file == NULL || cell->module_fd >= 0))
+    return cell;
+  cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptor for cell %s: %s", name, g_strerror (errno));
+  host_cell_unref (cell);
+  return NULL;
+}
+
+/* Takes the module and the number. */
+static HostCell *
+load_module (Host *host, CellModule *module, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number,
+             GHashTable *config, GError **error)
+{
+  HostCell *cell = cell_new (host, manifest, file, name, number, config, error);
+
+  if (cell == NULL)
+    {
+      cell_module_unref (module);
+      return NULL;
+    }
+  cell->module = module;
+  host_cell_set_contract (cell, contract_ref ((Contract *) module->contract));
+  cell->saves = module->options->save != NULL;
   cell->retired = file != NULL ? count_build (host, name) : 0;
-  cell->is_host = is_host;
-  if (file != NULL && cell->module_fd < 0)
-    cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptor for the copy of %s: %s", file->name, g_strerror (errno));
-  else if (cell_start (cell, error))
+  cell->is_host = file == NULL;
+  if (cell_start (cell, error))
     return cell;
   /* Its clients refer to it. */
   g_clear_pointer (&cell->instance, cell_instance_free);
@@ -347,32 +412,66 @@ merged_config (GHashTable *of_manifest, GHashTable *given)
   return config;
 }
 
+static gboolean
+check_interface (const Manifest *manifest, const Contract *contract, GError **error)
+{
+  return manifest->interface == NULL || g_str_equal (manifest->interface, contract->interface)
+         || cell_set_error (error, CELL_ERROR_CONTRACT, "%s offers %s; its key file wants Interface=%s", manifest->module,
+                            contract->interface, manifest->interface);
+}
+
+/* Takes the number. */
 static HostCell *
-load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *config, GError **error)
+load_here (Host *host, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number, GHashTable *config,
+           GError **error)
+{
+  ThreadContext *thread = thread_context ();
+  CellModule *module = NULL;
+  uint32_t depth;
+
+  if (probe_file (&host->config, file, name, config, error))
+    {
+      depth = trail_enter (&thread->trail, number);
+      module = cell_module_load_file (file, error);
+      trail_leave (&thread->trail, depth);
+    }
+  if (module != NULL && check_interface (manifest, module->contract, error))
+    return load_module (host, module, manifest, file, name, number, config, error);
+  cell_module_unref (module);
+  crash_log_remove (number);
+  return NULL;
+}
+
+/* Takes the number. */
+static HostCell *
+load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number, GHashTable *config,
+            GError **error)
+{
+  HostCell *cell = cell_new (host, manifest, file, name, number, config, error);
+
+  if (cell != NULL && relocate_begin_in_child (cell, error) && check_interface (manifest, cell->contract, error))
+    return cell;
+  if (cell != NULL && cell->child != NULL)
+    host_cell_stop (cell, TRUE, NULL);
+  host_cell_unref (cell);
+  return NULL;
+}
+
+static HostCell *
+load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *config, gboolean ejected, GError **error)
 {
   g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
-  CellModule *module = NULL;
-  HostCell *cell;
+  uint32_t number;
 
-  if (module_file_open (&file, manifest->module, error) && probe_file (&host->config, &file, name, merged, error))
-    module = cell_module_load_file (&file, error);
-
-  if (module != NULL && manifest->interface != NULL && !g_str_equal (manifest->interface, module->contract->interface))
-    {
-      cell_set_error (error, CELL_ERROR_CONTRACT, "%s offers %s; its key file wants Interface=%s", manifest->module,
-                      module->contract->interface, manifest->interface);
-      cell_module_unref (module);
-      return NULL;
-    }
-  cell = module != NULL ? load_module (host, module, &file, name, merged, FALSE, error) : NULL;
-  if (cell != NULL)
-    cell->key_file = g_strdup (manifest->path);
-  return cell;
+  if (!module_file_open (&file, manifest->module, error) || !suspects_check (host, name, &file, &ejected, error))
+    return NULL;
+  number = crash_log_add (name, file.sha256);
+  return (ejected ? load_there : load_here) (host, manifest, &file, name, number, merged, error);
 }
 
-HostCell *
-host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error)
+static HostCell *
+load (Host *host, const char *path, const char *name, GHashTable *config, gboolean ejected, GError **error)
 {
   g_autoptr(Manifest) manifest = manifest_find (path, error);
   HostCell *cell;
@@ -383,9 +482,23 @@ host_load (Host *host, const char *path, const char *name, GHashTable *config, G
     name = manifest->name;
   if (!manifest_check_name (name, error) || !take_name (host, name, error))
     return NULL;
-  cell = load_file (host, manifest, name, config, error);
+  cell = load_file (host, manifest, name, config, ejected, error);
   settle_name (host, name, cell);
+  if (cell != NULL)
+    roster_put (host->roster, name, path, cell->location == CELL_LOCATION_CHILD, config);
   return cell;
+}
+
+HostCell *
+host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error)
+{
+  return load (host, path, name, config, FALSE, error);
+}
+
+HostCell *
+host_load_ejected (Host *host, const char *path, const char *name, GHashTable *config, GError **error)
+{
+  return load (host, path, name, config, TRUE, error);
 }
 
 HostCell *
@@ -401,7 +514,7 @@ host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **
       cell_module_unref (module);
       return NULL;
     }
-  cell = load_module (host, module, NULL, name, NULL, TRUE, error);
+  cell = load_module (host, module, NULL, NULL, name, 0, NULL, error);
   settle_name (host, name, cell);
   return cell;
 }
@@ -578,6 +691,7 @@ forget_name (HostCell *cell)
   if (g_hash_table_lookup (host->cells, cell->name) == cell)
     g_hash_table_remove (host->cells, cell->name);
   pthread_mutex_unlock (&host->lock);
+  roster_remove (host->roster, cell->name);
 }
 
 gboolean

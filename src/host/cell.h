@@ -25,7 +25,8 @@ struct HostCell
   uint64_t id;
   char *name, *path;
   char *key_file;               /* absolute, whether it exists or not; NULL: a part of the program */
-  CellModule *module;
+  uint32_t number;              /* what trails call it; see crash-log.h */
+  CellModule *module;           /* NULL: its code has never been in this process */
   Contract *contract;
   GHashTable *config;           /* key → value */
   int module_fd;                /* the very bytes that were loaded, sealed, for a child; -1: a part of the program */
@@ -43,6 +44,7 @@ struct HostCell
   MethodStats *stats;           /* one for each callable: what was counted here, and by processes that it has left */
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   GPtrArray *links;             /* a reference to each */
+  gboolean saves;               /* it has a save () */
   gboolean is_host;             /* the host's own cell: stays where it is */
   gboolean ended;               /* it was stopped for good */
 
@@ -84,11 +86,18 @@ void host_cell_keep_stats (HostCell *cell);
 gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
 void host_cell_unclaim (HostCell *cell);
 
+/* Once; takes it. */
+void host_cell_set_contract (HostCell *cell, Contract *contract);
+/* What it needs before anything serves it: the page and the endpoint. */
+gboolean host_cell_prepare (HostCell *cell, uint32_t threading, GError **error);
 /* An instance for this process, which does not serve yet. */
 CellInstance *host_cell_make_instance (HostCell *cell, GError **error);
 
-/* Loads a module under a name and starts it in this process.  config may be NULL. */
+/* Loads a module under a name and starts it in this process, or in a sandbox when the host has crashed in it before.  config may be
+ * NULL. */
 HostCell *host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
+/* The same in a sandbox from the beginning: nothing of it ever runs here. */
+HostCell *host_load_ejected (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
 /* The same for a cell that is part of the program. */
 HostCell *host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **error);
 gboolean host_unload (Host *host, const char *name, GError **error);

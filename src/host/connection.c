@@ -736,6 +736,7 @@ struct Listener
   char *path;
   int socket, lock;
   int spare;                    /* given up for a moment when there is no other descriptor */
+  gboolean bound;
   guint source;
 };
 
@@ -868,11 +869,18 @@ listener_new (Host *host, const char *path, GError **error)
     cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", folder, g_strerror (errno));
   else if (take_lock (listener, error) && bind_socket (listener, error))
     {
-      listener->source = g_unix_fd_add (listener->socket, G_IO_IN, accept_cb, listener);
+      listener->bound = TRUE;
       return listener;
     }
   listener_free (listener);
   return NULL;
+}
+
+void
+listener_accept (Listener *listener)
+{
+  if (listener->source == 0)
+    listener->source = g_unix_fd_add (listener->socket, G_IO_IN, accept_cb, listener);
 }
 
 void
@@ -881,10 +889,9 @@ listener_free (Listener *listener)
   if (listener == NULL)
     return;
   if (listener->source != 0)
-    {
-      g_source_remove (listener->source);
-      unlink (listener->path);
-    }
+    g_source_remove (listener->source);
+  if (listener->bound)
+    unlink (listener->path);
   if (listener->socket >= 0)
     close (listener->socket);
   if (listener->spare >= 0)

@@ -51,5 +51,7 @@ void connection_send (Connection *connection, WireType type, uint64_t serial, co
 
 /* The socket that programs connect to. */
 typedef struct Listener Listener;
+/* Takes the place; who connects waits until listener_accept (). */
 Listener *listener_new (Host *host, const char *path, GError **error);
+void listener_accept (Listener *listener);
 void listener_free (Listener *listener);

@@ -11,6 +11,7 @@
 #include "connection.h"
 #include "plugins/misuse.h"
 #include "policy.h"
+#include "roster.h"
 #include "state-file.h"
 
 #define JOB_THREADS 16          /* each may wait for a child or a gate */
@@ -125,10 +126,19 @@ host_new (const HostConfig *config, GError **error)
 }
 
 gboolean
-host_listen (Host *host, GError **error)
+host_take_place (Host *host, GError **error)
 {
   host->listener = listener_new (host, host->config.socket_path, error);
   return host->listener != NULL && state_file_lock_folder (host, error);
+}
+
+gboolean
+host_listen (Host *host, GError **error)
+{
+  if (host->listener == NULL && !host_take_place (host, error))
+    return FALSE;
+  listener_accept (host->listener);
+  return TRUE;
 }
 
 static void
@@ -187,6 +197,7 @@ host_stop (Host *host, GError **error)
   g_autoptr(GPtrArray) cells = host_list (host);
   GError *first = NULL;
 
+  roster_delete (host->roster);         /* before the next host may have the place */
   g_clear_pointer (&host->listener, listener_free);
   for (guint i = 0; i < cells->len; i++)
     if (((HostCell *) g_ptr_array_index (cells, i))->is_host)
@@ -221,6 +232,7 @@ host_free (Host *host)
   if (host->jobs != NULL)
     jobs_free (host->jobs);
   g_clear_pointer (&host->cells, g_hash_table_unref);
+  g_clear_pointer (&host->roster, roster_free);
   g_clear_pointer (&host->loading, g_hash_table_unref);
   g_clear_pointer (&host->builds, g_hash_table_unref);
   if (host->lanes != NULL)

@@ -50,6 +50,7 @@ struct Host
   guint64 offences_unsaid;
   struct Listener *listener;
   int state_lock;               /* held while it lives: nobody else writes into its state_dir; -1: there is none */
+  struct Roster *roster;        /* what runs, written down; NULL: nobody wants that */
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;
   gint64 started;               /* monotonic µs */
@@ -61,7 +62,9 @@ gboolean host_debug (const char *what);
 
 /* Makes the host; nothing is loaded and nobody can connect yet. */
 Host *host_new (const HostConfig *config, GError **error);
-/* Takes the socket and the folder of states: from here on programs are served.  CELL_ERROR_EXISTS when another host has one of them. */
+/* Takes the socket and the folder of states; whoever connects waits.  CELL_ERROR_EXISTS when another host has one of them. */
+gboolean host_take_place (Host *host, GError **error);
+/* From here on programs are served.  Takes both, unless that is done. */
 gboolean host_listen (Host *host, GError **error);
 /* Clean stop: no new calls, those accepted are answered, states are saved, children ended.  All of them are ended; FALSE: not all cleanly,
  * and error says what was lost first. */

@@ -15,6 +15,8 @@
 #include "membrane/wait.h"
 #include "plugins/carry.h"
 #include "plugins/settings.h"
+#include "roster.h"
+#include "state-file.h"
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
 #define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
@@ -26,7 +28,7 @@
 
 /* ---- prepare ---------------------------------------------------------------------------------------- */
 
-/* The child runs what we loaded, or it is not this cell. */
+/* The child runs what we loaded, or it is not this cell.  What was never loaded here is what the child says, until it is. */
 static gboolean
 check_contract (HostCell *cell, const WireMessage *ready, GError **error)
 {
@@ -34,6 +36,16 @@ check_contract (HostCell *cell, const WireMessage *ready, GError **error)
 
   if (contract == NULL)
     return FALSE;
+  if (cell->contract == NULL)
+    {
+      if (ready->body.ready.threading > CELL_LOOP)
+        return cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process says that its threading is %u", cell->name,
+                               ready->body.ready.threading);
+      cell->endpoint->threading = ready->body.ready.threading;          /* it has no callers yet */
+      cell->saves = ready->body.ready.saves != 0;
+      host_cell_set_contract (cell, g_steal_pointer (&contract));
+      return TRUE;
+    }
   if (contract->fingerprint != cell->contract->fingerprint)
     return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its process offers another contract than the file that was loaded", cell->name);
   return TRUE;
@@ -50,7 +62,8 @@ child_load (HostCell *cell, Child *child, GError **error)
   gboolean good;
   gsize size;
 
-  if (settings == NULL || !stats_page_new (stats, cell->contract->n_callables, error))
+  /* Of one that was never loaded here nothing is known: it may have as many as there can be. */
+  if (settings == NULL || !stats_page_new (stats, cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS, error))
     return FALSE;
   tail = g_bytes_get_data (settings, &size);
   g_strlcpy (body.cell, cell->name, sizeof body.cell);
@@ -375,6 +388,41 @@ eject (HostCell *cell, GError **error)
   return good;
 }
 
+/* ---- there from the beginning ------------------------------------------------------------------------------ */
+
+/* What it was when it was last stopped, if that was kept. */
+static gboolean
+kept_to_child (HostCell *cell, Child *child, GError **error)
+{
+  g_autoptr(GBytes) state = NULL;
+  uint32_t version = 0;
+
+  if (!state_file_read (cell, &version, &state, error))
+    return FALSE;
+  return state == NULL || bytes_to_child (child, WIRE_RESTORE, version, state, error) || state_file_set_aside (cell, error);
+}
+
+gboolean
+relocate_begin_in_child (HostCell *cell, GError **error)
+{
+  Child *child;
+
+  /* Its process may ring before it has said what it is. */
+  if (!host_cell_prepare (cell, CELL_SERIAL, error) || (child = child_spawn (cell->host, cell, error)) == NULL)
+    return FALSE;
+  set_generation (cell);
+  if (!child_load (cell, child, error) || !kept_to_child (cell, child, error))
+    {
+      child_kill (child);
+      child_unref (child);
+      return FALSE;
+    }
+  set_place (cell, CELL_LOCATION_CHILD, NULL, child);
+  cell->moves = 0;
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+  return child_tell (child, WIRE_START, NULL, NULL, 0, ANSWER_MS, error);
+}
+
 /* ---- back ---------------------------------------------------------------------------------------------------- */
 
 /* Positions, and a half of ours for each caller. */
@@ -506,6 +554,8 @@ relocate (HostCell *cell, gboolean (*move) (HostCell *cell, GError **error), GEr
   if (!host_cell_claim (cell, CLAIM_SECONDS, error))
     return FALSE;
   good = move (cell, error);
+  if (good)
+    roster_move (cell->host->roster, cell->name, cell->location == CELL_LOCATION_CHILD);
   host_cell_unclaim (cell);
   return good;
 }

@@ -6,6 +6,7 @@
  *   stop        the old one finishes what it has taken, and takes no more
  *   state       save on the old, restore on the new; what it keeps and who listens to it goes along
  *   hand over   each caller is told where the old replies end and gets the new memory; the epoch changes; the new one starts
+ * A cell that begins in a sandbox has no old consumer and no callers, so that only the first and the third are left.
  *
  * If anything fails before the hand-over, the old consumer goes on as if nothing had happened.
  */
@@ -14,6 +15,8 @@
 
 /* Into a sandboxed process.  Returns when it serves there. */
 gboolean relocate_eject (HostCell *cell, GError **error);
+/* The same for a cell that has never served: its contract is what its process says.  It comes with the state that was kept for it. */
+gboolean relocate_begin_in_child (HostCell *cell, GError **error);
 /* Back into this process. */
 gboolean relocate_absorb (HostCell *cell, GError **error);
 

@@ -7,9 +7,8 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "kept-file.h"
 #include "relocate.h"
 
 #define MAGIC "cellhost state 1"
@@ -30,7 +29,7 @@ path_of (HostCell *cell)
 gboolean
 state_file_is_wanted (const HostCell *cell)
 {
-  return cell->host->config.state_dir != NULL && !cell->is_host && cell->module->options->save != NULL;
+  return cell->host->config.state_dir != NULL && !cell->is_host && cell->saves;
 }
 
 /* The lock is of the open file, so that it goes with the process, however that ends. */
@@ -77,22 +76,18 @@ pack (HostCell *cell, uint32_t version, GBytes *state)
   return g_variant_get_data_as_bytes (outer);
 }
 
-/* A temporary file, fsync, rename, fsync of the folder: what was there before stays until the new one is whole. */
 static gboolean
 keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
 {
   g_autofree char *path = path_of (cell);
   g_autoptr(GBytes) packed = pack (cell, version, state);
-  g_autoptr(GError) wrong = NULL;
   gsize size;
   const char *data = g_bytes_get_data (packed, &size);
 
-  if (g_mkdir_with_parents (cell->host->config.state_dir, 0700) < 0)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "cell %s: its state cannot be kept: %s: %s", cell->name,
-                           cell->host->config.state_dir, g_strerror (errno));
-  if (g_file_set_contents_full (path, data, (gssize) size, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, &wrong))
+  if (kept_file_write (path, data, size, TRUE, error))
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "cell %s: its state cannot be kept: %s", cell->name, wrong->message);
+  g_prefix_error (error, "cell %s: its state cannot be kept: ", cell->name);
+  return FALSE;
 }
 
 gboolean
@@ -136,47 +131,6 @@ state_file_set_aside (HostCell *cell, GError **error)
   return FALSE;
 }
 
-/* Nobody else could have written it, and it is read whole from the file that was looked at. */
-static GBytes *
-read_file (const char *path, gboolean *ret_there, GError **error)
-{
-  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  guint8 *data = NULL;
-  gsize at = 0, size;
-  struct stat st;
-  ssize_t n = 1;
-
-  *ret_there = fd >= 0 || errno != ENOENT;
-  if (!*ret_there)
-    return NULL;
-  if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (st.st_mode & 077) != 0 || st.st_size > FILE_MAX)
-    {
-      cell_set_error (error, CELL_ERROR_STATE, "it is not a file of this user's own that nobody else can write to");
-      if (fd >= 0)
-        close (fd);
-      return NULL;
-    }
-  size = (gsize) st.st_size;
-  data = g_malloc (size + 1);
-  while (at < size && (n = read (fd, data + at, size - at)) > 0)
-    at += (gsize) n;
-  close (fd);
-  if (at == size)
-    return g_bytes_new_take (data, size);
-  g_free (data);
-  cell_set_error (error, CELL_ERROR_STATE, "it cannot be read: %s", n < 0 ? g_strerror (errno) : "it became shorter");
-  return NULL;
-}
-
-/* A variant of that type in normal form, or NULL: anything may be in there. */
-static GVariant *
-variant_of (const char *type, GBytes *bytes)
-{
-  g_autoptr(GVariant) variant = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (type), bytes, FALSE));
-
-  return g_variant_is_normal_form (variant) ? g_steal_pointer (&variant) : NULL;
-}
-
 static GBytes *
 bytes_of_child (GVariant *tuple, gsize n)
 {
@@ -188,7 +142,7 @@ bytes_of_child (GVariant *tuple, gsize n)
 static GVariant *
 open_outer (GBytes *file, GError **error)
 {
-  g_autoptr(GVariant) outer = variant_of (OUTER, file), inner = NULL;
+  g_autoptr(GVariant) outer = kept_variant (OUTER, file), inner = NULL;
   g_autoptr(GBytes) bytes = NULL;
   g_autofree char *sum = NULL;
   const char *magic, *said;
@@ -204,7 +158,7 @@ open_outer (GBytes *file, GError **error)
   sum = g_compute_checksum_for_bytes (G_CHECKSUM_SHA256, bytes);
   if (!g_str_equal (magic, MAGIC))
     cell_set_error (error, CELL_ERROR_STATE, "it is not a cell's state, or of another version of this host");
-  else if (!g_str_equal (sum, said) || (inner = variant_of (INNER, bytes)) == NULL)
+  else if (!g_str_equal (sum, said) || (inner = kept_variant (INNER, bytes)) == NULL)
     cell_set_error (error, CELL_ERROR_STATE, "it is damaged: its checksum does not fit");
   return g_steal_pointer (&inner);
 }
@@ -238,7 +192,7 @@ state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GErr
 
   *ret_state = NULL;
   if (path != NULL)
-    file = read_file (path, &there, error);
+    file = kept_file_read (path, FILE_MAX, &there, error);
   if (!there || (file != NULL && unpack (cell, file, ret_version, ret_state, error)))
     return TRUE;
   return state_file_set_aside (cell, error);

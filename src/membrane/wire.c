@@ -40,7 +40,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_MOVED: *ret = (Shape) { sizeof (WireMoved), 0, 2, false }; return true;
     case WIRE_ERROR: *ret = (Shape) { sizeof (WireError), 0, 0, true }; return true;
     case WIRE_LOAD: *ret = (Shape) { sizeof (WireLoad), 2, 2, true }; return true;
-    case WIRE_READY: *ret = (Shape) { 0, 0, 0, true }; return true;
+    case WIRE_READY: *ret = (Shape) { sizeof (WireReady), 0, 0, true }; return true;
     case WIRE_ATTACH: *ret = (Shape) { sizeof (WireAttach), 2, 3, false }; return true;
     case WIRE_RESTORE:
     case WIRE_TAKE:

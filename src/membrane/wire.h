@@ -23,7 +23,7 @@
  *
  * A runner is a client too: what its cell calls goes over the same connection.  The host also says to it:
  *
- *   LOAD + {plugin, statistics} + configuration             READY + contract text
+ *   LOAD + {plugin, statistics} + configuration             READY + contract text (with documentation if that fits)
  *   ATTACH + {requests, replies, bell of the caller}        DONE
  *   DETACH                                                  DONE
  *   RESTORE + {state}                                       DONE
@@ -160,6 +160,12 @@ typedef struct
 
 typedef struct
 {
+  uint32_t threading;           /* CELL_SERIAL … */
+  uint32_t saves;               /* it has a save () */
+} WireReady;                    /* the tail: its contract */
+
+typedef struct
+{
   uint64_t channel;
   uint64_t request_salt, reply_salt;
   uint64_t taken, answered;
@@ -189,6 +195,7 @@ typedef union
   WireBlob blob;
   WireError error;
   WireLoad load;
+  WireReady ready;
   WireAttach attach;
   WireState state;
 } WireBody;

@@ -209,7 +209,8 @@ static void
 do_load (Runner *runner, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = NULL;
+  g_autofree char *text = NULL, *bare = NULL;
+  WireReady body = { 0 };
 
   if (runner->module != NULL)
     {
@@ -235,8 +236,11 @@ do_load (Runner *runner, WireMessage *message)
       refuse (runner, message, cell_status_from_error (error), error->message);
       return;
     }
-  text = contract_to_text (runner->module->contract, FALSE);
-  say (runner, WIRE_READY, message->header.serial, NULL, text, NULL);
+  body = (WireReady) { runner->module->options->threading, runner->module->options->save != NULL };
+  text = contract_to_text (runner->module->contract, TRUE);
+  if (strlen (text) > WIRE_TAIL_MAX)
+    bare = contract_to_text (runner->module->contract, FALSE);
+  say (runner, WIRE_READY, message->header.serial, &body, bare != NULL ? bare : text, NULL);
 }
 
 static void

@@ -129,7 +129,7 @@ static const struct
   { WIRE_MOVED, sizeof (WireMoved), 0, 2, false, { 0 } },
   { WIRE_ERROR, sizeof (WireError), 0, 0, true, { 0 } },
   { WIRE_LOAD, sizeof (WireLoad), 2, 2, true, { WIRE_NAME_MAX } },
-  { WIRE_READY, 0, 0, 0, true, { 0 } },
+  { WIRE_READY, sizeof (WireReady), 0, 0, true, { 0 } },
   { WIRE_ATTACH, sizeof (WireAttach), 2, 3, false, { 0 } },
   { WIRE_DETACH, sizeof (WireRef), 0, 0, false, { 0 } },
   { WIRE_RESTORE, sizeof (WireState), 1, 1, false, { 0 } },
