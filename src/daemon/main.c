@@ -23,6 +23,7 @@
 #include "host/crash-log.h"
 #include "log.h"
 #include "notify.h"
+#include "supervise.h"
 
 /* ---- what is asked for ------------------------------------------------------------------------------ */
 
@@ -30,7 +31,7 @@ typedef struct
 {
   char *socket, *runner, *state_dir, *log_level, *debug;
   char **cells;
-  gboolean allow_root, verbose, version;
+  gboolean allow_root, supervise, verbose, version;
   int ready_fd;
   int last_signal;              /* that ended the host before this one, as its supervisor has seen; 0: none */
 } Options;
@@ -67,6 +68,7 @@ read_options (Options *options, int *argc, char ***argv, GError **error)
       N_("Report cells that call the host on a wrong thread (threads), or end at once (threads,fatal)"), N_("WHAT") },
     { "ready-fd", 0, 0, G_OPTION_ARG_INT, &options->ready_fd, N_("Write a byte to this descriptor when programs can connect"),
       N_("N") },
+    { "supervise", 0, 0, G_OPTION_ARG_NONE, &options->supervise, N_("Start the host again when it has crashed"), NULL },
     { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, N_("Say which version this is"), NULL },
     G_OPTION_ENTRY_NULL
   };
@@ -279,6 +281,7 @@ main (int argc, char **argv)
 {
   g_auto(Options) options = { .ready_fd = -1 };
   g_autoptr(GError) error = NULL;
+  int code;
 
   setlocale (LC_ALL, "");
   bindtextdomain (GETTEXT_PACKAGE, LOCALEDIR);
@@ -298,5 +301,7 @@ main (int argc, char **argv)
                       _("this is root, and cells would be, too; start it as an ordinary user, or with --allow-root"));
       return complain (error);
     }
+  if (options.supervise && !supervise (&options.ready_fd, &options.last_signal, &code))
+    return code;
   return run (&options);
 }
