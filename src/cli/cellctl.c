@@ -50,6 +50,10 @@ static const struct CommandRow
     N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what the cell "
        "reads of its configuration."),
     1, 1000, command_validate, TRUE },
+  { "doctor", "", N_("what this machine enforces and what it does not"),
+    N_("Tries what a host and the sandboxes of ejected cells are made of, and says what does not hold and what could be done; no host is "
+       "needed.  It fails when something essential does not hold."),
+    0, 0, command_doctor, TRUE },
   { "shutdown", "", N_("end the host; calls are answered, states saved"), NULL, 0, 0, command_shutdown },
 };
 typedef struct CommandRow CommandRow;

@@ -39,6 +39,7 @@ gboolean command_introspect (Session *session, char **args, GError **error);
 gboolean command_client (Session *session, char **args, GError **error);
 gboolean command_call (Session *session, char **args, GError **error);
 gboolean command_validate (Session *session, char **args, GError **error);
+gboolean command_doctor (Session *session, char **args, GError **error);
 
 /* FALSE and an error when the call failed; what: what was tried, for the message, or NULL. */
 gboolean check_result (const CellResult *result, const char *what, GError **error);
