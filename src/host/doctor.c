@@ -223,8 +223,8 @@ check_processes (Doctor *doctor)
 static void
 check_files (Doctor *doctor)
 {
-  nothing_inside (doctor, "file ", NULL, "an ejected cell reads /usr and the lists of fonts and libraries, and writes to none; what it writes elsewhere "
-                                         "is memory of its own");
+  nothing_inside (doctor, "file ", NULL, "an ejected cell reads /usr and the lists of fonts and libraries, and writes to none; "
+                                         "what it writes elsewhere is memory of its own");
 }
 
 static void
@@ -355,7 +355,8 @@ check_handles (Doctor *doctor)
 {
   int event = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK), process = (int) syscall (SYS_pidfd_open, getpid (), 0);
 
-  say (doctor, event >= 0 && process >= 0, "Linux 5.16 or newer is needed; a container's filter may hide the calls, too", "eventfd %s, pidfd_open %s",
+  say (doctor, event >= 0 && process >= 0, "Linux 5.16 or newer is needed; a container's filter may hide the calls, too",
+       "eventfd %s, pidfd_open %s",
        event >= 0 ? "works" : "fails", process >= 0 ? "works" : "fails");
   if (event >= 0)
     close (event);
@@ -371,7 +372,8 @@ check_seccomp (Doctor *doctor)
   /* It faults, since there is no filter there, or the kernel has no such thing. */
   gboolean there = prctl (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 && errno != EINVAL;
 
-  say (doctor, there, "a kernel with CONFIG_SECCOMP_FILTER would have it", "%s%s", there ? "the kernel filters system calls: " : "the kernel does not filter system calls",
+  say (doctor, there, "a kernel with CONFIG_SECCOMP_FILTER would have it", "%s%s",
+       there ? "the kernel filters system calls: " : "the kernel does not filter system calls",
        !there ? "" : known ? g_strchomp (actions) : "how is not known");
 }
 
@@ -452,7 +454,8 @@ check_cgroups (Doctor *doctor)
   g_autofree char *manager = g_build_filename (g_get_user_runtime_dir (), "systemd", "private", NULL);
   gboolean delegated = procs != NULL && access (procs, W_OK) == 0, managed = access (manager, F_OK) == 0;
 
-  say (doctor, own != NULL && (delegated || managed), "nothing is lost: this version puts no cell into a cgroup of its own", "%s; %s; none is used yet",
+  say (doctor, own != NULL && (delegated || managed), "nothing is lost: this version puts no cell into a cgroup of its own",
+       "%s; %s; none is used yet",
        own == NULL ? "there is no version 2" : delegated ? "version 2, this one is ours to divide" : "version 2, this one is not ours to divide",
        managed ? "the user's systemd could make some" : "no systemd of the user's");
 }
