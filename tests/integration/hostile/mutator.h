@@ -48,6 +48,10 @@ mutator_below (Mutator *self, uint32_t n)
   return (uint32_t) (mutator_next (self) >> 32) % n;
 }
 
+/* Of the words of a half: how far its own side has read.  That side trusts itself, and a cell that is hostile shares a process with it;
+ * it stays a position. */
+#define MUTATOR_OWN 64
+
 static inline uint64_t
 mutator_read (const uint8_t *at, unsigned size)
 {
@@ -155,10 +159,14 @@ mutator_change (Mutator *self, const MutatorHalf *half, uint64_t near)
 {
   MutatorChange change;
   uint32_t lasts = mutator_below (self, 2048);
+  uint64_t value;
 
   change.at = mutator_place (self, half, near, &change.size);
   change.was = mutator_read (change.at, change.size);
-  mutator_write (change.at, change.size, mutator_value (self, change.was, half->capacity));
+  value = mutator_value (self, change.was, half->capacity);
+  if (change.at == half->base + MUTATOR_OWN)
+    value &= ~(uint64_t) 63;
+  mutator_write (change.at, change.size, value);
   change.wrote = mutator_read (change.at, change.size);
   self->n++;
   if (lasts == 0)
