@@ -325,6 +325,39 @@ refuse_to_link (const char *path, const char *said, GError **error)
     cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", said);
 }
 
+/* Where each library lies, and the file that it came from: what its path here says is nothing to anybody. */
+static pthread_mutex_t places_lock = PTHREAD_MUTEX_INITIALIZER;
+static GHashTable *places;
+
+static void
+remember_place (const CellEntry *entry, const char *name)
+{
+  Dl_info info;
+
+  if (dladdr (entry, &info) == 0)
+    return;
+  pthread_mutex_lock (&places_lock);
+  if (places == NULL)
+    places = g_hash_table_new (NULL, NULL);
+  g_hash_table_insert (places, info.dli_fbase, g_path_get_basename (name));
+  pthread_mutex_unlock (&places_lock);
+}
+
+const char *
+cell_module_file_at (const void *code)
+{
+  const char *name = NULL;
+  Dl_info info;
+
+  if (dladdr (code, &info) == 0)
+    return NULL;
+  pthread_mutex_lock (&places_lock);
+  if (places != NULL)
+    name = g_hash_table_lookup (places, info.dli_fbase);
+  pthread_mutex_unlock (&places_lock);
+  return name;
+}
+
 static const CellEntry *
 link_file (const ModuleFile *file, GError **error)
 {
@@ -335,7 +368,9 @@ link_file (const ModuleFile *file, GError **error)
 
   if (handle != NULL)
     n_loaded++;
-  if (entry == NULL)
+  if (entry != NULL)
+    remember_place (entry, file->name);
+  else
     refuse_to_link (path, why != NULL ? why : "nothing", error);
   return entry;
 }

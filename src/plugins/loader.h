@@ -39,5 +39,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (CellModule, cell_module_unref)
 /* The plan of a struct of the module's own, made when it is first asked for: what its cells save.  NULL: error. */
 const CodecPlan *cell_module_plan_of (CellModule *module, const CellType *type, GError **error);
 
+/* The base name of the file whose code lies there, for people; NULL: it is no module's.  Lasts for ever, as modules do. */
+const char *cell_module_file_at (const void *code);
+
 /* How many files this process has loaded, and how many of them nobody uses any more. */
 guint cell_modules_count (guint *ret_retired);

@@ -3,10 +3,10 @@
 #define G_LOG_DOMAIN "cell"
 #include "misuse.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "loader.h"
 #include "membrane/client.h"
 
 #define REPORTS_MAX 64u                 /* of a host that is debugged */
@@ -19,35 +19,17 @@ enum
 static guint debug;
 static _Atomic guint n_reports;
 
-/* The plugin's file; the loader has put its process and a number before the name. */
-static char *
-file_of (const void *from)
-{
-  Dl_info info;
-  g_autofree char *base = NULL;
-  const char *name;
-
-  if (dladdr (from, &info) == 0 || info.dli_fname == NULL)
-    return g_strdup ("?");
-  name = base = g_path_get_basename (info.dli_fname);
-  for (guint dots = 0; dots < 2 && g_ascii_isdigit (*name); dots++)
-    {
-      name += strspn (name, "0123456789");
-      if (*name == '.')
-        name++;
-    }
-  return g_strdup (name);
-}
-
 void
 misuse_report (const char *cell, const char *function, const char *tag, const char *where, const void *from)
 {
   guint n = n_reports++, most = debug != 0 ? REPORTS_MAX : 1;
-  g_autofree char *file = NULL;
+  const char *file;
 
   if (n >= most)
     return;
-  file = file_of (from);
+  file = cell_module_file_at (from);
+  if (file == NULL)
+    file = "?";
   g_log_structured (G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "CELLHOST_CELL", cell != NULL ? cell : file,
                     "MESSAGE", "%s called %s, which is for %s only, %s; the call was refused%s",
                     cell != NULL ? cell : file, function, tag, where,
