@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cell/abi.h>
@@ -17,6 +18,7 @@ typedef struct
 {
   char *cell;
   int fd;
+  pthread_mutex_t handed_over;  /* ThreadSanitizer does not see that the main loop gets it from another thread */
   char line[LINE_MAX_BYTES + 1];
   gsize length;
 } ChildLog;
@@ -72,6 +74,7 @@ child_log_free (ChildLog *log)
 {
   end_line (log);
   close (log->fd);
+  pthread_mutex_destroy (&log->handed_over);
   g_free (log->cell);
   g_free (log);
 }
@@ -92,9 +95,12 @@ readable_cb (int fd, GIOCondition condition, gpointer data)
 {
   ChildLog *log = data;
   char piece[PAUSE_BYTES];
-  ssize_t n = read (fd, piece, sizeof piece);
+  ssize_t n;
 
   (void) condition;
+  pthread_mutex_lock (&log->handed_over);
+  pthread_mutex_unlock (&log->handed_over);
+  n = read (fd, piece, sizeof piece);
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return G_SOURCE_CONTINUE;
   if (n <= 0)
@@ -128,6 +134,9 @@ child_log_open (const char *cell)
   log = g_new0 (ChildLog, 1);
   log->cell = g_strdup (cell);
   log->fd = ends[0];
+  pthread_mutex_init (&log->handed_over, NULL);
+  pthread_mutex_lock (&log->handed_over);
+  pthread_mutex_unlock (&log->handed_over);
   g_unix_fd_add (log->fd, G_IO_IN | G_IO_HUP, readable_cb, log);
   return ends[1];
 }
