@@ -103,7 +103,7 @@ host_new (const HostConfig *config, GError **error)
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
-    .step_ms = config->step_ms, .system_policy_path = g_strdup (config->system_policy_path),
+    .step_ms = config->step_ms, .probe_ms = config->probe_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
     .cache_dir = g_strdup (config->cache_dir),
     .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,

@@ -26,6 +26,7 @@ typedef struct
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   char *cache_dir;              /* where it is remembered what came of trying a file, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
+  guint probe_ms;               /* likewise when it tries a file; 0: 10 s */
   OffenceFunc on_offence;       /* told of peers that break a rule; NULL: nobody is */
   gpointer on_offence_data;
 } HostConfig;

@@ -104,7 +104,7 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
       return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no descriptors to try it with: %s", file->name, g_strerror (number));
     }
   probe->report = ends[0];
-  probe->ms = config->step_ms != 0 ? config->step_ms : PROBE_MS;
+  probe->ms = config->probe_ms != 0 ? config->probe_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
   probe->process = sandbox_spawn (config, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
                                   log, error);

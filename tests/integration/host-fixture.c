@@ -27,7 +27,7 @@ host_fixture_start (HostFixture *fixture)
   g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
   const HostConfig config = {
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
-    .step_ms = fixture->step_ms, .policy_path = policy, .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
+    .step_ms = fixture->step_ms, .probe_ms = fixture->probe_ms, .policy_path = policy, .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
     .on_offence = fixture->on_offence, .on_offence_data = fixture->on_offence_data,
   };
 

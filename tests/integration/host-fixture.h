@@ -20,6 +20,7 @@ typedef struct
   char *folder, *socket, *state_dir;
   char *cache_dir;              /* NULL: what tests learn of files is shared */
   /* of the host that is started next */
+  guint probe_ms;               /* likewise: how long a file may take for each thing that is tried */
   guint step_ms;
   OffenceFunc on_offence;
   gpointer on_offence_data;

@@ -23,7 +23,7 @@ set_up (Scene *scene, gconstpointer data)
   scene->skipped = !host_fixture_has_sandbox ();
   scene->host.cache_dir = g_dir_make_tmp ("cellhost-XXXXXX", NULL);
   /* What hangs is waited for, and the machine may be busy. */
-  scene->host.step_ms = data != NULL && strstr (data, "hang") != NULL ? 1500 : 0;
+  scene->host.probe_ms = data != NULL && strstr (data, "hang") != NULL ? 1500 : 0;
   host_fixture_set_up (&scene->host, NULL);
 }
 
