@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "membrane/bell.h"
 #include "membrane/wait.h"
 
 #define WAIT_NS 20000000000ull
@@ -220,7 +221,10 @@ raw_request (Raw *raw, RawChannel *channel, uint16_t method, uint64_t id, const 
   record_set_head (
     record, &(RecordHead){ .length = length, .root = length, .kind = RECORD_REQUEST, .method = method, .timeout = 5000 }, id);
   ring_commit_far (&channel->out, record, length);
-  raw_ring (raw);
+  if (channel->callee_bell >= 0)
+    bell_ring (channel->callee_bell);   /* it is in a process of its own */
+  else
+    raw_ring (raw);
   return true;
 }
 
