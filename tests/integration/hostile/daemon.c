@@ -68,7 +68,7 @@ write_policy (const Daemon *daemon)
   g_autoptr(GError) error = NULL;
 
   g_assert_no_errno (g_mkdir_with_parents (folder, 0700));
-  g_file_set_contents_full (path, "[Cell rogue]\nRole=view\n", -1, G_FILE_SET_CONTENTS_NONE, 0644, &error);
+  g_file_set_contents_full (path, "[Default]\nRole=view\n", -1, G_FILE_SET_CONTENTS_NONE, 0644, &error);
   g_assert_no_error (error);
 }
 

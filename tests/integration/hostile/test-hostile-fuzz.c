@@ -15,9 +15,11 @@
 #include "rogue-remote.h"
 #include "victim-remote.h"
 
-#define LIFE_MAX 500000u /* mutations that a child is asked for at a time */
-#define PATIENCE_MS 50u  /* with the child */
-#define GROWTH_MAPS 64u  /* stacks of threads, and the heap's own */
+#define LIFE_MAX 500000u      /* mutations that a child is asked for at a time */
+#define MANY 31u              /* hostile children beside one that is not */
+#define MANY_MUTATIONS 20000u /* of each of them */
+#define PATIENCE_MS 50u       /* with the child */
+#define GROWTH_MAPS 64u       /* stacks of threads, and the heap's own */
 #define GROWTH_KB (24u * 1024u)
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -299,6 +301,79 @@ test_child (void)
   daemon_stop (&scene.daemon);
 }
 
+/* ---- many children ----------------------------------------------------------------------------------------- */
+
+static void
+begin_one_of_many (Daemon *daemon, guint i)
+{
+  g_autofree char *name = g_strdup_printf ("rogue%u", i), *said = NULL;
+
+  if (daemon_ctl (daemon, &said, "load", g_getenv ("TEST_ROGUE"), name, NULL) != 0)
+    g_error ("load %s: %s", name, said);
+  must (daemon, "eject", name);
+}
+
+/* It has a few answers to give while it changes them; nothing is said of what they are. */
+static void
+use_one_of_many (Daemon *daemon, guint i, gboolean first)
+{
+  g_autofree char *name = g_strdup_printf ("rogue%u", i);
+  CellBus *bus = cell_open (daemon->socket);
+  CellClient *rogue = cell_bind (bus, Rogue, name);
+
+  if (first)
+    {
+      cell_auto RogueMutate mutate = rogue_mutate (rogue, .seed = i, .n = MANY_MUTATIONS);
+    }
+  cell_set_timeout (rogue, PATIENCE_MS);
+  for (guint k = 0; k < 5; k++)
+    {
+      cell_auto RogueCount count = rogue_count (rogue);
+      cell_auto RogueRows rows = rogue_rows (rogue, .n = k);
+      cell_auto RogueAsk ask = rogue_ask (rogue);
+    }
+  cell_close (bus);
+}
+
+static void
+end_one_of_many (Daemon *daemon, guint i)
+{
+  gint64 until = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+  g_autofree char *name = g_strdup_printf ("rogue%u", i);
+
+  while (daemon_ctl (daemon, NULL, "unload", name, NULL) != 0)
+    g_assert_cmpint (g_get_monotonic_time (), <, until);
+}
+
+/* An honest cell in a sandbox beside 31 that are not: who calls it gets every answer. */
+static void
+test_many (void)
+{
+  static const char *const none[] = { NULL };
+  Daemon daemon = { 0 };
+  Good *good;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  daemon_start (&daemon, none);
+  must (&daemon, "eject", "sequence");
+  good = good_start (&daemon, 1);
+  for (guint i = 0; i < MANY; i++)
+    begin_one_of_many (&daemon, i);
+  for (guint round = 0; round < 3; round++)
+    for (guint i = 0; i < MANY; i++)
+      use_one_of_many (&daemon, i, round == 0);
+  good_wait (good, 5);
+  for (guint i = 0; i < MANY; i++)
+    end_one_of_many (&daemon, i);
+  good_wait (good, 2);
+  good_stop (good);
+  /* The builds that were loaded stay. */
+  must (&daemon, "absorb", "sequence");
+  daemon.n_fds += MANY;
+  daemon_stop (&daemon);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -306,5 +381,6 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/hostile-fuzz/client", test_client);
   g_test_add_func ("/hostile-fuzz/child", test_child);
+  g_test_add_func ("/hostile-fuzz/many", test_many);
   return g_test_run ();
 }
