@@ -18,10 +18,12 @@ typedef struct
 {
   char *cell;
   int fd;
-  pthread_mutex_t handed_over;  /* ThreadSanitizer does not see that the main loop gets it from another thread */
   char line[LINE_MAX_BYTES + 1];
   gsize length;
 } ChildLog;
+
+/* ThreadSanitizer does not see that the main loop gets it from another thread. */
+static pthread_mutex_t handed_over = PTHREAD_MUTEX_INITIALIZER;
 
 /* An error of a cell's is none of the host's: it is written down as one, and is no reason for anybody to abort. */
 void
@@ -74,7 +76,6 @@ child_log_free (ChildLog *log)
 {
   end_line (log);
   close (log->fd);
-  pthread_mutex_destroy (&log->handed_over);
   g_free (log->cell);
   g_free (log);
 }
@@ -98,8 +99,8 @@ readable_cb (int fd, GIOCondition condition, gpointer data)
   ssize_t n;
 
   (void) condition;
-  pthread_mutex_lock (&log->handed_over);
-  pthread_mutex_unlock (&log->handed_over);
+  pthread_mutex_lock (&handed_over);
+  pthread_mutex_unlock (&handed_over);
   n = read (fd, piece, sizeof piece);
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return G_SOURCE_CONTINUE;
@@ -134,9 +135,8 @@ child_log_open (const char *cell)
   log = g_new0 (ChildLog, 1);
   log->cell = g_strdup (cell);
   log->fd = ends[0];
-  pthread_mutex_init (&log->handed_over, NULL);
-  pthread_mutex_lock (&log->handed_over);
-  pthread_mutex_unlock (&log->handed_over);
+  pthread_mutex_lock (&handed_over);
+  pthread_mutex_unlock (&handed_over);
   g_unix_fd_add (log->fd, G_IO_IN | G_IO_HUP, readable_cb, log);
   return ends[1];
 }
