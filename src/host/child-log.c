@@ -137,6 +137,6 @@ child_log_open (const char *cell)
   log->fd = ends[0];
   pthread_mutex_lock (&handed_over);
   pthread_mutex_unlock (&handed_over);
-  g_unix_fd_add (log->fd, G_IO_IN | G_IO_HUP, readable_cb, log);
+  g_unix_fd_add (ends[0], G_IO_IN | G_IO_HUP, readable_cb, log);
   return ends[1];
 }
