@@ -325,6 +325,7 @@ worker_main (void *data)
   ThreadContext *thread = thread_context ();
   uint32_t seen = 0;
 
+  atomic_store (&rig->works, 1);
   while (!atomic_load (&rig->stopping))
     {
       uint32_t kicks = atomic_load (&rig->kicks);
@@ -363,6 +364,9 @@ rig_new (uint32_t threading)
     }
   rig->service = (Service) { .self = rig, .n_methods = N_METHODS, .methods = rig->methods, .endpoint = &rig->endpoint };
   g_assert_cmpint (pthread_create (&rig->worker, NULL, worker_main, rig), ==, 0);
+  /* A process that is forked while it still allocates would find the allocator of a sanitizer locked for ever. */
+  while (!atomic_load (&rig->works))
+    sched_yield ();
   return rig;
 }
 
@@ -664,6 +668,8 @@ poller_start (Poller *poller, Channel *const *channels, unsigned n)
   for (unsigned i = 0; i < n; i++)
     poller->channels[i] = channels[i];
   g_assert_cmpint (pthread_create (&poller->thread, NULL, poller_main, poller), ==, 0);
+  while (atomic_load (&poller->tid) == 0)       /* as in rig_new () */
+    sched_yield ();
 }
 
 void

@@ -84,6 +84,7 @@ typedef struct
   /* finds a thread for a gate that was passed on */
   pthread_t worker;
   _Atomic uint32_t kicks, stopping;
+  _Atomic uint32_t works;       /* its thread has all that it needs */
 } Rig;
 
 Rig *rig_new (uint32_t threading);
