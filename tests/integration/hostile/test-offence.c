@@ -190,6 +190,21 @@ test_cursor (Scene *scene, gconstpointer data)
 
 /* ---- a child --------------------------------------------------------------------------------------------------- */
 
+/* A true answer that comes before the caller has looked takes the lie's place. */
+static gboolean
+lie_is_found (CellClient *rogue, CellClient *victim)
+{
+  cell_auto RogueAttack attack = rogue_attack (rogue, .how = "lie");
+  cell_auto VictimCount lied_to = victim_count (victim);
+
+  g_assert_cmpint (attack.result.status, ==, CELL_OK);
+  g_assert_cmpint (lied_to.result.status, ==, CELL_OK);
+  if (lied_to.status == CELL_OK)
+    return FALSE;
+  g_assert_cmpint (lied_to.status, ==, CELL_ERROR_CORRUPT);
+  return TRUE;
+}
+
 static void
 test_child (Scene *scene, gconstpointer data)
 {
@@ -209,13 +224,10 @@ test_child (Scene *scene, gconstpointer data)
   {
     CellClient *from_outside = cell_bind (bus, Rogue, "rogue"), *inside = cell_bind (bus, Victim, "victim");
     cell_auto VictimCount before = victim_count (inside);
-    cell_auto RogueAttack attack = rogue_attack (from_outside, .how = "lie");
-    cell_auto VictimCount lied_to = victim_count (inside);
 
     g_assert_cmpint (before.status, ==, CELL_OK);
-    g_assert_cmpint (attack.result.status, ==, CELL_OK);
-    g_assert_cmpint (lied_to.result.status, ==, CELL_OK);
-    g_assert_cmpint (lied_to.status, ==, CELL_ERROR_CORRUPT);
+    while (!lie_is_found (from_outside, inside))
+      continue;
     told = wait_told (scene);
     g_assert_cmpstr (told->offence.cell, ==, "rogue");
     g_assert_cmpstr (told->offence.by, ==, "rogue");
