@@ -256,7 +256,7 @@ static const BenchSubject stream_64_100 = { "stream.xproc.64.100", 0, xproc_setu
 
 const BenchFigure bench_call_figures[] = {
   { .name = "call.inproc.64", .unit = "ns", .placement = BENCH_ONE_CORE, .batch = 512, .target_kind = BENCH_RATIO_AT_MOST,
-    .target = 5, .limit = &limit_fnptr, .candidate = &inproc_64, .beside = &limit_fnptr_chained, .instructions = true },
+    .target = 5, .limit = &limit_fnptr, .candidate = &inproc_64, .beside = &limit_fnptr_gated, .instructions = true },
   { .name = "call.inproc.mixed", .unit = "ns", .placement = BENCH_ONE_CORE, .batch = 512, .target_kind = BENCH_RATIO_AT_MOST,
     .target = 2.5, .limit = &inproc_64, .candidate = &inproc_mixed, .instructions = true },
   { .name = "call.xproc.64.spin", .unit = "ns", .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25, .limit = &limit_ring,

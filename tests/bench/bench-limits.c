@@ -14,6 +14,8 @@ const BenchFigure bench_limit_figures[] = {
     .instructions = true },
   { .name = "limit.fnptr.chained", .unit = "ns", .placement = BENCH_ONE_CORE, .batch = 64, .candidate = &limit_fnptr_chained,
     .limit = &limit_fnptr, .instructions = true },
+  { .name = "limit.fnptr.gated", .unit = "ns", .placement = BENCH_ONE_CORE, .batch = 64, .candidate = &limit_fnptr_gated,
+    .limit = &limit_fnptr, .instructions = true },
   { .name = "limit.futex.two", .unit = "ns", .candidate = &limit_futex },
   { .name = "limit.futex.one", .unit = "ns", .placement = BENCH_ONE_CORE, .candidate = &limit_futex },
   { .name = "limit.futex.idle", .unit = "ns", .candidate = &limit_futex_idle },

@@ -35,7 +35,7 @@ for line in lines:
     assert line[low] <= line["p99"] <= line[high], line
     assert (line["limit"] is None) == (line["ratio"] is None), line
 
-assert len(run("--quick", "limit.fnptr", "limit.futex.one").stdout.splitlines()) == 4, "a heading and three figures"
+assert len(run("--quick", "limit.fnptr", "limit.futex.one").stdout.splitlines()) == 5, "a heading and four figures"
 
 # Where one processor may be used, what needs two is skipped with the reason.
 one = subprocess.run(["taskset", "-c", str(min(os.sched_getaffinity(0))), bench, "--quick", "--json", "limit.line"],

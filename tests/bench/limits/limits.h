@@ -20,7 +20,7 @@ extern const BenchSubject limit_ring;
 extern const BenchSubject limit_stream, limit_stream_100;
 /* A call through a function pointer that copies 64 bytes.  As the processor sees it such calls overlap; chained, each needs the
  * result of the one before, as in a program that looks at an answer before it asks again. */
-extern const BenchSubject limit_fnptr, limit_fnptr_chained;
+extern const BenchSubject limit_fnptr, limit_fnptr_chained, limit_fnptr_gated;
 /* There and back between two processes of which always one sleeps. */
 extern const BenchSubject limit_futex;
 /* The same when both have slept for a while before each call: limit_idle (). */
