@@ -44,6 +44,7 @@ struct Lanes
   Bell *bells;
   Entry *hot[HOT_MAX];
   unsigned n_hot;
+  bool overflown;               /* there was no place for one that is ready */
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
   uint32_t spares;              /* threads that wait for a bell, or watch */
@@ -68,24 +69,40 @@ static Lanes *the_lanes;
 
 /* ---- what is there to do --------------------------------------------------------------------------- */
 
-/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread. */
+/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread.  What waits in its
+ * cell's gate is served by whoever holds that: to come back to it, for as long as a handler takes, would keep a processor busy. */
 static bool
 channel_is_ready (const Channel *channel)
 {
   const RingReader *requests = &channel->requests;
   uint64_t at = load_relaxed (&requests->own->taken);
   const Record *record = (const Record *) (requests->data + (at & requests->mask));
+  bool ready;
 
   if (load_acquire (&record->sequence) != requests->salt + at)
-    return channel_has_news (channel) && load_relaxed (&channel->broken) == CELL_OK;
-  record_fetch (record);
-  return !channel_is_blocked (channel) && load_relaxed (&channel->broken) == CELL_OK;
+    ready = channel_has_news (channel);
+  else
+    {
+      record_fetch (record);
+      ready = !channel_is_blocked (channel);
+    }
+  return ready && load_relaxed (&channel->broken) == CELL_OK && atomic_load (&channel->node.queued) == 0;
+}
+
+/* Another thread is serving it, or was and has not come back yet; then it looks again. */
+static bool
+is_in_use (Lanes *lanes, const Channel *channel)
+{
+  for (uint32_t i = 0; i < lanes->n_threads; i++)
+    if (lanes->in_use[i] == channel && !pthread_equal (lanes->threads[i], pthread_self ()))
+      return true;
+  return false;
 }
 
 static bool
-entry_is_ready (const Entry *entry)
+entry_is_ready (Lanes *lanes, const Entry *entry)
 {
-  return channel_is_ready (entry->channel);
+  return channel_is_ready (entry->channel) && !is_in_use (lanes, entry->channel);
 }
 
 static HalfControl *
@@ -94,11 +111,39 @@ entry_words (Entry *entry)
   return entry->channel->requests.own;
 }
 
+static Entry *
+find_entry (Lanes *lanes, Channel *channel, Entry ***ret_link)
+{
+  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
+    for (Entry **link = &bell->entries; *link != NULL; link = &(*link)->next)
+      if ((*link)->channel == channel)
+        {
+          if (ret_link != NULL)
+            *ret_link = link;
+          return *link;
+        }
+  return NULL;
+}
+
+static void
+ring_kick (Lanes *lanes)
+{
+  uint64_t one = 1;
+
+  if (write (lanes->kick, &one, sizeof one) < 0)
+    return;                             /* full: it has been rung */
+}
+
 static void
 make_hot (Lanes *lanes, Entry *entry)
 {
-  if (entry->hot || lanes->n_hot == HOT_MAX)
+  if (entry->hot)
     return;
+  if (lanes->n_hot == HOT_MAX)
+    {
+      lanes->overflown = true;
+      return;
+    }
   entry->hot = true;
   lanes->hot[lanes->n_hot++] = entry;
   store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
@@ -114,7 +159,7 @@ make_cold (Lanes *lanes, Entry *entry)
   entry->hot = false;
   store_relaxed (&entry_words (entry)->cpu, 1 + current_cpu ());
   atomic_exchange (&entry_words (entry)->waiting, WAITING_DOORBELL);
-  return entry_is_ready (entry);
+  return entry_is_ready (lanes, entry);
 }
 
 /* What the poller does counts as progress; only the poller writes it, or one that is just being overtaken. */
@@ -152,6 +197,19 @@ let_others_lock (Lanes *lanes)
     }
 }
 
+/* What came while this thread served the channel, and others left to it. */
+static void
+look_again (Lanes *lanes, Channel *channel)
+{
+  Entry *entry = channel_is_ready (channel) ? find_entry (lanes, channel, NULL) : NULL;
+
+  if (entry == NULL || entry->hot)
+    return;
+  make_hot (lanes, entry);
+  if (load_relaxed (&lanes->poller) == NOBODY)
+    ring_kick (lanes);
+}
+
 /* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is looked for
  * at once, without taking the lock in between. */
 static void
@@ -174,6 +232,7 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
       cpu_relax ();
   pthread_mutex_lock (&lanes->lock);
   lanes->in_use[number] = NULL;
+  look_again (lanes, channel);
   channel_unref (channel);
 }
 
@@ -216,7 +275,7 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
     {
       Entry *entry = lanes->hot[(hand + i) % lanes->n_hot];
 
-      if (entry_is_ready (entry))
+      if (entry_is_ready (lanes, entry))
         {
           any = true;
           serve (lanes, number, entry, thread, lanes->n_hot == 1);
@@ -238,32 +297,24 @@ bell_rang (Lanes *lanes, Bell *bell)
   for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
     {
       store_relaxed (&entry_words (entry)->blocked, 0);
-      if (entry_is_ready (entry))
+      if (entry_is_ready (lanes, entry))
         make_hot (lanes, entry);
     }
-}
-
-static void
-ring_kick (Lanes *lanes)
-{
-  uint64_t one = 1;
-
-  if (write (lanes->kick, &one, sizeof one) < 0)
-    return;                             /* full: it has been rung */
 }
 
 /* Makes all channels cold.  False: something has come, and there is no sleep yet. */
 static bool
 cool_down (Lanes *lanes)
 {
-  bool again = false;
+  bool again = lanes->overflown;
 
+  lanes->overflown = false;
   while (lanes->n_hot > 0)
     again |= make_cold (lanes, lanes->hot[0]);
   if (again)
     for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
       for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
-        if (entry_is_ready (entry))
+        if (entry_is_ready (lanes, entry))
           make_hot (lanes, entry);
   return lanes->n_hot == 0 && load_relaxed (&lanes->tasks) == NULL;
 }
@@ -501,20 +552,6 @@ lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
   return NULL;
 }
 
-static Entry *
-find_entry (Lanes *lanes, Channel *channel, Entry ***ret_link)
-{
-  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
-    for (Entry **link = &bell->entries; *link != NULL; link = &(*link)->next)
-      if ((*link)->channel == channel)
-        {
-          if (ret_link != NULL)
-            *ret_link = link;
-          return *link;
-        }
-  return NULL;
-}
-
 void
 lanes_remove_bell (Lanes *lanes, Bell *bell)
 {
@@ -549,15 +586,6 @@ lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
     make_hot (lanes, entry);
   pthread_mutex_unlock (&lanes->lock);
   ring_kick (lanes);
-}
-
-static bool
-is_in_use (Lanes *lanes, Channel *channel)
-{
-  for (uint32_t i = 0; i < lanes->n_threads; i++)
-    if (lanes->in_use[i] == channel && !pthread_equal (lanes->threads[i], pthread_self ()))
-      return true;
-  return false;
 }
 
 void

@@ -279,6 +279,31 @@ def idle(here):
     raise AssertionError("it does not come to rest")
 
 
+def processor_time(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waiting_costs_nothing(here):
+    """While a handler takes its time, those who wait for its cell do not keep a processor busy."""
+    host = here.host("--cell", cell("mirror"))
+    callers = [here.spawn(CTL, "call", "--timeout", "100", "mirror", "hold", here.path(f"begun-{i}"), here.path("until")) for i in range(3)]
+    wait_until(lambda: any(os.path.exists(here.path(f"begun-{i}")) for i in range(3)), "a call")
+    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "mirror"] == [3], "the callers")
+    spent = 1
+    for _ in range(20):                 # the last of them may be on its way
+        before = processor_time(host.pid)
+        time.sleep(1)
+        spent = processor_time(host.pid) - before
+        if spent < 0.15:
+            break
+    assert spent < 0.15, f"{spent} s in a second"
+    here.write("until", "")
+    for caller in callers:
+        assert caller.wait(BOUND) == 0
+
+
 # ---- its log -----------------------------------------------------------------------------------------------
 
 
@@ -410,6 +435,6 @@ if sys.argv[1:2] == ["--in-journal"]:
 else:
     main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
-          a_state_that_is_damaged, an_ejected_cell_s_state, a_state_that_cannot_be_kept, idle, grades_of_the_log,
+          a_state_that_is_damaged, an_ejected_cell_s_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing, grades_of_the_log,
           the_log_of_an_ejected_cell,
           wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell, one_line_whatever_a_cell_says, fields_in_the_journal])
