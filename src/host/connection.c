@@ -285,6 +285,12 @@ do_close (Connection *connection, WireMessage *message)
   link_unref (link);
 }
 
+Link *
+connection_get_link (Connection *connection, uint64_t serial)
+{
+  return take_link (connection, serial, FALSE);
+}
+
 void
 connection_end_link (Connection *connection, uint64_t serial)
 {
@@ -500,6 +506,8 @@ receive (Connection *connection, WireMessage *message)
     case WIRE_BLOB_IMPORT:
       do_blob_import (connection, message);
       return NULL;
+    case WIRE_OFFENCE:
+      return offence_claim (connection, &message->body.offence);
     case WIRE_READY:
     case WIRE_DONE:
     case WIRE_STATE:

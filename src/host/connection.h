@@ -41,6 +41,8 @@ void connection_start (Connection *connection);
 void connection_close (Connection *connection);
 /* Closes one link, and tells the peer that it is gone.  Where there is none by that serial any more nothing happens. */
 void connection_end_link (Connection *connection, uint64_t serial);
+/* A reference to the link by that serial; NULL: it has none. */
+Link *connection_get_link (Connection *connection, uint64_t serial);
 /* Of the program at its other end, or of the runner, which is not the process that the socket was made in. */
 pid_t connection_peer_pid (Connection *connection);
 /* A reference to the child at its other end; NULL: it is a program's, or closed. */

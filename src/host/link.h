@@ -27,6 +27,7 @@ typedef struct
   Connection *connection;       /* of a caller outside */
   Bell *bell;                   /* its bell on our lanes */
   int caller_bell;              /* wakes it, or -1 */
+  _Atomic gboolean accused;     /* one end has said of the other that it broke a rule */
   Half *requests;               /* the caller's half; its descriptor is kept */
   Half *replies;                /* the callee's half of this generation */
   pthread_mutex_t lock;         /* of what follows */

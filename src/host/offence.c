@@ -2,6 +2,9 @@
 #define G_LOG_DOMAIN "cellhost-offence"
 #include "offence.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "child.h"
 
 #define LOG_MOST 20u   /* lines in … */
@@ -9,11 +12,11 @@
 
 typedef struct
 {
-  Offence public;
+  Offence public;         /* its strings are the report's */
   HostCell *cell;         /* a reference */
-  Connection *connection; /* of a client, likewise */
+  Connection *connection; /* whose link ends, likewise; NULL: it ended where it was seen */
   uint64_t link;
-  char *by;
+  Link *local;            /* of a cell in this process, likewise: it is to be told that its channel has ended */
 } Report;
 
 /* How many there were of which nothing was said; -1: nothing is to be said of this one, either. */
@@ -55,14 +58,37 @@ offence_warn (Host *host, const char *format, ...)
   va_end (args);
 }
 
+/* For people; to be freed. */
+static char *
+name_of (const char *cell, pid_t pid)
+{
+  if (cell == NULL)
+    return g_strdup_printf ("client %d", (int) pid);
+  return pid == getpid () ? g_strdup_printf ("cell %s", cell) : g_strdup_printf ("the process %d of cell %s", (int) pid, cell);
+}
+
 static void
 say (Host *host, const Offence *offence)
 {
-  g_autofree char *who = offence->by != NULL ? g_strdup_printf ("the process %d of cell %s", (int) offence->pid, offence->by)
-                                             : g_strdup_printf ("client %d", (int) offence->pid);
+  g_autofree char *who = name_of (offence->by, offence->pid);
+  g_autofree char *witness = offence->claimed ? name_of (offence->witness, offence->witness_pid) : NULL;
 
-  offence_warn (host, "cell %s, generation %" G_GUINT64_FORMAT ": %s broke the rule '%s' at byte %u of what it writes; its channel ends",
-                offence->cell, offence->generation, who, offence->rule, offence->at);
+  offence_warn (host, "cell %s, generation %" G_GUINT64_FORMAT ": %s%s%s broke the rule '%s' at byte %u of what it writes; its channel ends",
+                offence->cell, offence->generation, witness != NULL ? witness : "", witness != NULL ? " says that " : "", who,
+                offence->rule, offence->at);
+}
+
+static void
+report_free (Report *report)
+{
+  g_free ((char *) report->public.by);
+  g_free ((char *) report->public.rule);
+  g_free ((char *) report->public.witness);
+  if (report->connection != NULL)
+    connection_unref (report->connection);
+  link_unref (report->local);
+  host_cell_unref (report->cell);
+  g_free (report);
 }
 
 static void
@@ -74,35 +100,129 @@ report_run (gpointer data)
   say (host, &report->public);
   if (report->connection != NULL)
     connection_end_link (report->connection, report->link);
+  else if (report->local != NULL)
+    link_refuse (report->local);
   if (host->config.on_offence != NULL)
     host->config.on_offence (&report->public, host->config.on_offence_data);
-  g_free (report->by);
-  if (report->connection != NULL)
-    connection_unref (report->connection);
-  host_cell_unref (report->cell);
-  g_free (report);
+  report_free (report);
+}
+
+static Report *
+report_new (HostCell *cell, uint64_t link, const char *rule, uint32_t at)
+{
+  Report *report = g_new0 (Report, 1);
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  report->cell = host_cell_ref (cell);
+  report->link = link;
+  report->public = (Offence){ .cell = cell->name, .generation = info.generation, .pid = info.pid, .rule = g_strdup (rule), .at = at };
+  return report;
+}
+
+/* The offender is whoever is at the other end of a connection. */
+static void
+blame_connection (Report *report, Connection *connection)
+{
+  report->connection = connection_ref (connection);
+  report->public.pid = connection_peer_pid (connection);
+  report->public.by = connection->cell != NULL ? g_strdup (connection->cell->name) : NULL;
 }
 
 void
 offence_report (Channel *channel)
 {
-  Report *report = g_new0 (Report, 1);
-  HostCell *cell = host_cell_ref (channel->endpoint->data), *by = cell;
-  HostCellInfo info;
+  HostCell *cell = channel->endpoint->data;
+  Report *report = report_new (cell, channel->serial, channel->broken_rule, channel->broken_at);
 
-  host_cell_describe (cell, &info);
-  report->cell = cell;
-  report->link = channel->serial;
-  report->public = (Offence){
-    .cell = cell->name, .generation = info.generation, .pid = info.pid, .rule = channel->broken_rule, .at = channel->broken_at
-  };
   if (channel->untrusted)
-    {
-      report->connection = connection_ref (channel->freed_data);
-      report->public.pid = connection_peer_pid (report->connection);
-      by = report->connection->cell;
-    }
-  report->by = by != NULL ? g_strdup (by->name) : NULL;
-  report->public.by = report->by;
+    blame_connection (report, channel->freed_data);
+  else
+    report->public.by = g_strdup (cell->name);
   host_submit (cell->host, report_run, report);
+}
+
+/* ---- what others say ---------------------------------------------------------------------------------------------- */
+
+/* A reference to the link of a caller whom this child serves. */
+static Link *
+link_of_child (HostCell *cell, Child *child, uint64_t serial)
+{
+  Link *found = NULL;
+
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; cell->child == child && i < cell->links->len && found == NULL; i++)
+    if (((Link *) g_ptr_array_index (cell->links, i))->serial == serial)
+      found = link_ref (g_ptr_array_index (cell->links, i));
+  pthread_mutex_unlock (&cell->lock);
+  return found;
+}
+
+/* The process that serves the link's cell says it of the caller. */
+static Report *
+accuse_caller (Link *link, const WireOffence *claim)
+{
+  Report *report = report_new (link->cell, link->serial, claim->rule, claim->at);
+
+  report->public.witness_pid = report->public.pid;
+  if (link->connection != NULL)
+    {
+      blame_connection (report, link->connection);
+      return report;
+    }
+  report->local = link_ref (link);
+  report->public.pid = getpid ();
+  report->public.by = g_strdup (link->caller != NULL ? link->caller->name : link->cell->name);
+  return report;
+}
+
+/* The caller says it of whoever serves the link's cell.  NULL: that is the host by now, which knows what it has written. */
+static Report *
+accuse_callee (Link *link, const WireOffence *claim)
+{
+  Report *report = report_new (link->cell, link->serial, claim->rule, claim->at);
+
+  if (report->public.pid == 0)
+    {
+      report_free (report);
+      return NULL;
+    }
+  report->connection = connection_ref (link->connection);
+  report->public.by = g_strdup (link->cell->name);
+  report->public.witness_pid = connection_peer_pid (link->connection);
+  return report;
+}
+
+const char *
+offence_claim (Connection *connection, const WireOffence *claim)
+{
+  g_autoptr (HostCell) cell = connection->cell != NULL ? host_cell_ref (connection->cell) : NULL;
+  Link *link = connection_get_link (connection, claim->channel);
+  gboolean callee = link == NULL;
+  Report *report = NULL;
+
+  if (claim->rule[0] == 0 || strspn (claim->rule, "abcdefghijklmnopqrstuvwxyz-") != strlen (claim->rule)
+      || claim->at >= HALF_PAGE + HALF_CAPACITY_MAX)
+    {
+      link_unref (link);
+      return "it says that a rule was broken that there is not";
+    }
+  if (callee && cell != NULL)
+    {
+      Child *child = connection_get_child (connection);
+
+      link = link_of_child (cell, child, claim->channel);
+      child_unref (child);
+    }
+  /* Where there is no such channel it has just been closed. */
+  if (link != NULL && !atomic_exchange (&link->accused, TRUE))
+    report = callee ? accuse_caller (link, claim) : accuse_callee (link, claim);
+  if (report != NULL)
+    {
+      report->public.claimed = TRUE;
+      report->public.witness = cell != NULL ? g_strdup (cell->name) : NULL;
+      host_submit (connection->host, report_run, report);
+    }
+  link_unref (link);
+  return NULL;
 }

@@ -18,7 +18,7 @@
 static bool
 capacity_is_valid (uint32_t capacity)
 {
-  return capacity >= HALF_PAGE && capacity <= (1u << 26) && (capacity & (capacity - 1)) == 0;
+  return capacity >= HALF_PAGE && capacity <= HALF_CAPACITY_MAX && (capacity & (capacity - 1)) == 0;
 }
 
 /* One range: the page of words, the data, and the data again. */

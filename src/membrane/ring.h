@@ -24,6 +24,7 @@
 #define RECORD_ALIGN 64u
 #define RECORD_MAX_PAYLOAD (1u << 20)           /* larger data travels as a blob */
 #define HALF_PAGE 4096u
+#define HALF_CAPACITY_MAX (1u << 26)
 
 enum /* Record.kind */
 {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -570,6 +571,25 @@ look (Channel *channel)
   return alive;
 }
 
+bool
+uplink_report (Uplink *uplink, const Channel *channel)
+{
+  WireOffence body = { .channel = channel->serial, .at = channel->broken_at };
+
+  if (channel->broken != CELL_ERROR_CORRUPT)
+    return true;
+  snprintf (body.rule, sizeof body.rule, "%s", channel->broken_rule);
+  return wire_send (uplink->socket, WIRE_OFFENCE, 0, &body, NULL, 0, NULL, 0, 0, NULL);
+}
+
+static void
+leg_broke (Channel *channel)
+{
+  const Leg *leg = channel->context;
+
+  uplink_report (leg->uplink, channel);
+}
+
 static Channel *
 build_channel (Leg *leg, WireMessage *message, Fault *fault)
 {
@@ -603,6 +623,7 @@ build_channel (Leg *leg, WireMessage *message, Fault *fault)
   if (message->fds[3] >= 0)
     channel->callee_bell = wire_message_take_fd (message, 3);
   channel->look = look;
+  channel->on_broken = leg_broke;
   channel->context = leg;
   return channel;
 }
@@ -691,6 +712,7 @@ uplink_close_channel (Channel *channel)
   leg_unlink (leg);
   channel->look = NULL;
   channel->notify = NULL;
+  channel->on_broken = NULL;
   channel->context = NULL;
   if (uplink_pump (uplink, NULL))
     wire_send (uplink->socket, WIRE_CLOSE, 0, &(WireRef) { leg->id }, NULL, 0, NULL, 0, monotonic_ns () + ASK_NS, NULL);

@@ -45,6 +45,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_RESTORE:
     case WIRE_TAKE:
     case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 1, 1, false }; return true;
+    case WIRE_OFFENCE: *ret = (Shape) { sizeof (WireOffence), 0, 0, false }; return true;
     case WIRE_START:
     case WIRE_STOP:
     case WIRE_RETIRE:
@@ -162,6 +163,8 @@ strings_end (const WireMessage *message)
       return memchr (message->body.open.cell, 0, WIRE_NAME_MAX) != NULL;
     case WIRE_LOAD:
       return memchr (message->body.load.cell, 0, WIRE_NAME_MAX) != NULL;
+    case WIRE_OFFENCE:
+      return memchr (message->body.offence.rule, 0, WIRE_RULE_MAX) != NULL;
     default:
       return true;
     }

@@ -16,6 +16,7 @@
  *   BLOB_NEW                                                BLOB + {memory to fill}
  *   BLOB_EXPORT + {sealed memory}                           BLOB (its id)
  *   BLOB_IMPORT                                             BLOB + {sealed memory}
+ *   OFFENCE (the channel's peer, another process than the host, has broken a rule)
  *                                                           MOVED + {[replies, [bell]]} at any time
  *                                                           ERROR + message, in answer to anything
  *
@@ -34,6 +35,8 @@
  *   GIVE                                                    STATE + {subscriptions and kept calls}
  *   TAKE + {the same}                                       DONE
  *   QUIT
+ *
+ * A runner says OFFENCE also of a channel that it was told to attach.  The host was not there: it takes it for what it is, a claim.
  */
 #pragma once
 #include <stdbool.h>
@@ -46,6 +49,7 @@
 #define WIRE_TAIL_MAX (96u * 1024u)
 #define WIRE_FDS_MAX 4u
 #define WIRE_NAME_MAX 64u               /* of a cell, its NUL included */
+#define WIRE_RULE_MAX 32u               /* of a rule of the membrane, likewise */
 #define WIRE_METHODS_MAX 1024u
 #define WIRE_NO_METHOD UINT32_MAX       /* in BOUND: the cell does not have it */
 
@@ -58,7 +62,7 @@ typedef enum
   WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BIND, WIRE_BOUND, WIRE_OPEN, WIRE_CHANNEL, WIRE_MAPPED, WIRE_CLOSE, WIRE_BLOB_NEW, WIRE_BLOB_EXPORT,
   WIRE_BLOB_IMPORT, WIRE_BLOB, WIRE_MOVED, WIRE_ERROR,
   WIRE_LOAD = 64, WIRE_READY, WIRE_ATTACH, WIRE_DETACH, WIRE_RESTORE, WIRE_START, WIRE_STOP, WIRE_SAVE, WIRE_STATE, WIRE_DONE, WIRE_QUIT,
-  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE
+  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE, WIRE_OFFENCE
 } WireType;
 
 typedef struct
@@ -182,6 +186,14 @@ typedef struct
   uint64_t size;
 } WireState;
 
+typedef struct
+{
+  char rule[WIRE_RULE_MAX];
+  uint64_t channel;
+  uint32_t at;                  /* see Channel.broken_at */
+  uint32_t reserved;
+} WireOffence;
+
 typedef union
 {
   WireHello hello;
@@ -198,6 +210,7 @@ typedef union
   WireReady ready;
   WireAttach attach;
   WireState state;
+  WireOffence offence;
 } WireBody;
 
 typedef struct

@@ -246,7 +246,9 @@ do_load (Runner *runner, WireMessage *message)
 static void
 channel_broke (Channel *channel)
 {
-  if (channel->broken == CELL_ERROR_CORRUPT)
+  Runner *runner = channel->freed_data;
+
+  if (!uplink_report (runner->uplink, channel))
     g_printerr ("the caller of channel %" G_GUINT64_FORMAT " broke the rule '%s' at byte %u of what it writes; its channel ends\n",
                 channel->serial, channel->broken_rule, channel->broken_at);
 }
@@ -290,6 +292,7 @@ do_attach (Runner *runner, WireMessage *message)
   channel->caller_bell = wire_message_take_fd (message, 2);
   channel->on_broken = channel_broke;
   channel->freed = channel_freed;
+  channel->freed_data = runner;
   channel_set_callee (channel, requests, replies, attach->taken, attach->answered);
   endpoint_add (runner->endpoint, channel);
   g_hash_table_insert (runner->channels, &channel->serial, channel);

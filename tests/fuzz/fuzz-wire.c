@@ -142,6 +142,7 @@ static const struct
   { WIRE_GIVE, 0, 0, 0, false, { 0 } },
   { WIRE_DONE, 0, 0, 0, false, { 0 } },
   { WIRE_QUIT, 0, 0, 0, false, { 0 } },
+  { WIRE_OFFENCE, sizeof (WireOffence), 0, 0, false, { WIRE_RULE_MAX } },
 };
 
 static bool

@@ -19,6 +19,7 @@
 #include <cell/cell.h>
 #include <cell/remote/host.h>
 
+#include "membrane/wire.h"
 #include "mutator.h"
 
 #define HALVES_MAX 64
@@ -286,6 +287,20 @@ fill_bell (int fd, const char *what, void *data)
   fcntl (fd, F_SETFL, 0);
 }
 
+/* Says of every channel that there may be that its caller has broken a rule, twice. */
+static void
+accuse (const char *rule)
+{
+  struct { WireHeader header; WireOffence body; } message = { { sizeof message, WIRE_OFFENCE, 0, 0 }, { .at = PAGE } };
+
+  snprintf (message.body.rule, sizeof message.body.rule, "%s", rule);
+  for (unsigned i = 0; i < 128; i++)
+    {
+      message.body.channel = i / 2;
+      send (HOST_SOCKET, &message, sizeof message, MSG_NOSIGNAL);
+    }
+}
+
 /* Every caller is told to ring. */
 static void
 ask_to_be_rung (Rogue *self)
@@ -323,6 +338,10 @@ CELL_METHOD (Rogue, attack, doc ("Does it, and says what came of it."), in (str,
     become_deaf ();
   else if (strcmp (in->how, "junk") == 0)
     send (HOST_SOCKET, "junk", 4, MSG_NOSIGNAL);
+  else if (strcmp (in->how, "accuse") == 0)
+    accuse ("record-kind");
+  else if (strcmp (in->how, "nonsense") == 0)
+    accuse ("no\nrule");
   else if (strcmp (in->how, "bells") == 0)
     {
       for_each_fd (fill_bell, &said);

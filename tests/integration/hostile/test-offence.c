@@ -4,11 +4,14 @@
  * ends, and nothing else does.
  */
 #define _GNU_SOURCE
+#include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cell/remote/sequence.h>
 
 #include "host-fixture.h"
+#include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "raw.h"
 #include "rogue-remote.h"
@@ -20,6 +23,7 @@ typedef struct
 {
   HostFixture fixture;
   GAsyncQueue *told; /* of Told */
+  gboolean many;     /* there may be more than are looked at */
 } Scene;
 
 typedef struct
@@ -36,6 +40,8 @@ on_offence (const Offence *offence, gpointer data)
   told->offence = *offence;
   told->offence.cell = g_strdup (offence->cell);
   told->offence.by = g_strdup (offence->by);
+  told->offence.rule = g_strdup (offence->rule);
+  told->offence.witness = g_strdup (offence->witness);
   g_async_queue_push (scene->told, told);
 }
 
@@ -46,6 +52,8 @@ told_free (gpointer data)
 
   g_free ((char *) told->offence.cell);
   g_free ((char *) told->offence.by);
+  g_free ((char *) told->offence.rule);
+  g_free ((char *) told->offence.witness);
   g_free (told);
 }
 
@@ -58,6 +66,24 @@ wait_told (Scene *scene)
 
   g_assert_nonnull (told);
   return told;
+}
+
+/* The host saw it, or it was told so by a process of that cell, or by a program: this one. */
+static void
+assert_witness (const Told *told, const char *witness, pid_t pid)
+{
+  g_assert_cmpstr (told->offence.witness, ==, witness);
+  g_assert_cmpint (told->offence.witness_pid, ==, pid);
+  g_assert_cmpint (told->offence.claimed, ==, pid != 0);
+}
+
+static pid_t
+pid_of (HostCell *cell)
+{
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  return info.pid;
 }
 
 static void
@@ -73,7 +99,7 @@ static void
 tear_down (Scene *scene, gconstpointer data)
 {
   host_fixture_tear_down (&scene->fixture, data);
-  g_assert_cmpint (g_async_queue_length (scene->told), ==, 0);
+  g_assert_true (scene->many || g_async_queue_length (scene->told) == 0);
   g_async_queue_unref (scene->told);
 }
 
@@ -96,8 +122,11 @@ send_lie (Raw *raw, RawChannel *channel, const Lie *lie)
   g_assert_nonnull (record);
   memcpy (record->payload, payload, sizeof payload);
   record_set_head (record, &lie->head, 1);
-  ring_commit (&channel->out, record, sizeof payload);
-  raw_ring (raw);
+  ring_commit_far (&channel->out, record, sizeof payload);
+  if (channel->callee_bell >= 0)
+    bell_ring (channel->callee_bell);
+  else
+    raw_ring (raw);
 }
 
 /* What the host says of the channel that has ended. */
@@ -129,6 +158,7 @@ assert_serves (Raw *raw, RawChannel *channel, uint64_t id)
   g_assert_cmpuint (answered, ==, id);
 }
 
+/* data: the cell is in a sandbox, whose process finds out. */
 static void
 test_client (Scene *scene, gconstpointer data)
 {
@@ -142,7 +172,13 @@ test_client (Scene *scene, gconstpointer data)
   Raw raw = raw_greeted (scene->fixture.socket);
   RawChannel other;
 
-  (void) data;
+  if (data != NULL && !host_fixture_has_sandbox ())
+    {
+      raw_close (&raw);
+      return;
+    }
+  if (data != NULL)
+    host_fixture_eject (cell);
   g_assert_true (raw_open (&raw, "sequence", 0, &other));
   for (guint i = 0; i < G_N_ELEMENTS (lies); i++)
     {
@@ -159,6 +195,7 @@ test_client (Scene *scene, gconstpointer data)
       g_assert_cmpint (told->offence.pid, ==, getpid ());
       g_assert_cmpstr (told->offence.rule, ==, lies[i].rule);
       g_assert_cmpuint (told->offence.at, ==, HALF_PAGE + record_size (16) + lies[i].word);
+      assert_witness (told, data, data != NULL ? pid_of (cell) : 0);
       expect_gone (&raw, channel.body.channel);
       assert_serves (&raw, &other, i + 1);
       raw_channel_clear (&channel);
@@ -184,27 +221,55 @@ test_cursor (Scene *scene, gconstpointer data)
   told = wait_told (scene);
   g_assert_cmpstr (told->offence.rule, ==, "released-cursor");
   g_assert_cmpuint (told->offence.at, ==, offsetof (HalfControl, released));
+  assert_witness (told, NULL, 0);
   raw_channel_clear (&channel);
   raw_close (&raw);
 }
 
 /* ---- a child --------------------------------------------------------------------------------------------------- */
 
-/* A true answer that comes before the caller has looked takes the lie's place. */
-static gboolean
-lie_is_found (CellClient *rogue, CellClient *victim)
+/* Has the rogue lie until that process has found out: a true answer that comes before the caller has looked takes the lie's place, and others
+ * may be lied to as well. */
+static Told *
+provoke (Scene *scene, CellClient *rogue, CellClient *caller, CellStatus (*call) (CellClient *caller), pid_t witness)
 {
-  cell_auto RogueAttack attack = rogue_attack (rogue, .how = "lie");
-  cell_auto VictimCount lied_to = victim_count (victim);
+  gint64 until = g_get_monotonic_time () + PATIENCE_US;
+  Told *told = NULL;
 
-  g_assert_cmpint (attack.result.status, ==, CELL_OK);
-  g_assert_cmpint (lied_to.result.status, ==, CELL_OK);
-  if (lied_to.status == CELL_OK)
-    return FALSE;
-  g_assert_cmpint (lied_to.status, ==, CELL_ERROR_CORRUPT);
-  return TRUE;
+  scene->many = TRUE;
+  while (told == NULL)
+    {
+      cell_auto RogueAttack attack = rogue_attack (rogue, .how = "lie");
+      CellStatus status = call (caller);
+
+      g_assert_true (attack.result.status == CELL_OK || attack.result.status == CELL_ERROR_CORRUPT);
+      g_assert_true (status == CELL_OK || status == CELL_ERROR_CORRUPT);
+      while (told == NULL && (told = g_async_queue_try_pop (scene->told)) != NULL)
+        if (told->offence.witness_pid != witness)
+          g_clear_pointer (&told, told_free);
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+    }
+  return told;
 }
 
+static CellStatus
+have_victim_count (CellClient *victim)
+{
+  cell_auto VictimCount count = victim_count (victim);
+
+  g_assert_cmpint (count.result.status, ==, CELL_OK);
+  return count.status;
+}
+
+static CellStatus
+count_rogue (CellClient *rogue)
+{
+  cell_auto RogueCount count = rogue_count (rogue);
+
+  return count.result.status;
+}
+
+/* data: the victim is in a sandbox, too, and says so itself. */
 static void
 test_child (Scene *scene, gconstpointer data)
 {
@@ -213,12 +278,13 @@ test_child (Scene *scene, gconstpointer data)
   HostCellInfo info;
   CellBus *bus;
 
-  (void) data;
   if (!host_fixture_has_sandbox ())
     return;
   rogue = host_fixture_load (&scene->fixture, g_getenv ("TEST_ROGUE"), NULL, NULL);
   victim = host_fixture_load (&scene->fixture, g_getenv ("TEST_VICTIM"), NULL, NULL);
   host_fixture_eject (rogue);
+  if (data != NULL)
+    host_fixture_eject (victim);
   host_cell_describe (rogue, &info);
   bus = cell_open (scene->fixture.socket);
   {
@@ -226,22 +292,121 @@ test_child (Scene *scene, gconstpointer data)
     cell_auto VictimCount before = victim_count (inside);
 
     g_assert_cmpint (before.status, ==, CELL_OK);
-    while (!lie_is_found (from_outside, inside))
-      continue;
-    told = wait_told (scene);
+    told = provoke (scene, from_outside, inside, have_victim_count, data != NULL ? pid_of (victim) : 0);
     g_assert_cmpstr (told->offence.cell, ==, "rogue");
     g_assert_cmpstr (told->offence.by, ==, "rogue");
     g_assert_cmpuint (told->offence.generation, ==, info.generation);
     g_assert_cmpint (told->offence.pid, ==, info.pid);
     g_assert_cmpstr (told->offence.rule, ==, "reply-kind");
     g_assert_cmpuint ((told->offence.at - offsetof (Record, kind)) % RECORD_ALIGN, ==, 0);
+    assert_witness (told, data, data != NULL ? pid_of (victim) : 0);
     /* Who decides whether it lives is told, and nothing else has happened: the other channel goes on, and there may be a new one. */
     cell_auto RogueCount count = rogue_count (from_outside);
     cell_auto VictimCount again = victim_count (inside);
     g_assert_cmpint (count.result.status, ==, CELL_OK);
+    g_assert_cmpint (again.result.status, ==, CELL_OK);
     g_assert_cmpint (again.status, ==, CELL_OK);
   }
   cell_close (bus);
+}
+
+/* A program is lied to: its channel to a sandbox does not pass through the host. */
+static void
+test_program (Scene *scene, gconstpointer data)
+{
+  g_autoptr (HostCell) rogue = NULL;
+  g_autoptr (Told) told = NULL;
+  CellBus *bus, *other_bus;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  rogue = host_fixture_load (&scene->fixture, g_getenv ("TEST_ROGUE"), NULL, NULL);
+  host_fixture_eject (rogue);
+  bus = cell_open (scene->fixture.socket);
+  other_bus = cell_open (scene->fixture.socket);
+  {
+    CellClient *attacker = cell_bind (bus, Rogue, "rogue"), *client = cell_bind (other_bus, Rogue, "rogue");
+
+    told = provoke (scene, attacker, client, count_rogue, getpid ());
+    g_assert_cmpstr (told->offence.cell, ==, "rogue");
+    g_assert_cmpstr (told->offence.by, ==, "rogue");
+    g_assert_cmpint (told->offence.pid, ==, pid_of (rogue));
+    g_assert_cmpstr (told->offence.rule, ==, "reply-kind");
+    assert_witness (told, NULL, getpid ());
+  }
+  cell_close (other_bus);
+  cell_close (bus);
+}
+
+/* ---- a child that lies about others ----------------------------------------------------------------------------- */
+
+/* It accuses everybody: what it says of its own caller is passed on as its claim, once, and of what is not its own nothing comes. */
+static void
+test_slander (Scene *scene, gconstpointer data)
+{
+  g_autoptr (HostCell) rogue = NULL, sequence = NULL;
+  g_autoptr (Told) told = NULL;
+  RawChannel channel;
+  CellBus *bus;
+  Raw raw;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  rogue = host_fixture_load (&scene->fixture, g_getenv ("TEST_ROGUE"), NULL, NULL);
+  sequence = host_fixture_load (&scene->fixture, "sequence", NULL, NULL);
+  host_fixture_eject (rogue);
+  host_fixture_eject (sequence);
+  raw = raw_greeted (scene->fixture.socket);
+  g_assert_true (raw_open (&raw, "sequence", 0, &channel));
+  assert_serves (&raw, &channel, 1);
+  bus = cell_open (scene->fixture.socket);
+  {
+    CellClient *client = cell_bind (bus, Rogue, "rogue");
+    cell_auto RogueAttack attack = rogue_attack (client, .how = "accuse");
+
+    told = wait_told (scene);
+    g_assert_cmpstr (told->offence.cell, ==, "rogue");
+    g_assert_cmpstr (told->offence.by, ==, NULL);
+    g_assert_cmpint (told->offence.pid, ==, getpid ());
+    g_assert_cmpstr (told->offence.rule, ==, "record-kind");
+    assert_witness (told, "rogue", pid_of (rogue));
+    /* What it asks for over its connection is answered after all that it has said. */
+    cell_auto RogueAsk ask = rogue_ask (client);
+    while (ask.result.status == CELL_ERROR_GONE)
+      ask = rogue_ask (client);
+    g_assert_cmpint (ask.result.status, ==, CELL_OK);
+  }
+  assert_serves (&raw, &channel, 2);
+  cell_close (bus);
+  raw_channel_clear (&channel);
+  raw_close (&raw);
+}
+
+/* What no membrane says ends it. */
+static void
+test_nonsense (Scene *scene, gconstpointer data)
+{
+  g_autoptr (HostCell) rogue = NULL;
+  struct pollfd gone = { .events = POLLIN };
+  CellBus *bus;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  rogue = host_fixture_load (&scene->fixture, g_getenv ("TEST_ROGUE"), NULL, NULL);
+  host_fixture_eject (rogue);
+  gone.fd = (int) syscall (SYS_pidfd_open, pid_of (rogue), 0);
+  g_assert_no_errno (gone.fd);
+  bus = cell_open (scene->fixture.socket);
+  {
+    cell_auto RogueAttack attack = rogue_attack (cell_bind (bus, Rogue, "rogue"), .how = "nonsense");
+
+    g_assert_cmpint (poll (&gone, 1, PATIENCE_US / 1000), ==, 1);
+  }
+  cell_close (bus);
+  close (gone.fd);
 }
 
 int
@@ -250,7 +415,12 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL); /* a warning that names the offender is what is wanted */
   g_test_add ("/offence/client", Scene, NULL, set_up, test_client, tear_down);
+  g_test_add ("/offence/client-of-child", Scene, "sequence", set_up, test_client, tear_down);
   g_test_add ("/offence/cursor", Scene, NULL, set_up, test_cursor, tear_down);
   g_test_add ("/offence/child", Scene, NULL, set_up, test_child, tear_down);
+  g_test_add ("/offence/child-of-child", Scene, "victim", set_up, test_child, tear_down);
+  g_test_add ("/offence/program", Scene, NULL, set_up, test_program, tear_down);
+  g_test_add ("/offence/slander", Scene, NULL, set_up, test_slander, tear_down);
+  g_test_add ("/offence/nonsense", Scene, NULL, set_up, test_nonsense, tear_down);
   return g_test_run ();
 }
