@@ -98,6 +98,7 @@ struct Client
   uint32_t ending;                      /* threads that are closing their caller; under `registry` */
   char *cell;                           /* the owner's name */
   Client *next_gone;
+  bool closed_by_cell;
 };
 
 static inline const CellRemoteMethod *

@@ -13,6 +13,9 @@ void (*client_on_refused) (const char *cell, const char *function, bool gone, co
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Client *gone;                    /* never freed: see client_belong_to () */
+/* The latest that their cells have closed themselves, who may do so with every call. */
+static Client *closed[CLIENTS_CLOSED_KEPT];
+static uint32_t n_closed;
 
 bool
 client_belong_to (CellClient *base, const Service *owner, const char *cell)
@@ -63,13 +66,25 @@ client_refuse_async (Client *client, const char *function, const void *from, uin
 void
 client_bury (Client *client)
 {
-  if (load_relaxed (&client->owner) == NULL)
+  Client *to_free = client;
+
+  if (load_relaxed (&client->owner) != NULL)
     {
-      free (client);
-      return;
+      pthread_mutex_lock (&lock);
+      if (client->closed_by_cell)
+        {
+          to_free = closed[n_closed % CLIENTS_CLOSED_KEPT];
+          closed[n_closed++ % CLIENTS_CLOSED_KEPT] = client;
+        }
+      else
+        {
+          to_free = NULL;
+          client->next_gone = gone;
+          gone = client;
+        }
+      pthread_mutex_unlock (&lock);
     }
-  pthread_mutex_lock (&lock);
-  client->next_gone = gone;
-  gone = client;
-  pthread_mutex_unlock (&lock);
+  if (to_free != NULL)
+    free (to_free->cell);
+  free (to_free);
 }

@@ -148,6 +148,7 @@ client_close (CellClient *base)
     }
   if (client->provider->closed != NULL)
     client->provider->closed (client->data, base);
+  client->closed_by_cell = true;
   client_free (base);
 }
 

@@ -41,8 +41,11 @@ typedef enum
 /* remote must outlive the client.  NULL: no memory. */
 CellClient *client_new (const ClientProvider *provider, void *data, const char *name, const CellRemote *remote,
                         ClientContext context);
+#define CLIENTS_CLOSED_KEPT 1024u
+
 /* From now on only frames of that service may use it, until it is closed; whoever else does gets CELL_ERROR_DENIED, and when it was closed
- * CELL_ERROR_GONE.  Its first bytes are never freed: a thread that the cell has left behind may still call through them.
+ * CELL_ERROR_GONE.  When the cell is gone its first bytes are never freed: a thread that the cell has left behind may still call through
+ * them.  Of those that cells have closed themselves the latest are kept.
  * cell: the owner's name.  False: no memory. */
 bool client_belong_to (CellClient *client, const Service *owner, const char *cell);
 /* Told of every call that was refused for that; from: an address in the code that called.  NULL: nobody is.  From any thread. */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <glib.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1071,6 +1072,41 @@ test_finish_elsewhere (void)
   town_free (town);
 }
 
+/* A cell closes what it has opened, again and again. */
+static void
+open_and_close (Town *town, const Service *service, guint times)
+{
+  Frame frame;
+
+  frame_enter (&frame, service, thread_context ());
+  for (guint i = 0; i < times; i++)
+    {
+      CellClient *client = town_client (town, CLIENT_OF_SERIAL);
+
+      g_assert_true (client_belong_to (client, service, "opener"));
+      cell_client_close (client);
+      if (i + CLIENTS_CLOSED_KEPT < times)
+        continue;
+      cell_auto EchoAdd add = echo_add (client, .a = 1, .b = 2);
+      g_assert_cmpint (add.result.status, ==, CELL_ERROR_GONE);
+    }
+  frame_leave (&frame, thread_context ());
+}
+
+static void
+test_closed_by_cell (void)
+{
+  Town *town = town_new ();
+  Service service = { 0 };
+  size_t before;
+
+  open_and_close (town, &service, CLIENTS_CLOSED_KEPT);
+  before = mallinfo2 ().uordblks;
+  open_and_close (town, &service, 4 * CLIENTS_CLOSED_KEPT);
+  g_assert_cmpuint (mallinfo2 ().uordblks, <, before + 100 * CLIENTS_CLOSED_KEPT);  /* nothing under a sanitizer, which has a heap of its own */
+  town_free (town);
+}
+
 typedef struct
 {
   CellClient *client;
@@ -1246,6 +1282,7 @@ main (int argc, char **argv)
   g_test_add_func ("/client/threads", test_threads);
   g_test_add_func ("/client/concurrent-async", test_concurrent_async);
   g_test_add_func ("/client/finish-elsewhere", test_finish_elsewhere);
+  g_test_add_func ("/client/closed-by-cell", test_closed_by_cell);
   g_test_add_func ("/client/cancel-elsewhere", test_cancel_elsewhere);
   g_test_add_func ("/client/cancel-async-elsewhere", test_cancel_async_elsewhere);
   g_test_add_func ("/client/timeout", test_timeout);
