@@ -159,6 +159,21 @@ ejected_setup (const BenchPlace *place, uint64_t option, BenchProblem *problem)
   return NULL;
 }
 
+/* Both cells are in sandboxes, and the one calls the other; the host has only introduced them. */
+static void *
+pair_setup (const BenchPlace *place, uint64_t option, BenchProblem *problem)
+{
+  Inproc *inproc = inproc_setup (place, option, problem);
+
+  if (!inproc)
+    return NULL;
+  if (bench_inside_eject (inproc->inside, "bench-echo", place->peer_cpu, problem)
+      && bench_inside_eject (inproc->inside, "bench-caller", place->cpu, problem))
+    return inproc;
+  inproc_teardown (inproc);
+  return NULL;
+}
+
 static bool
 xproc_run_64 (void *state, uint32_t n)
 {
@@ -197,6 +212,7 @@ xproc_run_data (void *state, uint32_t n)
 static const BenchSubject xproc_64 = { "call.xproc.64", 0, xproc_setup, xproc_run_64, xproc_teardown, false, NULL };
 static const BenchSubject xproc_64_idle = { "call.xproc.64.idle", 0, xproc_setup, xproc_run_64, xproc_teardown, false, limit_idle };
 static const BenchSubject ejected_64 = { "call.ejected.64", 0, ejected_setup, xproc_run_64, xproc_teardown, false, NULL };
+static const BenchSubject ejected_pair = { "call.ejected.pair", 0, pair_setup, inproc_run_64, inproc_teardown, false, NULL };
 static const BenchSubject xproc_64k = { "call.xproc.64k", 64 << 10, xproc_setup, xproc_run_data, xproc_teardown, false, NULL };
 /* With what else is in the record it must not be more than a megabyte. */
 static const BenchSubject xproc_1m = { "call.xproc.1m", (1 << 20) - 64, xproc_setup, xproc_run_data, xproc_teardown, false, NULL };
@@ -275,5 +291,7 @@ const BenchFigure bench_call_figures[] = {
     .limit = &limit_stream_100, .candidate = &stream_64_100 },
   { .name = "call.ejected.64.spin", .unit = "ns", .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25, .limit = &limit_ring,
     .candidate = &ejected_64 },
+  { .name = "call.ejected.pair", .unit = "ns", .batch = 4096, .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25, .limit = &limit_ring,
+    .candidate = &ejected_pair },
   { 0 }
 };
