@@ -46,7 +46,7 @@ manifest_check_name (const char *name, GError **error)
 static gboolean
 check_keys (GKeyFile *file, GError **error)
 {
-  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "Calls", NULL };
+  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Calls", NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
 
   for (guint i = 0; groups[i] != NULL; i++)
@@ -71,6 +71,26 @@ read_restart (GKeyFile *file, Manifest *manifest, GError **error)
         return TRUE;
       }
   return word == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Restart is permanent, transient or temporary, not “%s”", word);
+}
+
+/* Digits and nothing else. */
+static gboolean
+read_number (GKeyFile *file, const char *key, guint least, guint most, guint unless_said, guint *ret, GError **error)
+{
+  g_autofree char *word = g_key_file_get_string (file, "Cell", key, NULL);
+  guint64 value = unless_said;
+
+  if (word != NULL && !g_ascii_string_to_unsigned (word, 10, least, most, &value, NULL))
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s is a number from %u to %u, not “%s”", key, least, most, word);
+  *ret = (guint) value;
+  return TRUE;
+}
+
+static gboolean
+read_intensity (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  return read_number (file, "RestartIntensity", 0, MANIFEST_INTENSITY_MAX, MANIFEST_INTENSITY, &manifest->restart_intensity, error)
+         && read_number (file, "RestartWindow", 1, MANIFEST_WINDOW_MAX, MANIFEST_WINDOW, &manifest->restart_window, error);
 }
 
 static gboolean
@@ -163,7 +183,7 @@ parse (const char *path, const char *text, gsize length, GError **error)
   if (!check_keys (file, error))
     return NULL;
   read_places (file, path, manifest);
-  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error)
+  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_intensity (file, manifest, error)
       || !read_autostart (file, manifest, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
     return NULL;
   return g_steal_pointer (&manifest);

@@ -7,7 +7,9 @@
  *   Module=ledger.so            relative to this file; NAME.so unless said
  *   Interface=org.example.Ledger
  *   Autostart=true
- *   Restart=permanent           or transient, temporary
+ *   Restart=permanent           or transient, temporary: when its process has ended, in a sandbox
+ *   RestartIntensity=5          it has failed when it would have to be restarted more often than that …
+ *   RestartWindow=60            … within so many seconds
  *   Calls=exchange;clock        the cells that it may call
  *   [Config]
  *   overdraft=5000              what cell_config () gives
@@ -18,13 +20,17 @@
 #include "cell-error.h"
 
 #define MANIFEST_MAX_SIZE (64u * 1024u)
+#define MANIFEST_INTENSITY 5u   /* unless said */
+#define MANIFEST_INTENSITY_MAX 1000u
+#define MANIFEST_WINDOW 60u     /* seconds */
+#define MANIFEST_WINDOW_MAX 86400u
 #define MANIFEST_SUFFIX ".cell"
 #define MODULE_SUFFIX ".so"
 
 typedef enum
 {
   RESTART_PERMANENT,            /* whenever it ends */
-  RESTART_TRANSIENT,            /* when it crashed */
+  RESTART_TRANSIENT,            /* unless it ended by itself, with exit status 0 */
   RESTART_TEMPORARY             /* never */
 } ManifestRestart;
 
@@ -36,6 +42,7 @@ typedef struct
   char *interface;              /* what it must offer, or NULL */
   gboolean autostart;
   ManifestRestart restart;
+  guint restart_intensity, restart_window;
   char **calls;                 /* NULL: nothing was said */
   GHashTable *config;           /* char * → char * */
 } Manifest;

@@ -33,6 +33,8 @@ test_empty (void)
   g_assert_null (manifest->interface);
   g_assert_false (manifest->autostart);
   g_assert_cmpint (manifest->restart, ==, RESTART_PERMANENT);
+  g_assert_cmpuint (manifest->restart_intensity, ==, MANIFEST_INTENSITY);
+  g_assert_cmpuint (manifest->restart_window, ==, MANIFEST_WINDOW);
   g_assert_null (manifest->calls);
   g_assert_cmpuint (g_hash_table_size (manifest->config), ==, 0);
 }
@@ -43,7 +45,7 @@ test_full (void)
   g_autoptr (Manifest) manifest =
     parse ("# A bank\n"
            "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
-           "Restart=transient\nCalls=exchange; clock;\n"
+           "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nCalls=exchange; clock;\n"
            "[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
 
   g_assert_cmpstr (manifest->name, ==, "bank");
@@ -51,6 +53,8 @@ test_full (void)
   g_assert_cmpstr (manifest->interface, ==, "org.example.Ledger");
   g_assert_true (manifest->autostart);
   g_assert_cmpint (manifest->restart, ==, RESTART_TRANSIENT);
+  g_assert_cmpuint (manifest->restart_intensity, ==, 0);
+  g_assert_cmpuint (manifest->restart_window, ==, 3600);
   g_assert_cmpuint (g_strv_length (manifest->calls), ==, 2);
   g_assert_cmpstr (manifest->calls[1], ==, "clock");
   g_assert_cmpstr (g_hash_table_lookup (manifest->config, "overdraft"), ==, "5000");
@@ -71,6 +75,10 @@ static const Refusal refusals[] = {
   { "no-name", "[Cell]\nName=\n", "a cell's name has 1 to 63 characters" },
   { "path-as-name", "[Cell]\nName=../x\n", "a cell cannot be called “../x”" },
   { "restart", "[Cell]\nRestart=always\n", "Restart is permanent, transient or temporary, not “always”" },
+  { "intensity", "[Cell]\nRestartIntensity=1001\n", "RestartIntensity is a number from 0 to 1000, not “1001”" },
+  { "negative", "[Cell]\nRestartIntensity=-1\n", "RestartIntensity is a number from 0 to 1000, not “-1”" },
+  { "window", "[Cell]\nRestartWindow=0\n", "RestartWindow is a number from 1 to 86400, not “0”" },
+  { "words", "[Cell]\nRestartWindow=1 min\n", "RestartWindow is a number from 1 to 86400, not “1 min”" },
   { "autostart", "[Cell]\nAutostart=perhaps\n", "Autostart is true or false" },
   { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called “two words”" },
   { "calls-all", "[Cell]\nCalls=*\n", "Calls: a cell cannot be called “*”" },
