@@ -10,11 +10,13 @@
 #include "host/relocate.h"
 
 CELL_STRUCT (CellInfo,
-             field (str, name), field (str, interface), field (str, location, "in process, sandbox or dead"),
+             field (str, name), field (str, interface), field (str, location, "in process, sandbox, restarting or dead"),
              field (u32, pid, "of its own process; 0: the host's"), field (u32, moves, "how often it changed places"),
              field (u64, generation), field (i64, since, "when it came to where it is: Unix time, µs"),
              field (u64, calls, "wherever it was"), field (u64, errors), field (u32, channels, "callers"),
-             field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"))
+             field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"),
+             field (u32, restarts, "how often its process was replaced because it had ended"),
+             field (str, reason, "why it was last restarted, or is dead; empty: neither"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant,
              field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
@@ -67,6 +69,8 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
       info->since = place.since;
       info->channels = place.channels;
       info->retired = cell->retired;
+      info->restarts = place.restarts;
+      info->reason = cell_print (call, "%s", place.reason);
       host_cell_count_calls (cell, &info->calls, &info->errors);
     }
   return CELL_OK;

@@ -79,6 +79,8 @@ command_list (Session *session, char **args, GError **error)
   table_add_column (table, "errors", "ERRORS", TABLE_NUMBER);
   table_add_column (table, "since", "SINCE", 0);
   table_add_column (table, "retired", "RETIRED", TABLE_NUMBER);
+  table_add_column (table, "restarts", "RESTARTS", TABLE_NUMBER);
+  table_add_column (table, "reason", "REASON", TABLE_CUT);
   for (uint32_t i = 0; i < list.n_cells; i++)
     {
       const HostCellInfo *cell = &list.cells[i];
@@ -87,9 +89,10 @@ command_list (Session *session, char **args, GError **error)
       g_autofree char *generation = g_strdup_printf ("%" PRIu64, cell->generation), *moves = g_strdup_printf ("%u", cell->moves);
       g_autofree char *channels = g_strdup_printf ("%u", cell->channels), *calls = g_strdup_printf ("%" PRIu64, cell->calls);
       g_autofree char *errors = g_strdup_printf ("%" PRIu64, cell->errors), *when = g_date_time_format_iso8601 (since);
-      g_autofree char *retired = g_strdup_printf ("%u", cell->retired);
+      g_autofree char *retired = g_strdup_printf ("%u", cell->retired), *restarts = g_strdup_printf ("%u", cell->restarts);
       const char *const row[] = {
-        cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when, retired
+        cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when, retired, restarts,
+        *cell->reason != 0 ? cell->reason : NULL
       };
 
       table_add_row (table, row);

@@ -11,6 +11,7 @@
 
 #include "child-log.h"
 #include "child.h"
+#include "consumer.h"
 #include "crash-log.h"
 #include "membrane/bell.h"
 #include "membrane/wait.h"
@@ -20,9 +21,10 @@
 #include "relocate.h"
 #include "roster.h"
 #include "state-file.h"
+#include "supervise.h"
 #include "suspects.h"
 
-#define STOP_NS (5u * 1000000000ull)    /* for the handler that runs when a cell is stopped */
+#define DRAIN_NS (5u * 1000000000ull)   /* for what waits in the rings when a cell is stopped */
 #define CLAIM_SECONDS 20
 
 static void
@@ -47,6 +49,7 @@ cell_free (HostCell *cell)
   if (cell->bell >= 0)
     close (cell->bell);
   crash_log_remove (cell->number);
+  supervise_free (cell->supervision);
   g_free (cell->stats);
   g_free (cell->name);
   g_free (cell->path);
@@ -129,11 +132,16 @@ host_cell_unclaim (HostCell *cell)
 void
 host_cell_describe (HostCell *cell, HostCellInfo *ret)
 {
+  const char *end;
+
   pthread_mutex_lock (&cell->lock);
   *ret = (HostCellInfo) {
     .location = cell->location, .pid = cell->child != NULL ? child_get_pid (cell->child) : 0, .moves = cell->moves,
-    .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
+    .restarts = cell->restarts, .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
   };
+  g_strlcpy (ret->reason, cell->reason != NULL ? cell->reason : "", sizeof ret->reason);
+  if (!g_utf8_validate (ret->reason, -1, &end))
+    ret->reason[end - ret->reason] = 0;         /* what was cut off was in the middle of a character */
   pthread_mutex_unlock (&cell->lock);
 }
 
@@ -264,18 +272,6 @@ host_cell_make_instance (HostCell *cell, GError **error)
   return cell_instance_new (cell->module, &env, cell->name, cell->config, error);
 }
 
-/* What it was when it was last stopped, if that was kept. */
-static gboolean
-restore_kept (HostCell *cell, GError **error)
-{
-  g_autoptr(GBytes) state = NULL;
-  uint32_t version = 0;
-
-  if (!state_file_read (cell, &version, &state, error))
-    return FALSE;
-  return state == NULL || cell_instance_restore (cell->instance, version, state, error) || state_file_set_aside (cell, error);
-}
-
 /* Takes it. */
 void
 host_cell_set_contract (HostCell *cell, Contract *contract)
@@ -305,7 +301,7 @@ cell_start (HostCell *cell, GError **error)
   if (!host_cell_prepare (cell, cell->module->options->threading, error))
     return FALSE;
   cell->instance = host_cell_make_instance (cell, error);
-  if (cell->instance == NULL || !restore_kept (cell, error))
+  if (cell->instance == NULL || !consumer_restore_kept (&(Consumer) { .instance = cell->instance }, cell, error))
     return FALSE;
   cell->generation = host_next_generation (cell->host);
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
@@ -448,10 +444,20 @@ load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const 
             GError **error)
 {
   HostCell *cell = cell_new (host, manifest, file, name, number, config, error);
+  gboolean good;
 
-  if (cell != NULL && relocate_begin_in_child (cell, error) && check_interface (manifest, cell->contract, error))
+  if (cell == NULL)
+    return NULL;
+  /* Its process may ring before it has said what it is. */
+  good = host_cell_prepare (cell, CELL_SERIAL, error) && host_cell_claim (cell, 0, error);
+  if (good)
+    {
+      good = relocate_begin_in_child (cell, error) && check_interface (manifest, cell->contract, error);
+      host_cell_unclaim (cell);
+    }
+  if (good)
     return cell;
-  if (cell != NULL && cell->child != NULL)
+  if (cell->child != NULL)
     host_cell_stop (cell, TRUE, NULL);
   host_cell_unref (cell);
   return NULL;
@@ -485,7 +491,7 @@ load (Host *host, const char *path, const char *name, GHashTable *config, gboole
   cell = load_file (host, manifest, name, config, ejected, error);
   settle_name (host, name, cell);
   if (cell != NULL)
-    roster_put (host->roster, name, path, cell->location == CELL_LOCATION_CHILD, config);
+    roster_put (host->roster, name, path, cell->location != CELL_LOCATION_HERE, config);
   return cell;
 }
 
@@ -575,6 +581,7 @@ host_cell_location_text (CellLocation location)
     {
     case CELL_LOCATION_HERE: return "in process";
     case CELL_LOCATION_CHILD: return "sandbox";
+    case CELL_LOCATION_RESTARTING: return "restarting";
     case CELL_LOCATION_DEAD: return "dead";
     }
   return "?";
@@ -605,7 +612,7 @@ host_cell_max_reply (const HostCell *cell)
 static void
 drain (HostCell *cell)
 {
-  uint64_t until = monotonic_ns () + STOP_NS;
+  uint64_t until = monotonic_ns () + DRAIN_NS;
 
   while (monotonic_ns () < until)
     {
@@ -636,13 +643,13 @@ stop_here (HostCell *cell, gboolean whatever, GError **error)
   CellInstance *instance = cell->instance;
 
   drain (cell);
-  if (!cell_instance_retire (instance, STOP_NS, error))
+  if (!consumer_retire (&(Consumer) { .instance = instance }, error))
     {
       if (whatever)
         host_cell_ref (cell);           /* its code still runs: nothing of it may go */
       return whatever;
     }
-  if (!state_file_keep_instance (cell, &lost) && !whatever)
+  if (!state_file_keep (cell, &lost) && !whatever)
     {
       cell_instance_go_on (instance);
       g_propagate_error (error, g_steal_pointer (&lost));
@@ -666,7 +673,7 @@ stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **e
 {
   g_autoptr(GError) lost = NULL;
 
-  *ret_crashed = !relocate_retire_child (cell, &lost);
+  *ret_crashed = !consumer_retire (&(Consumer) { .child = cell->child }, &lost);
   if (*ret_crashed)
     {
       g_warning ("%s; it is killed", lost->message);
@@ -674,7 +681,7 @@ stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **e
         cell_set_error (error, cell_status_from_error (lost), "cell %s: its state is lost: %s", cell->name, lost->message);
       return TRUE;
     }
-  if (state_file_keep_child (cell, &lost))
+  if (state_file_keep (cell, &lost))
     return TRUE;
   if (!whatever)
     child_say (cell->child, WIRE_START);
@@ -716,6 +723,7 @@ host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
         child_kill (child);
       else if (child != NULL)
         child_quit (child);             /* before its positions are read */
+      supervise_cancel (cell);
       relocate_end (cell, "it was stopped", crashed);
       forget_name (cell);
       child_unref (child);

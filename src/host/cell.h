@@ -15,6 +15,7 @@ typedef enum
 {
   CELL_LOCATION_HERE,           /* in the host's process */
   CELL_LOCATION_CHILD,          /* in a sandboxed child */
+  CELL_LOCATION_RESTARTING,     /* its child is gone; there is to be another one */
   CELL_LOCATION_DEAD
 } CellLocation;
 
@@ -40,7 +41,9 @@ struct HostCell
   gint64 since;                 /* it has been where it is: real time, µs */
   uint32_t moves;
   guint retired;                /* earlier builds under its name */
-  char *reason;                 /* why it is dead */
+  uint32_t restarts;            /* how often its process was replaced because it had ended */
+  struct Supervision *supervision;      /* see supervise.c */
+  char *reason;                 /* why it is dead, or why it was last restarted; NULL: neither */
   MethodStats *stats;           /* one for each callable: what was counted here, and by processes that it has left */
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   GPtrArray *links;             /* a reference to each */
@@ -64,9 +67,10 @@ typedef struct
 {
   CellLocation location;
   GPid pid;                     /* of its own process; 0: the host's */
-  uint32_t moves, channels;
+  uint32_t moves, restarts, channels;
   uint64_t generation;
   gint64 since;                 /* real time, µs */
+  char reason[256];             /* why it is dead, or was last restarted; "": neither */
 } HostCellInfo;
 
 void host_cell_describe (HostCell *cell, HostCellInfo *ret);

@@ -17,10 +17,12 @@
 #include "child-log.h"
 #include "relocate.h"
 #include "sandbox.h"
+#include "supervise.h"
 
 #define GREETING_MS 10000u
 #define QUIT_MS 2000
 #define GONE_MS 5000
+#define END_MS 200              /* for one that has closed its connection to end, and for bubblewrap to say how */
 
 struct Child
 {
@@ -39,6 +41,8 @@ struct Child
   uint64_t waiting_for;         /* serial of the question that is open */
   gboolean greeted, got, closed;
   WireMessage answer;
+  char *condemned;              /* why it was killed */
+  guint64 memory_kills;         /* of the kernel's, when it began */
 };
 
 static const WireMessage no_message = { .fds = { -1, -1, -1, -1 } };
@@ -129,7 +133,7 @@ died_job (gpointer data)
 {
   Child *child = data;
 
-  relocate_child_died (child->cell, child);
+  supervise_child_died (child->cell, child);
   child_unref (child);
 }
 
@@ -178,18 +182,21 @@ gboolean
 child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
            WireType expected, WireMessage *answer, unsigned milliseconds, GError **error)
 {
+  const HostConfig *config = &child->cell->host->config;
   struct timespec until;
   uint64_t serial;
   gboolean got, closed;
 
+  if (config->on_step != NULL)
+    config->on_step (child->cell->name, step_name (type), child_get_pid (child), config->on_step_data);
   pthread_mutex_lock (&child->asking);
   pthread_mutex_lock (&child->lock);
   serial = child->waiting_for = ++child->last_serial;
   child->got = FALSE;
   pthread_mutex_unlock (&child->lock);
   connection_send (child->connection, type, serial, body, tail, tail_size, fds, n_fds);
-  if (child->cell->host->config.step_ms != 0)
-    milliseconds = MIN (milliseconds, child->cell->host->config.step_ms);
+  if (config->step_ms != 0)
+    milliseconds = MIN (milliseconds, config->step_ms);
   until = in_milliseconds (milliseconds);
   pthread_mutex_lock (&child->lock);
   while (!child->got && !child->closed && wait_until (child, &until))
@@ -275,6 +282,7 @@ child_new (HostCell *cell, Connection *connection, int info)
   child->pidfd = -1;
   child->stats = (StatsPage) STATS_PAGE_INIT;
   child->answer = no_message;
+  child->memory_kills = process_end_count_memory_kills ();
   return child;
 }
 
@@ -386,6 +394,62 @@ child_kill (Child *child)
   return gone;
 }
 
+gboolean
+child_is_closed (Child *child)
+{
+  gboolean closed;
+
+  pthread_mutex_lock (&child->lock);
+  closed = child->closed;
+  pthread_mutex_unlock (&child->lock);
+  return closed;
+}
+
+/* ---- how it ended --------------------------------------------------------------------------------------------- */
+
+void
+child_condemn (Child *child, const char *why)
+{
+  pthread_mutex_lock (&child->lock);
+  if (child->condemned == NULL)
+    child->condemned = g_strdup (why);
+  pthread_mutex_unlock (&child->lock);
+  if (child->pidfd >= 0)
+    syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+  else if (child->process != NULL)
+    g_subprocess_force_exit (child->process);
+}
+
+static gboolean
+wait_for_bwrap (Child *child)
+{
+  const char *pid = g_subprocess_get_identifier (child->process);
+  struct pollfd fd = { pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1, POLLIN, 0 };
+  int n;
+
+  if (fd.fd < 0)
+    return TRUE;                        /* it has been waited for already */
+  n = poll (&fd, 1, END_MS);
+  close (fd.fd);
+  return n > 0;
+}
+
+void
+child_wait_end (Child *child, ProcessEnd *ret)
+{
+  gboolean ended = is_gone (child, END_MS) && wait_for_bwrap (child);
+
+  *ret = (ProcessEnd) { 0 };
+  child_kill (child);
+  pthread_mutex_lock (&child->lock);
+  ret->why = g_strdup (child->condemned);
+  pthread_mutex_unlock (&child->lock);
+  if (ret->why == NULL && ended && g_subprocess_get_if_exited (child->process))
+    process_end_describe (g_subprocess_get_exit_status (child->process), child->memory_kills, ret);
+  if (ret->why == NULL)
+    ret->why = g_strdup (ended ? "its process died" : "its process has closed its connection to the host, and was killed");
+}
+
 GPid
 child_get_pid (Child *child)
 {
@@ -395,12 +459,6 @@ child_get_pid (Child *child)
   pid = child->pid;
   pthread_mutex_unlock (&child->lock);
   return pid;
-}
-
-int
-child_get_bell (Child *child)
-{
-  return child->cell->bell;
 }
 
 int
@@ -434,6 +492,7 @@ child_unref (Child *child)
   if (child->pidfd >= 0)
     close (child->pidfd);
   wire_message_clear (&child->answer);
+  g_free (child->condemned);
   stats_page_clear (&child->stats);
   pthread_mutex_destroy (&child->lock);
   pthread_mutex_destroy (&child->asking);

@@ -7,6 +7,7 @@
 
 #include "connection.h"
 #include "host.h"
+#include "process-end.h"
 
 /* Starts a runner; nothing is loaded in it yet. */
 Child *child_spawn (Host *host, HostCell *cell, GError **error);
@@ -27,8 +28,13 @@ gboolean child_kill (Child *child);
 
 /* Of the runner itself; 0: not known. */
 GPid child_get_pid (Child *child);
-/* Wakes its serving threads. */
-int child_get_bell (Child *child);
+/* Its connection has ended: it answers nothing any more. */
+gboolean child_is_closed (Child *child);
+/* It is to go, for this reason; what comes of that is its supervisor's. */
+void child_condemn (Child *child, const char *why);
+
+/* Of one that has died by itself, or was condemned: waits until it is gone, or kills it. */
+void child_wait_end (Child *child, ProcessEnd *ret);
 /* Wakes the host's threads for what the child has answered. */
 int child_get_bell_to_host (Child *child);
 /* What it counts: to be made before it is told to load its cell.  It may be anything; see stats-page.h. */

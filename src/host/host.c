@@ -13,6 +13,7 @@
 #include "policy.h"
 #include "roster.h"
 #include "state-file.h"
+#include "watchdog.h"
 
 #define JOB_THREADS 16          /* each may wait for a child or a gate */
 
@@ -103,10 +104,11 @@ host_new (const HostConfig *config, GError **error)
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
-    .step_ms = config->step_ms, .probe_ms = config->probe_ms, .system_policy_path = g_strdup (config->system_policy_path),
+    .step_ms = config->step_ms, .hang_ms = config->hang_ms, .probe_ms = config->probe_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
     .cache_dir = g_strdup (config->cache_dir),
     .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,
+    .on_step = config->on_step, .on_step_data = config->on_step_data,
   };
   look_at_policy (&host->config);
   host->cells = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) host_cell_unref);
@@ -214,6 +216,7 @@ host_stop (Host *host, GError **error)
       if (first == NULL)
         first = g_steal_pointer (&lost);
     }
+  watchdog_end (host);
   close_connections (host);
   if (first == NULL)
     return TRUE;
@@ -227,6 +230,7 @@ host_free (Host *host)
   if (host == NULL)
     return;
   g_clear_pointer (&host->listener, listener_free);
+  watchdog_end (host);
   if (host->connections != NULL)
     close_connections (host);
   if (host->jobs != NULL)

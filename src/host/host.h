@@ -16,6 +16,9 @@ typedef struct Host Host;
 typedef struct HostCell HostCell;
 typedef struct Child Child;
 
+/* step: "load the cell".  child: its process; 0: not known.  On any thread. */
+typedef void (*HostStepFunc) (const char *cell, const char *step, GPid child, gpointer data);
+
 typedef struct
 {
   char *socket_path;            /* NULL: $XDG_RUNTIME_DIR/cellhost/socket */
@@ -26,9 +29,12 @@ typedef struct
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   char *cache_dir;              /* where it is remembered what came of trying a file, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
-  guint probe_ms;               /* likewise when it tries a file; 0: 10 s */
+  guint hang_ms;                /* how long the handler of a cell in a sandbox may run on after its call's deadline; 0: 10 s */
+  guint probe_ms;               /* how long it may take for each thing that is tried of a file; 0: 10 s */
   OffenceFunc on_offence;       /* told of peers that break a rule; NULL: nobody is */
   gpointer on_offence_data;
+  HostStepFunc on_step;         /* told of each thing that a child is asked to do, before it is; NULL: nobody is */
+  gpointer on_step_data;
 } HostConfig;
 
 void host_config_clear (HostConfig *config);
@@ -49,6 +55,8 @@ struct Host
   gint64 offences_since;        /* that were written to the log: monotonic µs */
   guint offences_said;
   guint64 offences_unsaid;
+  GSource *watch;               /* looks for cells that hang; NULL: there are none in sandboxes */
+  gboolean watch_more;          /* it is to look at least once more */
   struct Listener *listener;
   int state_lock;               /* held while it lives: nobody else writes into its state_dir; -1: there is none */
   struct Roster *roster;        /* what runs, written down; NULL: nobody wants that */

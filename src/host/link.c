@@ -66,6 +66,7 @@ link_new_replies (Link *link, uint64_t taken, GError **error)
   /* The caller checks these against what it has written: they may never go back. */
   atomic_store (&half->control->taken, taken);
   atomic_store (&half->control->released, taken);
+  atomic_store (&half->control->subscribed, link->subscribed);
   return half;
 }
 
@@ -138,7 +139,7 @@ link_attach (Link *link, Child *child, Half *replies, GError **error)
   WireAttach body = {
     .channel = link->serial, .request_salt = link->requests->salt, .reply_salt = replies->salt, .taken = link->taken,
     .answered = link->answered, .request_capacity = link->requests->capacity, .reply_capacity = replies->capacity,
-    .access = link->channel->access,
+    .access = link->channel->access, .subscribed = link->subscribed,
   };
   int fds[3] = { link->requests->fd, replies->fd, link->local ? child_get_bell_to_host (child) : link->caller_bell };
 
@@ -154,13 +155,18 @@ begin (Link *link, GError **error)
 
   if (!seal (link->requests, NULL))
     return cell_set_error (error, CELL_ERROR_CORRUPT, "it has sealed its requests itself");
+  /* One that has died meanwhile does not answer; its successor is given it with all others. */
   if (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error))
-    return FALSE;
+    {
+      if (!child_is_closed (cell->child))
+        return FALSE;
+      g_clear_error (error);
+    }
   link->mapped = TRUE;
   if (link->local)
     {
-      link->channel->replies_untrusted = cell->location == CELL_LOCATION_CHILD;
-      link->channel->callee_bell = cell->location == CELL_LOCATION_CHILD ? child_get_bell (cell->child) : -1;
+      link->channel->replies_untrusted = cell->location != CELL_LOCATION_HERE;
+      link->channel->callee_bell = cell->location != CELL_LOCATION_HERE ? cell->bell : -1;
     }
   else if (cell->location == CELL_LOCATION_HERE && link->bell != NULL)
     lanes_add (cell->host->lanes, link->bell, link->channel);
@@ -200,6 +206,7 @@ link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t acc
   link->bell = connection != NULL ? connection->bell : NULL;
   link->caller_bell = connection != NULL ? connection->client_bell : -1;
   link->answered = ANSWERED_FIRST;
+  link->again = UINT64_MAX;
   pthread_rwlock_rdlock (&cell->place);
   good = make (link, access, request_capacity, error);
   if (good)
@@ -228,12 +235,12 @@ link_announce (Link *link, uint64_t question)
   body = (WireChannel) {
     .channel = link->serial, .generation = cell->generation, .request_salt = link->requests->salt, .reply_salt = link->replies->salt,
     .request_capacity = link->requests->capacity, .reply_capacity = link->replies->capacity, .taken = link->taken,
-    .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word), .untrusted = cell->location == CELL_LOCATION_CHILD,
+    .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word), .untrusted = cell->location != CELL_LOCATION_HERE,
   };
   fds[0] = cell->epoch.fd;
   fds[1] = link->requests->fd;
   fds[2] = link->replies->fd;
-  fds[3] = cell->location == CELL_LOCATION_CHILD ? child_get_bell (cell->child) : -1;
+  fds[3] = cell->location != CELL_LOCATION_HERE ? cell->bell : -1;
   connection_send (link->connection, WIRE_CHANNEL, question, &body, NULL, 0, fds, fds[3] >= 0 ? 4 : 3);
   pthread_rwlock_unlock (&cell->place);
 }
@@ -257,7 +264,7 @@ void
 link_refuse (Link *link)
 {
   pthread_rwlock_rdlock (&link->cell->place);
-  link_moved (link, NULL, link->cell->generation, NULL, FALSE);
+  link_moved (link, NULL, link->cell->generation, FALSE, FALSE);
   pthread_rwlock_unlock (&link->cell->place);
 }
 
@@ -305,6 +312,7 @@ link_find_positions (Link *link, gboolean here)
 {
   uint64_t taken, answered;
 
+  link->subscribed = 0;                 /* that goes along */
   if (here)
     {
       link->taken = link->channel->requests.at;
@@ -321,8 +329,59 @@ link_find_positions (Link *link, gboolean here)
   link->answered = half_end (link->replies, answered);
 }
 
+/* ---- a callee that died ------------------------------------------------------------------------------------ */
+
+static gboolean
+have_blobs (const CellField *fields, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    if (fields[i].type->kind == CELL_KIND_BLOB
+        || (fields[i].type->kind == CELL_KIND_STRUCT && have_blobs (fields[i].type->fields, fields[i].type->n_fields)))
+      return TRUE;
+  return FALSE;
+}
+
+/* Blobs have been fetched, which can be done once. */
+static gboolean
+may_run_again (const Contract *contract, guint number)
+{
+  const ContractCallable *callable = number < contract->n_callables ? &contract->callables[number] : NULL;
+
+  return callable != NULL && (callable->flags & 1u << CELL_ATTRIBUTE_IDEMPOTENT) != 0 && !have_blobs (callable->in, callable->n_in);
+}
+
+/* The one request that was taken and whose memory has not been given back, which its consumer does when the handler has returned.  Its caller's
+ * own memory, and what a child says of it. */
+static gboolean
+is_unfinished (Link *link, uint64_t at)
+{
+  const Record *record = (const Record *) (link->requests->data + (at & (link->requests->capacity - 1)));
+  uint32_t length;
+
+  if (load_acquire (&record->sequence) != link->requests->salt + at)
+    return FALSE;
+  length = *(const volatile uint32_t *) &record->length;
+  return length < link->requests->capacity && at + record_size (length) == link->taken
+         && may_run_again (link->cell->contract, *(const volatile uint16_t *) &record->method);
+}
+
+void
+link_find_lost (Link *link)
+{
+  const HalfControl *left = link->replies->control;
+  uint64_t began = link->taken, at = atomic_load (&left->released);
+
+  link_find_positions (link, FALSE);
+  link->subscribed = atomic_load (&left->subscribed);
+  if (at % RECORD_ALIGN != 0 || at < began || at >= link->taken || at == link->again || !is_unfinished (link, at))
+    return;
+  link->taken = link->again = at;
+}
+
+/* ---- telling ----------------------------------------------------------------------------------------------- */
+
 static void
-tell_local (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
+tell_local (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed)
 {
   MovedHalf *moved = calloc (1, sizeof *moved);
 
@@ -330,18 +389,17 @@ tell_local (Link *link, Half *replies, uint64_t generation, Child *child, gboole
     g_error ("no memory");
   *moved = (MovedHalf) {
     .half = replies != NULL ? half_ref (replies) : NULL, .generation = generation, .final_taken = link->taken,
-    .final_reply = link->answered, .crashed = crashed, .untrusted = child != NULL,
-    .bell = child != NULL ? child_get_bell (child) : -1,
+    .final_reply = link->answered, .crashed = crashed, .untrusted = there, .bell = there ? link->cell->bell : -1,
   };
   channel_moved (link->channel, moved);
 }
 
 static void
-tell_outside (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
+tell_outside (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed)
 {
   WireMoved body = {
     .channel = link->serial, .generation = generation, .final_taken = link->taken, .final_reply = link->answered, .crashed = crashed,
-    .gone = replies == NULL, .untrusted = child != NULL,
+    .gone = replies == NULL, .untrusted = there,
   };
   int fds[2];
   unsigned n_fds = 0;
@@ -351,19 +409,20 @@ tell_outside (Link *link, Half *replies, uint64_t generation, Child *child, gboo
       body.reply_salt = replies->salt;
       body.reply_capacity = replies->capacity;
       fds[n_fds++] = replies->fd;
-      if (child != NULL)
-        fds[n_fds++] = child_get_bell (child);
+      if (there)
+        fds[n_fds++] = link->cell->bell;
     }
   connection_send (link->connection, WIRE_MOVED, 0, &body, NULL, 0, fds, n_fds);
 }
 
 void
-link_moved (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed)
+link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed)
 {
+  link->gone = replies == NULL;
   if (link->local)
-    tell_local (link, replies, generation, child, crashed);
+    tell_local (link, replies, generation, there, crashed);
   else
-    tell_outside (link, replies, generation, child, crashed);
+    tell_outside (link, replies, generation, there, crashed);
   if (replies != NULL)
     {
       half_unref (link->replies);

@@ -33,7 +33,11 @@ typedef struct
   pthread_mutex_t lock;         /* of what follows */
   gboolean mapped;              /* the caller has mapped its half, which has been sealed: the callee may have it */
   gboolean closed;
-  uint64_t taken, answered;     /* where the callee's end stood when it left this process */
+  gboolean gone;                /* the caller has been told that there is no callee any more */
+  uint64_t taken, answered;     /* where the callee's end stood when the last consumer but one ended, and the last one began */
+  uint64_t again;               /* where what was taken when a consumer died began, and was taken again; UINT64_MAX: never */
+  uint64_t subscribed;          /* signals that the caller had asked for of a consumer that died */
+  uint64_t watched, watched_since;      /* what a child has taken and not finished: where it ends, and when that was first seen; see watchdog.c */
 } Link;
 
 /* A caller's channel to a cell: of a program or a child (connection), or of a cell in this process (caller).  One from outside is not
@@ -57,9 +61,11 @@ void link_close (Link *link);
 Half *link_new_replies (Link *link, uint64_t taken, GError **error);
 /* Where the callee's end stands: from this process's own cursors, or from what a child has left in its half, clamped. */
 void link_find_positions (Link *link, gboolean here);
+/* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again: once. */
+void link_find_lost (Link *link);
 /* Gives a child the callee's end, with these replies. */
 gboolean link_attach (Link *link, Child *child, Half *replies, GError **error);
-/* Tells the caller where its callee went; takes the new half (NULL: it is gone).  child: where it is now, or NULL. */
-void link_moved (Link *link, Half *replies, uint64_t generation, Child *child, gboolean crashed);
+/* Tells the caller where its callee went; takes the new half (NULL: it is gone).  there: it is, or will be, in a child. */
+void link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed);
 /* Its caller has something to look for, and may be asleep. */
 void link_notify (Link *link);

@@ -8,8 +8,8 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "consumer.h"
 #include "kept-file.h"
-#include "relocate.h"
 
 #define MAGIC "cellhost state 1"
 #define FILE_MAX ((goffset) (320u << 20))
@@ -91,26 +91,14 @@ keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
 }
 
 gboolean
-state_file_keep_instance (HostCell *cell, GError **error)
+state_file_keep (HostCell *cell, GError **error)
 {
   g_autoptr(GBytes) state = NULL;
   uint32_t version = 0;
 
   if (!state_file_is_wanted (cell))
     return TRUE;
-  state = cell_instance_save (cell->instance, &version, error);
-  return state != NULL && keep (cell, version, state, error);
-}
-
-gboolean
-state_file_keep_child (HostCell *cell, GError **error)
-{
-  g_autoptr(GBytes) state = NULL;
-  uint32_t version = 0;
-
-  if (!state_file_is_wanted (cell))
-    return TRUE;
-  state = relocate_state_from_child (cell, &version, error);
+  state = consumer_save (&(Consumer) { cell->instance, cell->child }, cell, &version, error);
   return state != NULL && keep (cell, version, state, error);
 }
 

@@ -18,7 +18,6 @@ gboolean state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_st
 /* The cell could not make anything of it: renames the file, so that the next start does without, and says so in `error`.  FALSE. */
 gboolean state_file_set_aside (HostCell *cell, GError **error);
 
-/* Keep what a cell that has been stopped saves, if there is a state_dir and it saves anything.  FALSE: what was kept before is still
+/* Keeps what a cell that has been stopped saves, if there is a state_dir and it saves anything.  FALSE: what was kept before is still
  * there. */
-gboolean state_file_keep_instance (HostCell *cell, GError **error);
-gboolean state_file_keep_child (HostCell *cell, GError **error);
+gboolean state_file_keep (HostCell *cell, GError **error);

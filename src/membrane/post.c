@@ -149,6 +149,8 @@ channel_subscribe (Channel *channel, uint64_t signals)
 
   pthread_mutex_lock (&endpoint->lock);
   store_relaxed (&channel->subscribed, signals);
+  if (channel->answer_half != NULL)
+    store_relaxed (&channel->answer_half->control->subscribed, signals);
   atomic_fetch_or (&endpoint->subscribed, signals);
   pthread_mutex_unlock (&endpoint->lock);
 }

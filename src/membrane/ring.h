@@ -69,6 +69,7 @@ typedef struct
   _Alignas (64) _Atomic uint32_t waiting;
   _Atomic uint32_t cpu;                         /* 1 + the processor it last waited on, a hint; 0: not known */
   _Atomic uint32_t blocked;                     /* it cannot go on until the other side releases space */
+  _Atomic uint64_t subscribed;                  /* callee: signals that the other side gets, for whoever takes over when it has died */
 } HalfControl;
 
 typedef struct

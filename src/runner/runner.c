@@ -288,6 +288,7 @@ do_attach (Runner *runner, WireMessage *message)
   channel->untrusted = true;
   channel->access = attach->access;
   channel->subscribed = attach->subscribed;
+  channel->missed = attach->subscribed != 0;    /* how many there were nobody knows: whose place this takes has died */
   channel->blobs = uplink_blobs (runner->uplink);
   channel->caller_bell = wire_message_take_fd (message, 2);
   channel->on_broken = channel_broke;
@@ -444,9 +445,10 @@ do_start (Runner *runner, WireMessage *message)
     cell_instance_take_over (runner->instance);
   runner->started = TRUE;
   cell_instance_attach (runner->instance);
-  cell_instance_go_on (runner->instance);
-  for_each_channel (runner, poll_it);
+  /* Said first: what has waited is served here, and may take long. */
   done (runner, message);
+  for_each_channel (runner, poll_it);
+  cell_instance_go_on (runner->instance);
 }
 
 /* stop: how it is to be held. */

@@ -29,6 +29,7 @@ host_fixture_start (HostFixture *fixture)
     .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
     .step_ms = fixture->step_ms, .probe_ms = fixture->probe_ms, .policy_path = policy, .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
     .on_offence = fixture->on_offence, .on_offence_data = fixture->on_offence_data,
+    .hang_ms = fixture->hang_ms, .on_step = fixture->on_step, .on_step_data = fixture->on_step_data,
   };
 
   fixture->host = host_new (&config, &error);

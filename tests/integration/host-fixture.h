@@ -22,6 +22,9 @@ typedef struct
   /* of the host that is started next */
   guint probe_ms;               /* likewise: how long a file may take for each thing that is tried */
   guint step_ms;
+  guint hang_ms;                /* how long a handler may run on after its deadline */
+  HostStepFunc on_step;
+  gpointer on_step_data;
   OffenceFunc on_offence;
   gpointer on_offence_data;
 } HostFixture;

@@ -301,20 +301,17 @@ def hangs_when_it_is_loaded(here):
     account.settle("a cell that hangs")
 
 
-def crashed(done):
-    """Who has just come may not have been known to the host yet when the cell's process died: to him it is gone."""
-    return done.stderr and done.returncode in (EXIT["CRASHED"], EXIT["GONE"])
-
-
 def handlers_in_a_sandbox(here):
-    """One that crashes takes its own process along, one that hangs is given up by its caller and killed when it is unloaded."""
+    """One that crashes takes its own process along, and is there again; one that hangs is given up by its caller and killed when it is unloaded."""
     need_sandbox(here)
     account = Account(here)
     here.good("load", cell("loiterer"), "crashes")
     here.good("eject", "crashes")
-    assert crashed(here.ctl("call", "crashes", "crash"))
+    assert here.refused("CRASHED", "call", "crashes", "crash")
     account.serves()
-    assert crashed(here.ctl("call", "crashes", "@rounds"))
+    assert here.good("call", "crashes", "@rounds") == "value: 0\n"
+    row = next(row for row in json.loads(here.good("list", "--json")) if row["name"] == "crashes")
+    assert row["restarts"] == 1 and row["location"] == "sandbox" and "killed by SIG" in row["reason"], row
     here.good("load", cell("loiterer"), "hangs")
     here.good("eject", "hangs")
     assert here.refused("DEADLINE", "call", "hangs", "hang")

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "consumer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "membrane/wait.h"
+#include "plugins/carry.h"
+#include "plugins/settings.h"
+#include "state-file.h"
+
+#define READY_MS 10000u                 /* for a child to load and create the cell */
+#define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
+#define STATE_MS 10000u                 /* to save or restore */
+#define STATE_MAX ((gsize) 1 << 30)
+#define STOP_NS (2u * 1000000000ull)    /* for the handler that runs */
+#define RETIRE_NS (5u * 1000000000ull)  /* for the handler that runs when a cell is stopped */
+
+/* ---- prepare ---------------------------------------------------------------------------------------- */
+
+/* The child runs what we loaded, or it is not this cell.  What was never loaded here is what the child says, until it is. */
+static gboolean
+check_contract (HostCell *cell, const WireMessage *ready, GError **error)
+{
+  g_autoptr(Contract) contract = contract_new_from_text (ready->tail != NULL ? ready->tail : "", ready->tail_size, error);
+
+  if (contract == NULL)
+    return FALSE;
+  if (cell->contract == NULL)
+    {
+      if (ready->body.ready.threading > CELL_LOOP)
+        return cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process says that its threading is %u", cell->name,
+                               ready->body.ready.threading);
+      cell->endpoint->threading = ready->body.ready.threading;          /* it has no callers yet */
+      cell->saves = ready->body.ready.saves != 0;
+      host_cell_set_contract (cell, g_steal_pointer (&contract));
+      return TRUE;
+    }
+  if (contract->fingerprint != cell->contract->fingerprint)
+    return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its process offers another contract than the file that was loaded", cell->name);
+  return TRUE;
+}
+
+static gboolean
+child_load (HostCell *cell, Child *child, GError **error)
+{
+  g_autoptr(GBytes) settings = settings_pack (cell->config, error);
+  StatsPage *stats = child_get_stats (child);
+  WireLoad body = { .plugin_size = cell->module_size, .generation = cell->generation };
+  WireMessage ready;
+  const void *tail;
+  gboolean good;
+  gsize size;
+
+  /* Of one that was never loaded here nothing is known: it may have as many as there can be. */
+  if (settings == NULL || !stats_page_new (stats, cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS, error))
+    return FALSE;
+  tail = g_bytes_get_data (settings, &size);
+  g_strlcpy (body.cell, cell->name, sizeof body.cell);
+  if (!child_ask (child, WIRE_LOAD, &body, tail, (uint32_t) size, (const int[]) { cell->module_fd, stats->fd }, 2, WIRE_READY, &ready, READY_MS,
+                  error))
+    return FALSE;
+  good = check_contract (cell, &ready, error);
+  wire_message_clear (&ready);
+  return good;
+}
+
+static gboolean
+prepare_child (Consumer *ret, HostCell *cell, GError **error)
+{
+  Child *child = child_spawn (cell->host, cell, error);
+
+  if (child == NULL)
+    return FALSE;
+  if (child_load (cell, child, error))
+    {
+      *ret = (Consumer) { .child = child };
+      return TRUE;
+    }
+  consumer_end (&(Consumer) { .child = child });
+  return FALSE;
+}
+
+gboolean
+consumer_prepare (Consumer *ret, HostCell *cell, gboolean there, GError **error)
+{
+  CellInstance *instance;
+
+  if (there)
+    return prepare_child (ret, cell, error);
+  instance = host_cell_make_instance (cell, error);
+  if (instance == NULL)
+    return FALSE;
+  *ret = (Consumer) { .instance = instance };
+  return TRUE;
+}
+
+void
+consumer_end (const Consumer *consumer)
+{
+  cell_instance_free (consumer->instance);
+  if (consumer->child == NULL)
+    return;
+  child_kill (consumer->child);
+  child_unref (consumer->child);
+}
+
+/* ---- stop -------------------------------------------------------------------------------------------- */
+
+gboolean
+consumer_hold (const Consumer *consumer, GError **error)
+{
+  if (consumer->instance != NULL)
+    return cell_instance_hold (consumer->instance, STOP_NS, error);
+  return child_tell (consumer->child, WIRE_STOP, NULL, NULL, 0, STOP_MS, error);
+}
+
+gboolean
+consumer_retire (const Consumer *consumer, GError **error)
+{
+  if (consumer->instance != NULL)
+    return cell_instance_retire (consumer->instance, RETIRE_NS, error);
+  return child_tell (consumer->child, WIRE_RETIRE, NULL, NULL, 0, STOP_MS, error);
+}
+
+void
+consumer_go_on (const Consumer *consumer)
+{
+  if (consumer->instance != NULL)
+    cell_instance_go_on (consumer->instance);
+  else if (consumer->child != NULL)
+    child_say (consumer->child, WIRE_START);    /* if it hangs, it goes on when it does not any more */
+}
+
+/* ---- state: bytes in memory that is passed ------------------------------------------------------------- */
+
+static int
+memfd_of_bytes (GBytes *bytes, GError **error)
+{
+  gsize size, at = 0;
+  const char *data = g_bytes_get_data (bytes, &size);
+  int fd = memfd_create ("cell-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  while (fd >= 0 && at < size)
+    {
+      ssize_t n = write (fd, data + at, size - at);
+
+      if (n < 0 && errno != EINTR)
+        {
+          close (fd);
+          fd = -1;
+        }
+      else if (n > 0)
+        at += (gsize) n;
+    }
+  if (fd < 0)
+    cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for a cell's state: %s", g_strerror (errno));
+  else
+    fcntl (fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+  return fd;
+}
+
+static gboolean
+bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GError **error)
+{
+  WireState body = { .version = version, .size = g_bytes_get_size (bytes) };
+  gboolean good;
+  int fd = memfd_of_bytes (bytes, error);
+
+  if (fd < 0)
+    return FALSE;
+  good = child_tell (child, type, &body, &fd, 1, STATE_MS, error);
+  close (fd);
+  return good;
+}
+
+/* Whatever a child has put there: read once into memory of our own. */
+static GBytes *
+bytes_from_child (HostCell *cell, Child *child, WireType type, uint32_t *ret_version, GError **error)
+{
+  WireMessage state;
+  GBytes *bytes = NULL;
+  guint8 *data;
+  gsize at = 0, size;
+  ssize_t n = 1;
+
+  if (!child_ask (child, type, NULL, NULL, 0, NULL, 0, WIRE_STATE, &state, STATE_MS, error))
+    return NULL;
+  size = state.body.state.size;
+  *ret_version = state.body.state.version;
+  data = size <= STATE_MAX ? g_try_malloc (size + 1) : NULL;
+  while (data != NULL && at < size && (n = pread (state.fds[0], data + at, size - at, (off_t) at)) > 0)
+    at += (gsize) n;
+  if (data == NULL)
+    cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state has %" G_GSIZE_FORMAT " bytes, more than can be moved", cell->name, size);
+  else if (at < size)
+    cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state is shorter than it said", cell->name);
+  else
+    bytes = g_bytes_new_take (g_steal_pointer (&data), size);
+  g_free (data);
+  wire_message_clear (&state);
+  return bytes;
+}
+
+GBytes *
+consumer_save (const Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error)
+{
+  if (consumer->instance != NULL)
+    return cell_instance_save (consumer->instance, ret_version, error);
+  return bytes_from_child (cell, consumer->child, WIRE_SAVE, ret_version, error);
+}
+
+gboolean
+consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GError **error)
+{
+  if (g_bytes_get_size (state) == 0 && version == 0)
+    return TRUE;                        /* nothing to remember */
+  if (consumer->instance != NULL)
+    return cell_instance_restore (consumer->instance, version, state, error);
+  return bytes_to_child (consumer->child, WIRE_RESTORE, version, state, error);
+}
+
+gboolean
+consumer_restore_kept (const Consumer *consumer, HostCell *cell, GError **error)
+{
+  g_autoptr(GBytes) state = NULL;
+  uint32_t version = 0;
+
+  if (!state_file_read (cell, &version, &state, error))
+    return FALSE;
+  return state == NULL || consumer_restore (consumer, version, state, error) || state_file_set_aside (cell, error);
+}
+
+GBytes *
+consumer_give (const Consumer *consumer, HostCell *cell, GError **error)
+{
+  uint32_t none;
+
+  if (consumer->instance != NULL)
+    return carry_collect (cell_instance_get_service (consumer->instance), error);
+  return bytes_from_child (cell, consumer->child, WIRE_GIVE, &none, error);
+}
+
+gboolean
+consumer_take (const Consumer *consumer, GBytes *carry, GError **error)
+{
+  return bytes_to_child (consumer->child, WIRE_TAKE, 0, carry, error);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What serves a cell's calls: an instance in this process, or a child.  The steps of a relocation, said to whichever it is.
+ *
+ * The cell is claimed by whoever calls these.
+ */
+#pragma once
+#include "cell.h"
+
+typedef struct
+{
+  CellInstance *instance;       /* here … */
+  Child *child;                 /* … or there, a reference; neither: nobody serves */
+} Consumer;
+
+/* A new one, which is ready and serves nobody yet.  there: in a sandboxed process. */
+gboolean consumer_prepare (Consumer *ret, HostCell *cell, gboolean there, GError **error);
+/* One that is not wanted any more, or never was. */
+void consumer_end (const Consumer *consumer);
+
+/* It finishes what it has taken, and takes no more; what it has asked others is answered.  FALSE: it goes on. */
+gboolean consumer_hold (const Consumer *consumer, GError **error);
+void consumer_go_on (const Consumer *consumer);
+/* The same for a cell that ends: what is not answered in time is cancelled. */
+gboolean consumer_retire (const Consumer *consumer, GError **error);
+
+/* The state of one that is held, to one that serves nobody yet. */
+GBytes *consumer_save (const Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error);
+gboolean consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GError **error);
+/* What the cell was when it was last stopped, if that was kept. */
+gboolean consumer_restore_kept (const Consumer *consumer, HostCell *cell, GError **error);
+/* What goes along besides its state: see carry.h.  Taken by a child that has the channels of its callers; an instance takes it when there is no
+ * way back. */
+GBytes *consumer_give (const Consumer *consumer, HostCell *cell, GError **error);
+gboolean consumer_take (const Consumer *consumer, GBytes *carry, GError **error);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What becomes of a cell whose process ends.  Its key file says when it is restarted; it is done at once the first time, and from the second within
+ * the window after a delay that doubles and is never quite the same.  More restarts within the window than the intensity allows, and the cell has
+ * failed.  As Erlang's supervisors have it.
+ */
+#pragma once
+#include "cell.h"
+
+/* A child has died, or was condemned.  If it is its cell's, the cell is restarted. */
+void supervise_child_died (HostCell *cell, Child *child);
+/* The same, for who has claimed the cell: its child is of no use any more.  why: for people, if its process does not say. */
+void supervise_lost (HostCell *cell, const char *why);
+/* Nothing is to come of it any more: the cell ends, or serves. */
+void supervise_cancel (HostCell *cell);
+void supervise_free (struct Supervision *supervision);
+
+/* How long the nth restart within the window has to wait: ms; random: 0 to 1. */
+guint supervise_delay (guint n, double random);

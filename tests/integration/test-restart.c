@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Cells whose process dies: what becomes of their callers, when they are restarted, and when they are not any more.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+#include <cell/remote/phoenix.h>
+
+#include "host-fixture.h"
+#include "host/supervise.h"
+
+#define HANG_MS 100
+#define BEHIND 10
+
+typedef struct
+{
+  HostFixture host;
+  HostCell *phoenix;
+  CellBus *bus;
+  CellClient *client;           /* of the phoenix */
+  gboolean skipped;
+} Scene;
+
+static void
+set_up (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  scene->host.hang_ms = HANG_MS;
+  host_fixture_set_up (&scene->host, NULL);
+  scene->skipped = !host_fixture_has_sandbox ();
+  scene->bus = cell_open (scene->host.socket);
+  scene->client = cell_bind (scene->bus, Phoenix, "phoenix");
+}
+
+static void
+tear_down (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  cell_close (scene->bus);
+  host_cell_unref (scene->phoenix);
+  host_fixture_tear_down (&scene->host, NULL);
+}
+
+/* A build of it, ejected; keys: what its key file says, or NULL. */
+static void
+begin (Scene *scene, const char *build, const char *keys)
+{
+  g_autoptr(GError) error = NULL;
+  g_autofree char *base = g_strconcat (build, ".so", NULL), *from = g_build_filename (g_getenv ("TEST_CELLS"), base, NULL);
+  g_autofree char *to = g_build_filename (scene->host.folder, "phoenix.so", NULL), *text = NULL, *bytes = NULL;
+  g_autofree char *key_file = g_build_filename (scene->host.folder, "phoenix.cell", NULL);
+  gsize size;
+
+  g_file_get_contents (from, &bytes, &size, &error);
+  g_assert_no_error (error);
+  g_file_set_contents_full (to, bytes, (gssize) size, G_FILE_SET_CONTENTS_NONE, 0755, &error);
+  g_assert_no_error (error);
+  text = g_strconcat ("[Cell]\n", keys != NULL ? keys : "", NULL);
+  g_file_set_contents_full (key_file, text, -1, G_FILE_SET_CONTENTS_NONE, 0644, &error);
+  g_assert_no_error (error);
+  scene->phoenix = host_fixture_load (&scene->host, to, NULL, NULL);
+  host_fixture_eject (scene->phoenix);
+}
+
+static gint64
+patience (void)
+{
+  return g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+}
+
+/* Its consumer is at a call of this method: it has taken the request, and not put it away. */
+static gboolean
+is_at (Link *link, guint number)
+{
+  const HalfControl *said = link->replies->control;
+  uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
+
+  return taken > released && ((const Record *) (link->requests->data + (released & (link->requests->capacity - 1))))->method == number;
+}
+
+static void
+wait_for_call (HostCell *cell, const char *method)
+{
+  guint number = (guint) (contract_find (cell->contract, method) - cell->contract->callables);
+  gint64 until = patience ();
+  gboolean there = FALSE;
+
+  while (!there)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      pthread_rwlock_rdlock (&cell->place);
+      pthread_mutex_lock (&cell->lock);
+      for (guint i = 0; i < cell->links->len; i++)
+        there |= is_at (g_ptr_array_index (cell->links, i), number);
+      pthread_mutex_unlock (&cell->lock);
+      pthread_rwlock_unlock (&cell->place);
+      sched_yield ();
+    }
+}
+
+static void
+kill_child (HostCell *cell)
+{
+  HostCellInfo place;
+
+  host_cell_describe (cell, &place);
+  g_assert_cmpint (place.pid, >, 0);
+  g_assert_cmpint (kill (place.pid, SIGKILL), ==, 0);
+}
+
+static void
+wait_for_place (HostCell *cell, CellLocation location)
+{
+  gint64 until = patience ();
+  HostCellInfo place = { 0 };
+
+  for (host_cell_describe (cell, &place); place.location != location; host_cell_describe (cell, &place))
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      sched_yield ();
+    }
+}
+
+static char *
+why (HostCell *cell)
+{
+  char *reason;
+
+  pthread_mutex_lock (&cell->lock);
+  reason = g_strdup (cell->reason);
+  pthread_mutex_unlock (&cell->lock);
+  return reason;
+}
+
+/* Says so, and ends it, and is answered CRASHED. */
+static void
+burn (Scene *scene, const char *how)
+{
+  cell_auto PhoenixBurn burnt = phoenix_burn (scene->client, .how = how);
+
+  g_assert_cmpint (burnt.result.status, ==, CELL_ERROR_CRASHED);
+}
+
+static void
+check_serves (Scene *scene, guint64 before)
+{
+  cell_auto PhoenixAdd add = phoenix_add (scene->client, .n = 1);
+
+  g_assert_cmpstr (add.result.message, ==, NULL);
+  g_assert_cmpuint (add.value, ==, before + 1);
+}
+
+/* ---- callers ------------------------------------------------------------------------------------------------------ */
+
+/* The call that it had ends in CRASHED; those behind it, which it had not begun, and those of others are served by its successor. */
+static void
+test_killed (Scene *scene, gconstpointer data)
+{
+  CellBus *bus = cell_open (scene->host.socket);
+  CellClient *other = cell_bind (bus, Phoenix, "phoenix");
+  PhoenixAddCall behind[BEHIND];
+  HostCellInfo before, after;
+  PhoenixHoldCall hold;
+
+  if (!scene->skipped)
+    {
+      begin (scene, data, NULL);
+      check_serves (scene, 0);
+      host_cell_describe (scene->phoenix, &before);
+      hold = phoenix_hold_start (scene->client, .ms = 600000);
+      wait_for_call (scene->phoenix, "hold");
+      for (guint i = 0; i < BEHIND; i++)
+        behind[i] = phoenix_add_start (scene->client, .n = 1);
+      kill_child (scene->phoenix);
+      cell_auto PhoenixHold held = phoenix_hold_finish (hold);
+      g_assert_cmpint (held.result.status, ==, CELL_ERROR_CRASHED);
+      for (guint i = 0; i < BEHIND; i++)
+        {
+          cell_auto PhoenixAdd add = phoenix_add_finish (behind[i]);
+          g_assert_cmpstr (add.result.message, ==, NULL);
+          g_assert_cmpuint (add.value, ==, i + 1);              /* what it had counted died with it */
+        }
+      cell_auto PhoenixAdd add = phoenix_add (other, .n = 1);
+      g_assert_cmpuint (add.value, ==, BEHIND + 1);
+      host_cell_describe (scene->phoenix, &after);
+      g_assert_cmpint (after.location, ==, CELL_LOCATION_CHILD);
+      g_assert_cmpuint (after.restarts, ==, 1);
+      g_assert_cmpuint (after.generation, >, before.generation);
+      g_assert_cmpuint (after.moves, ==, before.moves);
+    }
+  cell_close (bus);
+}
+
+/* What may be executed twice is, and its caller notices nothing; but not more than twice. */
+static void
+test_idempotent (Scene *scene, gconstpointer data)
+{
+  PhoenixBroodCall brood;
+
+  if (scene->skipped)
+    return;
+  begin (scene, data, NULL);
+  for (guint i = 0; i < 2; i++)
+    {
+      brood = phoenix_brood_start (scene->client, .ms = 300, .text = "again");
+      wait_for_call (scene->phoenix, "brood");
+      kill_child (scene->phoenix);
+      cell_auto PhoenixBrood done = phoenix_brood_finish (brood);
+      g_assert_cmpstr (done.result.message, ==, NULL);
+      g_assert_cmpstr (done.text, ==, "again");
+      g_assert_cmpuint (done.begun, ==, 1);     /* by the successor */
+    }
+  cell_auto PhoenixBurnAgain burnt = phoenix_burn_again (scene->client, .how = "fault");
+  g_assert_cmpint (burnt.result.status, ==, CELL_ERROR_CRASHED);
+  check_serves (scene, 0);
+  g_assert_cmpuint (scene->phoenix->restarts, ==, 4);
+}
+
+/* Nothing is sent anew, and nothing has to be: what a child has forgotten its callers have not. */
+typedef struct
+{
+  guint64 n, missed;
+} Heard;
+
+static void
+on_rose (const PhoenixRose *args, uint64_t missed, void *data)
+{
+  Heard *heard = data;
+
+  (void) args;
+  heard->n++;
+  heard->missed += missed;
+}
+
+static void
+hear_one (Scene *scene, Heard *heard)
+{
+  guint64 before = heard->n;
+  gint64 until = patience ();
+  cell_auto PhoenixRise rise = phoenix_rise (scene->client);
+
+  g_assert_cmpstr (rise.result.message, ==, NULL);
+  while (heard->n == before)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      cell_bus_dispatch (scene->bus, 100);
+    }
+}
+
+static void
+test_subscribers (Scene *scene, gconstpointer data)
+{
+  Heard heard = { 0 };
+
+  if (scene->skipped)
+    return;
+  begin (scene, data, "RestartWindow=1\n");
+  g_assert_cmpint (phoenix_on_rose (scene->client, on_rose, &heard), ==, CELL_OK);
+  hear_one (scene, &heard);
+  g_assert_cmpuint (heard.missed, ==, 0);
+  for (guint i = 1; i <= 2; i++)
+    {
+      kill_child (scene->phoenix);
+      check_serves (scene, 0);          /* by the successor */
+      hear_one (scene, &heard);
+      g_assert_cmpuint (heard.missed, ==, i);   /* nobody knows how many there were: at least one, to be careful */
+    }
+}
+
+/* ---- why it ended, and what follows from that ----------------------------------------------------------------------- */
+
+typedef struct
+{
+  const char *keys, *how, *says;
+  gboolean restarted;
+} Ending;
+
+static const Ending endings[] = {
+  { NULL, "fault", "killed by SIGSEGV (Segmentation fault)", TRUE },
+  { NULL, "7", "ended (exit status 7)", TRUE },
+  { "Restart=permanent\n", "0", "ended (exit status 0)", TRUE },
+  { "Restart=transient\n", "0", "ended (exit status 0), and it is transient", FALSE },
+  { "Restart=transient\n", "3", "ended (exit status 3)", TRUE },
+  { "Restart=temporary\n", "divide", "killed by SIGFPE (Floating point exception), and it is temporary", FALSE },
+  { "RestartIntensity=0\n", "abort", "it failed: its process was killed by SIGABRT", FALSE },
+};
+
+static void
+test_ending (Scene *scene, gconstpointer data)
+{
+  const Ending *ending = data;
+  g_autofree char *reason = NULL;
+
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", ending->keys);
+  burn (scene, ending->how);
+  wait_for_place (scene->phoenix, ending->restarted ? CELL_LOCATION_CHILD : CELL_LOCATION_DEAD);
+  reason = why (scene->phoenix);
+  g_assert_nonnull (strstr (reason, ending->says));
+  if (ending->restarted)
+    check_serves (scene, 0);
+  else
+    {
+      cell_auto PhoenixAdd last = phoenix_add (scene->client, .n = 1), add = phoenix_add (scene->client, .n = 1);
+      g_assert_cmpint (last.result.status, ==, CELL_ERROR_GONE);
+      g_assert_cmpint (add.result.status, ==, CELL_ERROR_GONE);
+      g_assert_nonnull (strstr (add.result.message, ending->says));
+    }
+}
+
+/* Two are allowed, so that the third is the last; and who calls meanwhile waits. */
+static void
+test_intensity (Scene *scene, gconstpointer data)
+{
+  g_autofree char *reason = NULL;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", "RestartIntensity=2\nRestartWindow=600\n");
+  for (guint i = 0; i < 3; i++)
+    {
+      burn (scene, "fault");
+      if (i < 2)
+        check_serves (scene, 0);
+    }
+  wait_for_place (scene->phoenix, CELL_LOCATION_DEAD);
+  reason = why (scene->phoenix);
+  g_assert_nonnull (strstr (reason, "it failed"));
+  g_assert_nonnull (strstr (reason, "SIGSEGV"));
+  g_assert_nonnull (strstr (reason, "after 2 restarts within 600 s"));
+  g_assert_cmpuint (scene->phoenix->restarts, ==, 2);
+}
+
+/* Those of before the window do not count. */
+static void
+test_window (Scene *scene, gconstpointer data)
+{
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", "RestartIntensity=1\nRestartWindow=1\n");
+  for (guint i = 0; i < 3; i++)
+    {
+      cell_auto PhoenixHold past = { 0 };
+
+      burn (scene, "fault");
+      past = phoenix_hold (scene->client, .ms = 1100);
+      g_assert_cmpstr (past.result.message, ==, NULL);
+    }
+  g_assert_cmpuint (scene->phoenix->restarts, ==, 3);
+}
+
+static void
+test_delays (void)
+{
+  guint most = 0;
+
+  g_assert_cmpuint (supervise_delay (0, 1), ==, 0);
+  g_assert_cmpuint (supervise_delay (1, 1), ==, 0);
+  for (guint n = 2; n < 100; n++)
+    {
+      guint least = supervise_delay (n, 0), now = supervise_delay (n, 1);
+
+      g_assert_cmpuint (least, >, 0);
+      g_assert_cmpuint (now, >=, most);
+      g_assert_cmpuint (now, ==, least * 3);
+      most = now;
+    }
+  g_assert_cmpuint (most, ==, 15000);
+}
+
+/* The deadline is over, its caller may have left, and its process is ended for that. */
+static void
+test_hung (Scene *scene, gconstpointer data)
+{
+  g_autofree char *reason = NULL;
+
+  if (scene->skipped)
+    return;
+  begin (scene, data, NULL);
+  cell_set_timeout (scene->client, 1000);
+  cell_auto PhoenixHang hang = phoenix_hang (scene->client);
+  g_assert_true (hang.result.status == CELL_ERROR_CRASHED || hang.result.status == CELL_ERROR_DEADLINE);
+  cell_set_timeout (scene->client, 60000);
+  check_serves (scene, 0);
+  reason = why (scene->phoenix);
+  g_assert_cmpstr (reason, ==, "it hung: hang had not ended 0.1 s after its deadline");
+}
+
+/* ---- while it is being restarted ------------------------------------------------------------------------------------- */
+
+/* Who comes then waits with the others. */
+static void
+test_newcomers (Scene *scene, gconstpointer data)
+{
+  if (scene->skipped)
+    return;
+  begin (scene, data, "RestartIntensity=100\n");
+  for (guint i = 0; i < 4; i++)
+    {
+      CellBus *bus = cell_open (scene->host.socket);
+      CellClient *other = cell_bind (bus, Phoenix, "phoenix");
+
+      burn (scene, "fault");
+      cell_auto PhoenixAdd add = phoenix_add (other, .n = 5);
+      g_assert_cmpstr (add.result.message, ==, NULL);
+      g_assert_cmpuint (add.value, ==, 5);
+      cell_close (bus);
+      check_serves (scene, 5);
+    }
+}
+
+/* Nobody waits for what does not come any more. */
+static void
+test_unloaded (Scene *scene, gconstpointer data)
+{
+  g_autoptr(GError) error = NULL;
+  PhoenixAddCall call;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", "RestartIntensity=1000\nRestartWindow=600\n");
+  cell_set_timeout (scene->client, 60000);
+  for (guint i = 0; i < 4; i++)
+    burn (scene, "fault");
+  /* The next one is so many milliseconds away that this is there first, if the machine is not very slow; then it is served. */
+  call = phoenix_add_start (scene->client, .n = 1);
+  g_assert_true (host_unload (scene->host.host, "phoenix", &error));
+  g_assert_no_error (error);
+  cell_auto PhoenixAdd add = phoenix_add_finish (call);
+  g_assert_true (add.result.status == CELL_ERROR_GONE || add.result.status == CELL_OK);
+}
+
+static void
+add (const char *path, gconstpointer data, void (*test) (Scene *scene, gconstpointer data))
+{
+  g_test_add (path, Scene, data, set_up, test, tear_down);
+}
+
+/* Of each threading. */
+static void
+add_three (const char *path, void (*test) (Scene *scene, gconstpointer data))
+{
+  static const char *const builds[] = { "phoenix", "phoenix-loop", "phoenix-many" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (builds); i++)
+    {
+      g_autofree char *whole = g_strconcat (path, "/", builds[i], NULL);
+
+      add (whole, builds[i], test);
+    }
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* a warning that a child died is what is wanted */
+  add_three ("/restart/killed", test_killed);
+  add_three ("/restart/idempotent", test_idempotent);
+  add_three ("/restart/subscribers", test_subscribers);
+  for (guint i = 0; i < G_N_ELEMENTS (endings); i++)
+    {
+      g_autofree char *path = g_strdup_printf ("/restart/ending/%u", i);
+
+      add (path, &endings[i], test_ending);
+    }
+  add ("/restart/intensity", NULL, test_intensity);
+  add ("/restart/window", NULL, test_window);
+  g_test_add_func ("/restart/delays", test_delays);
+  add_three ("/restart/hung", test_hung);
+  add_three ("/restart/newcomers", test_newcomers);
+  add ("/restart/unloaded", NULL, test_unloaded);
+  return g_test_run ();
+}
