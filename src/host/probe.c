@@ -39,6 +39,12 @@ step_free (ProbeStep *step)
   g_free (step);
 }
 
+GPtrArray *
+probe_steps_new (void)
+{
+  return g_ptr_array_new_with_free_func ((GDestroyNotify) step_free);
+}
+
 static void
 probe_clear (Probe *probe)
 {
@@ -140,12 +146,11 @@ has_line (const GString *text, const char *prefix)
   return g_str_has_prefix (text->str, prefix) || strstr (text->str, begun) != NULL;
 }
 
-/* Up to what says how it came out, the end of the file, or the time.  Lines. */
-static GStrv
+/* Up to what says how it came out, the end of the file, or the time. */
+static GString *
 read_report (Probe *probe)
 {
   g_autoptr(GString) text = g_string_new (NULL);
-  g_autofree char *valid = NULL;
   char chunk[1024];
   ssize_t n = 1;
   guint n_read = 0;
@@ -159,23 +164,22 @@ read_report (Probe *probe)
       if (n > 0)
         g_string_append_len (text, chunk, (gssize) strnlen (chunk, (gsize) n));
     }
-  valid = g_utf8_make_valid (text->str, (gssize) text->len);
-  return g_strsplit (valid, "\n", 4 * STEPS_MAX);
+  return g_steal_pointer (&text);
 }
 
 static ProbeStep *
-step_begin (Probe *probe, const char *name)
+step_begin (GPtrArray *steps, const char *name)
 {
   static const char *const known[] = { PROBE_LOAD, PROBE_START, PROBE_END };
 
-  for (guint i = 0; i < G_N_ELEMENTS (known) && probe->steps->len < STEPS_MAX; i++)
+  for (guint i = 0; i < G_N_ELEMENTS (known) && steps->len < STEPS_MAX; i++)
     if (g_str_equal (name, known[i]))
       {
         ProbeStep *step = g_new0 (ProbeStep, 1);
 
         step->name = known[i];
         step->said = g_strdup ("");
-        g_ptr_array_add (probe->steps, step);
+        g_ptr_array_add (steps, step);
         return step;
       }
   return NULL;
@@ -193,7 +197,7 @@ step_say (ProbeStep *step, gboolean good, const char *said)
 
 /* The loader's sentence.  There the file has the cell's name, here it has its own. */
 static gboolean
-refused (const ModuleFile *file, const char *line, ProbeStep *step, GError **error)
+refused (const char *file, const char *line, ProbeStep *step, GError **error)
 {
   char *end;
   long status = strtol (line, &end, 10);
@@ -201,7 +205,7 @@ refused (const ModuleFile *file, const char *line, ProbeStep *step, GError **err
 
   sentence = sentence != NULL ? sentence + 2 : end;
   step_say (step, FALSE, sentence);
-  return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file->name, sentence);
+  return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file, sentence);
 }
 
 /* bubblewrap ends as the runner did, or with 128 + the signal that it died of. */
@@ -249,28 +253,54 @@ died (Probe *probe, const ModuleFile *file, ProbeStep *step, char **ret_reason, 
   return FALSE;
 }
 
-static gboolean
-judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
+/* What is no line of text that a terminal can be given is made one. */
+static GStrv
+split (const char *text, gsize size)
 {
-  g_auto(GStrv) lines = read_report (probe);
+  g_autofree char *valid = g_utf8_make_valid (text, (gssize) size);
+
+  for (char *c = valid; *c != 0; c++)
+    if (g_ascii_iscntrl (*c) && *c != '\n')
+      *c = ' ';
+  return g_strsplit (valid, "\n", 4 * STEPS_MAX);
+}
+
+gboolean
+probe_report_read (const char *text, gsize size, const char *file, GPtrArray *steps, GError **error)
+{
+  g_auto(GStrv) lines = split (text, size);
   ProbeStep *step = NULL;
 
   for (guint i = 0; lines[i] != NULL; i++)
     if (g_str_has_prefix (lines[i], PROBE_STEP))
-      step = step_begin (probe, lines[i] + strlen (PROBE_STEP));
+      step = step_begin (steps, lines[i] + strlen (PROBE_STEP));
     else if (g_str_has_prefix (lines[i], PROBE_OK))
       step_say (step, TRUE, lines[i] + strlen (PROBE_OK));
     else if (g_str_has_prefix (lines[i], PROBE_REFUSED))
       return refused (file, lines[i] + strlen (PROBE_REFUSED), step, error);
     else if (g_str_equal (lines[i], PROBE_DONE))
       return TRUE;
-  return died (probe, file, step, ret_reason, error);
+  return FALSE;
+}
+
+static gboolean
+judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
+{
+  g_autoptr(GString) text = read_report (probe);
+  GError *wrong = NULL;
+
+  if (probe_report_read (text->str, text->len, file->name, probe->steps, &wrong))
+    return TRUE;
+  if (wrong == NULL)
+    return died (probe, file, probe->steps->len > 0 ? g_ptr_array_index (probe->steps, probe->steps->len - 1) : NULL, ret_reason, error);
+  g_propagate_error (error, wrong);
+  return FALSE;
 }
 
 gboolean
 probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps, GError **error)
 {
-  g_auto(Probe) probe = { .report = -1, .pidfd = -1, .steps = g_ptr_array_new_with_free_func ((GDestroyNotify) step_free) };
+  g_auto(Probe) probe = { .report = -1, .pidfd = -1, .steps = probe_steps_new () };
   g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
   gboolean good = probe_start (&probe, config, file, name, values, log, error) && judge (&probe, file, &reason, error);
 

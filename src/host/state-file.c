@@ -151,19 +151,28 @@ open_outer (GBytes *file, GError **error)
   return g_steal_pointer (&inner);
 }
 
+/* Whose it is, for people: it may be anything. */
 static gboolean
-unpack (HostCell *cell, GBytes *file, uint32_t *ret_version, GBytes **ret_state, GError **error)
+not_ours (const char *said_name, const char *said_interface, const char *name, const char *interface, GError **error)
+{
+  g_autofree char *shown_name = g_strescape (said_name, NULL), *shown_interface = g_strescape (said_interface, NULL);
+
+  return cell_set_error (error, CELL_ERROR_STATE, "it is the state of %.80s, which is a %.80s; this is %s, a %s", shown_name, shown_interface, name,
+                         interface);
+}
+
+gboolean
+state_file_unpack (GBytes *file, const char *name, const char *interface, uint32_t *ret_version, GBytes **ret_state, GError **error)
 {
   g_autoptr(GVariant) inner = open_outer (file, error);
-  const char *name, *interface;
+  const char *said_name, *said_interface;
   guint32 abi, version;
 
   if (inner == NULL)
     return FALSE;
-  g_variant_get (inner, "(&s&stuu@ay)", &name, &interface, NULL, &abi, &version, NULL);
-  if (!g_str_equal (name, cell->name) || !g_str_equal (interface, cell->contract->interface))
-    return cell_set_error (error, CELL_ERROR_STATE, "it is the state of %s, which is a %s; this is %s, a %s", name, interface, cell->name,
-                           cell->contract->interface);
+  g_variant_get (inner, "(&s&stuu@ay)", &said_name, &said_interface, NULL, &abi, &version, NULL);
+  if (!g_str_equal (said_name, name) || !g_str_equal (said_interface, interface))
+    return not_ours (said_name, said_interface, name, interface, error);
   if (abi >> 16 != CELL_ABI_MAJOR)
     return cell_set_error (error, CELL_ERROR_STATE, "it was saved by a cell of ABI %u; this is ABI %u", abi >> 16, CELL_ABI_MAJOR);
   *ret_version = version;
@@ -181,7 +190,7 @@ state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GErr
   *ret_state = NULL;
   if (path != NULL)
     file = kept_file_read (path, FILE_MAX, &there, error);
-  if (!there || (file != NULL && unpack (cell, file, ret_version, ret_state, error)))
+  if (!there || (file != NULL && state_file_unpack (file, cell->name, cell->contract->interface, ret_version, ret_state, error)))
     return TRUE;
   return state_file_set_aside (cell, error);
 }
