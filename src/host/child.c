@@ -213,7 +213,7 @@ child_ask (Child *child, WireType type, const void *body, const void *tail, uint
   if (answer->header.type == expected)
     return TRUE;
   if (answer->header.type == WIRE_ERROR)
-    cell_set_error (error, answer->body.error.status, "%s", answer->tail != NULL ? answer->tail : "no reason given");
+    cell_set_error_said (error, answer->body.error.status, answer->tail != NULL ? answer->tail : "no reason given");
   else
     cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else", child->cell->name,
                     step_name (type));

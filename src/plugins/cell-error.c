@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define SAID_MAX 1000u          /* bytes of a sentence that somebody else says */
+
 typedef struct
 {
   CellStatus status;
@@ -31,6 +33,15 @@ find_row (CellStatus status)
         internal = &rows[i];
     }
   return internal;
+}
+
+static gboolean
+is_status (CellStatus status)
+{
+  for (size_t i = 0; i < G_N_ELEMENTS (rows); i++)
+    if (rows[i].status == status)
+      return TRUE;
+  return FALSE;
 }
 
 const char *
@@ -108,4 +119,15 @@ cell_set_error (GError **error, CellStatus status, const char *format, ...)
   *error = g_error_new_valist (CELL_ERROR_DOMAIN, -status, format, arguments);
   va_end (arguments);
   return FALSE;
+}
+
+gboolean
+cell_set_error_said (GError **error, CellStatus status, const char *text)
+{
+  g_autofree char *valid = g_utf8_make_valid (text, (gssize) strnlen (text, SAID_MAX));
+
+  for (char *c = valid; *c != 0; c++)
+    if (g_ascii_iscntrl (*c))
+      *c = ' ';
+  return cell_set_error (error, is_status (status) ? status : CELL_ERROR_FAILED, "%s", valid);
 }

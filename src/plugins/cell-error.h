@@ -27,3 +27,5 @@ CellStatus cell_status_from_error (const GError *error);
 
 /* Sets an error of the domain and returns FALSE, so that a failure is one statement. */
 gboolean cell_set_error (GError **error, CellStatus status, const char *format, ...) G_GNUC_PRINTF (3, 4);
+/* The same as somebody else says it, who may say anything: one line that a terminal can be given, and a status that there is. */
+gboolean cell_set_error_said (GError **error, CellStatus status, const char *text);

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Children that lie to the host: whatever they answer when they are asked to load, to serve, to save and to give way, the host goes on, another
+ * cell is served as before, what is said of it is a sentence, and nothing is left behind.  FUZZ_ROUNDS is how many there are; --seed has the
+ * same ones again.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+
+#include <cell/remote/sequence.h>
+
+#include "host-fixture.h"
+
+#define WARM_UP 4               /* rounds until the host has all that it keeps for good */
+#define PATIENCE_US (20 * G_USEC_PER_SEC)
+
+static guint
+count (const char *path)
+{
+  DIR *folder = opendir (path);
+  guint n = 0;
+
+  g_assert_nonnull (folder);
+  while (readdir (folder) != NULL)
+    n++;
+  closedir (folder);
+  return n;
+}
+
+static void
+assert_sentence (const GError *error)
+{
+  if (error == NULL)
+    return;
+  g_assert_true (error->domain == CELL_ERROR_DOMAIN && error->code > 0 && g_utf8_validate (error->message, -1, NULL));
+  for (const char *c = error->message; *c != 0; c++)
+    g_assert_false (g_ascii_iscntrl (*c));
+}
+
+/* What somebody might do with a cell; anything of it may fail. */
+static void
+use (HostFixture *fixture, HostCell *cell)
+{
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *client = cell_bind (bus, Sequence, cell->name);
+  HostCellStats stats;
+
+  cell_set_timeout (client, 200);
+  for (uint64_t i = 0; i < 3; i++)
+    {
+      cell_auto SequenceNext next = sequence_next (client, .who = 1, .number = i);
+      cell_auto SequenceNote note = sequence_note (client, .who = 2, .number = i, .text = "something");
+
+      g_assert_true (next.result.status != CELL_OK || next.number == i);
+      g_assert_true (note.result.status != CELL_OK || note.number == i);
+    }
+  cell_close (bus);
+  host_cell_read_stats (cell, 0, &stats);
+}
+
+/* Another cell is where it was, and goes on. */
+static void
+assert_serves (CellClient *honest, uint64_t number)
+{
+  cell_auto SequenceNext next = sequence_next (honest, .who = 0, .number = number);
+  cell_auto SequenceTotals totals = sequence_totals (honest);
+
+  g_assert_cmpint (next.result.status, ==, CELL_OK);
+  g_assert_cmpint (totals.result.status, ==, CELL_OK);
+  g_assert_cmpuint (totals.calls, ==, number + 1);
+  g_assert_cmpuint (totals.skipped + totals.repeated, ==, 0);
+}
+
+static void
+let_go (HostFixture *fixture, const char *name)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (HostCell) cell = NULL;
+
+  host_unload (fixture->host, name, &error);
+  assert_sentence (error);
+  cell = host_find (fixture->host, name, NULL);
+  if (cell != NULL)
+    host_cell_stop (cell, TRUE, NULL);  /* it could not be ended well */
+}
+
+static void
+play (HostFixture *fixture, guint64 seed)
+{
+  g_autofree char *text = g_strdup_printf ("%" G_GUINT64_FORMAT, seed), *file = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL);
+  g_autoptr (GHashTable) settings = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GError) error = NULL, wrong = NULL, absorbing = NULL;
+  g_autoptr (HostCell) cell = NULL;
+
+  g_hash_table_insert (settings, (char *) "seed", text);
+  if (seed % 2 == 0)
+    cell = host_load_ejected (fixture->host, file, "wild", settings, &error);
+  else
+    cell = host_load (fixture->host, file, "wild", settings, &error);
+  assert_sentence (error);
+  if (cell == NULL)
+    return;
+  if (seed % 2 != 0)
+    relocate_eject (cell, &wrong);
+  assert_sentence (wrong);
+  use (fixture, cell);
+  if (seed % 4 < 2)
+    relocate_absorb (cell, &absorbing);
+  assert_sentence (absorbing);
+  let_go (fixture, "wild");
+}
+
+/* Connections and processes go a moment after what they were for. */
+static void
+wait_for_descriptors (guint most)
+{
+  gint64 until = g_get_monotonic_time () + PATIENCE_US;
+  guint n;
+
+  while ((n = count ("/proc/self/fd")) > most && g_get_monotonic_time () < until)
+    g_thread_yield ();
+  g_assert_cmpuint (n, <=, most);
+}
+
+static void
+test_lies (void)
+{
+  HostFixture fixture = { .step_ms = 500 };
+  guint n_rounds = (guint) g_ascii_strtoull (g_getenv ("FUZZ_ROUNDS"), NULL, 10), n_fds = 0;
+  guint32 first = (guint32) g_test_rand_int () | 1;
+  g_autoptr (HostCell) cell = NULL;
+  CellBus *bus;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  host_fixture_set_up (&fixture, NULL);
+  cell = host_fixture_load (&fixture, "sequence", "honest", NULL);
+  bus = cell_open (fixture.socket);
+  {
+    CellClient *honest = cell_bind (bus, Sequence, "honest");
+
+    for (guint i = 0; i < n_rounds; i++)
+      {
+        if (i == WARM_UP)
+          n_fds = count ("/proc/self/fd");
+        play (&fixture, (guint64) first + i);
+        assert_serves (honest, i);
+      }
+  }
+  if (n_rounds > WARM_UP)
+    wait_for_descriptors (n_fds + 2);   /* the thread that watches the lanes may come and go */
+  cell_close (bus);
+  host_fixture_tear_down (&fixture, NULL);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* that a child answers nonsense is said in the log */
+  g_test_add_func ("/hostile-child/lies", test_lies);
+  return g_test_run ();
+}
