@@ -159,7 +159,11 @@ connection_send (Connection *connection, WireType type, uint64_t serial, const v
   if (sent != SENT_LATER)
     outgoing_free (outgoing);
   if (full)
-    g_warning ("client %d does not read what it is told; its connection ends", (int) connection->pid);
+    {
+      g_autofree char *who = offence_name (connection);
+
+      g_warning ("%s does not read what it is told; its connection ends", who);
+    }
   /* Who has missed a message, be it for want of descriptors, can no longer know where its calls are. */
   if (full || sent == SENT_NEVER)
     connection_close (connection);
@@ -199,6 +203,15 @@ keep_link (Connection *connection, Link *link, GError **error)
   if (large)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels take %u MiB already", LINK_BYTES_MAX >> 20);
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
+}
+
+/* Something is wrong with what it says. */
+static void
+complain (Connection *connection, const char *wrong, const char *what_follows)
+{
+  g_autofree char *who = offence_name (connection);
+
+  offence_warn (connection->host, "%s: %s%s", who, wrong, what_follows);
 }
 
 /* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was given. */
@@ -266,7 +279,7 @@ do_mapped (Connection *connection, WireMessage *message)
 
   if (link != NULL && !link_in_use (link, &error))
     {
-      offence_warn (connection->host, "client %d: %s", (int) connection->pid, error->message);
+      complain (connection, error->message, "");
       if (cell_status_from_error (error) == CELL_ERROR_CORRUPT)
         connection_close (connection);
       else
@@ -541,7 +554,7 @@ read_messages (Connection *connection)
       if (got > 0)
         wire_message_clear (&message);
       if (wrong != NULL)
-        offence_warn (connection->host, "client %d: %s; its connection ends", (int) connection->pid, wrong);
+        complain (connection, wrong, "; its connection ends");
       if (got < 0 || wrong != NULL)
         return FALSE;
     }

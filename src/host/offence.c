@@ -120,6 +120,12 @@ report_new (HostCell *cell, uint64_t link, const char *rule, uint32_t at)
   return report;
 }
 
+char *
+offence_name (Connection *connection)
+{
+  return name_of (connection->cell != NULL ? connection->cell->name : NULL, connection_peer_pid (connection));
+}
+
 /* The offender is whoever is at the other end of a connection. */
 static void
 blame_connection (Report *report, Connection *connection)

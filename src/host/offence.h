@@ -39,5 +39,7 @@ void offence_report (Channel *channel);
 /* What a runner or a program says of the peer of a channel of its own; on the main loop, and it does not wait.  NULL, or why this is nothing
  * that a membrane says. */
 const char *offence_claim (struct Connection *connection, const WireOffence *claim);
+/* Whoever is at the other end of a connection, for people; to be freed. */
+char *offence_name (struct Connection *connection);
 /* A warning about a peer, as many of them as there may be in a while: who breaks a rule breaks it again. */
 void offence_warn (struct Host *host, const char *format, ...) G_GNUC_PRINTF (2, 3);

@@ -24,6 +24,7 @@ typedef struct
   HostFixture fixture;
   GAsyncQueue *told; /* of Told */
   gboolean many;     /* there may be more than are looked at */
+  char *said;        /* the first warning */
 } Scene;
 
 typedef struct
@@ -384,12 +385,25 @@ test_slander (Scene *scene, gconstpointer data)
   raw_close (&raw);
 }
 
+/* What the host says of it: before it ends it. */
+static void
+on_warning (const char *domain, GLogLevelFlags level, const char *message, gpointer data)
+{
+  Scene *scene = data;
+
+  g_log_default_handler (domain, level, message, NULL);
+  if (scene->said == NULL)
+    scene->said = g_strdup (message);
+}
+
 /* What no membrane says ends it. */
 static void
 test_nonsense (Scene *scene, gconstpointer data)
 {
   g_autoptr (HostCell) rogue = NULL;
   struct pollfd gone = { .events = POLLIN };
+  g_autofree char *expected = NULL;
+  guint handler;
   CellBus *bus;
 
   (void) data;
@@ -399,12 +413,18 @@ test_nonsense (Scene *scene, gconstpointer data)
   host_fixture_eject (rogue);
   gone.fd = (int) syscall (SYS_pidfd_open, pid_of (rogue), 0);
   g_assert_no_errno (gone.fd);
+  expected = g_strdup_printf ("the process %d of cell rogue: it says that a rule was broken that there is not; its connection ends",
+                              (int) pid_of (rogue));
+  handler = g_log_set_handler ("cellhost-offence", G_LOG_LEVEL_WARNING, on_warning, scene);
   bus = cell_open (scene->fixture.socket);
   {
     cell_auto RogueAttack attack = rogue_attack (cell_bind (bus, Rogue, "rogue"), .how = "nonsense");
 
     g_assert_cmpint (poll (&gone, 1, PATIENCE_US / 1000), ==, 1);
   }
+  g_log_remove_handler ("cellhost-offence", handler);
+  g_assert_cmpstr (scene->said, ==, expected);
+  g_free (scene->said);
   cell_close (bus);
   close (gone.fd);
 }
