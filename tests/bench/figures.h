@@ -5,5 +5,5 @@
 #pragma once
 #include "harness.h"
 
-extern const BenchFigure bench_limit_figures[], bench_call_figures[], bench_load_figures[], bench_memory_figures[], bench_relocate_figures[], bench_exchange_figures[],
+extern const BenchFigure bench_limit_figures[], bench_call_figures[], bench_load_figures[], bench_memory_figures[], bench_relocate_figures[], bench_exchange_figures[], bench_hostile_figures[],
   bench_host_figures[];
