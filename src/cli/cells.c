@@ -9,7 +9,8 @@
 #include "suggest.h"
 #include "table.h"
 
-#define RETIRED_MANY 200                /* as the host sees it */
+#define RETIRED_MANY 200                /* as the host sees it … */
+#define RETIRED_STEP 100                /* … and says it again */
 
 /* A declared error's own name is what a script asks for; those of the table have exit codes. */
 static const char *
@@ -144,7 +145,7 @@ print_retired (const Session *session, uint32_t retired)
 {
   g_autofree char *line = NULL;
 
-  if (session->json || retired < RETIRED_MANY)
+  if (session->json || retired < RETIRED_MANY || retired % RETIRED_STEP != 0)
     return;
   line = g_strdup_printf (_("%u earlier builds of it stay in the host's memory until the host is started anew\n"), retired);
   print_text (line);

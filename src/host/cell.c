@@ -233,7 +233,7 @@ count_build (Host *host, const char *name)
   before = GPOINTER_TO_UINT (g_hash_table_lookup (host->builds, name));
   g_hash_table_insert (host->builds, g_strdup (name), GUINT_TO_POINTER (before + 1));
   pthread_mutex_unlock (&host->lock);
-  if (before >= CELL_RETIRED_MANY)
+  if (before >= CELL_RETIRED_MANY && before % CELL_RETIRED_STEP == 0)
     g_warning ("%u earlier builds of %s stay in memory until the host ends", before, name);
   return before;
 }

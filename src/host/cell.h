@@ -61,6 +61,7 @@ struct HostCell
 
 /* So many builds that nobody uses any more are a reason to start the host anew. */
 #define CELL_RETIRED_MANY 200
+#define CELL_RETIRED_STEP 100   /* … and that is said again for each so many more */
 
 /* Where it is, for people. */
 typedef struct

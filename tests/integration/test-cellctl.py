@@ -402,7 +402,18 @@ def shut_down(here):
     assert host.wait(BOUND) == 0
 
 
+def often_loaded(here):
+    """What stays in memory is worth a word when it is much, and not at every load from then on."""
+    here.host()
+    for earlier in range(203):
+        word = "200 earlier builds of it stay in the host's memory until the host is started anew\n" if earlier == 200 else ""
+        assert here.good("load", cell("whole"), "often") == "often: loaded\n" + word
+        here.good("unload", "often")
+    assert here.read("log").count("earlier builds of often") == 1
+
+
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
       files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
-      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down])
+      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,
+      often_loaded])

@@ -32,6 +32,12 @@ test_retired (HostFixture *fixture, gconstpointer data)
   g_test_expect_message ("cellhost-cell", G_LOG_LEVEL_WARNING, "200 earlier builds of often stay in memory*");
   load_and_unload (fixture, "often", CELL_RETIRED_MANY);
   g_test_assert_expected_messages ();
+  /* A warning that nobody expects is fatal here. */
+  for (guint i = CELL_RETIRED_MANY + 1; i < CELL_RETIRED_MANY + CELL_RETIRED_STEP; i++)
+    load_and_unload (fixture, "often", i);
+  g_test_expect_message ("cellhost-cell", G_LOG_LEVEL_WARNING, "300 earlier builds of often stay in memory*");
+  load_and_unload (fixture, "often", CELL_RETIRED_MANY + CELL_RETIRED_STEP);
+  g_test_assert_expected_messages ();
   load_and_unload (fixture, "once", 0);
 }
 
