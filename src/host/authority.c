@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cell.h"
+#include "connection.h"
 #include "policy.h"
 
 typedef struct
@@ -207,4 +208,20 @@ authority_describe (HostCell *caller, uint32_t *ret_role, GError **error)
       add_grant (grants, &authority, uses[i]);
   *ret_role = policy_get_role (authority.policy, caller->name);
   return g_steal_pointer (&grants);
+}
+
+void
+authority_say_denied (Channel *channel, uint32_t access, char *text, size_t size)
+{
+  const Connection *connection = channel->untrusted ? channel->freed_data : NULL;
+  const HostCell *caller = connection != NULL ? connection->cell : NULL;
+  const char *role = policy_role_word (access);
+
+  if (caller != NULL)
+    g_snprintf (text, size, "cell %s does not have the role '%s', which this asks for; write Role=%s below [Cell %s] in %s", caller->name, role, role,
+                caller->name, caller->host->config.policy_path);
+  else if (connection != NULL)
+    g_snprintf (text, size, "this connection does not have the role '%s', which this asks for", role);
+  else
+    g_snprintf (text, size, "a cell in the host's process does not have the role '%s', which this asks for; programs have it", role);
 }

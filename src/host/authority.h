@@ -24,3 +24,5 @@ typedef struct
 
 /* For people: those that its key file lists, and those that it calls now while it is in this process; Grant each. */
 GPtrArray *authority_describe (HostCell *caller, uint32_t *ret_role, GError **error);
+/* The endpoint's say_denied: which line gives the caller of that channel the role, and where it is to be written. */
+void authority_say_denied (Channel *channel, uint32_t access, char *text, size_t size);

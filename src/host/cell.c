@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "authority.h"
 #include "child-log.h"
 #include "child.h"
 #include "consumer.h"
@@ -291,6 +292,7 @@ host_cell_prepare (HostCell *cell, uint32_t threading, GError **error)
   if (cell->endpoint == NULL)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no memory for cell %s", cell->name);
   cell->endpoint->data = cell;
+  cell->endpoint->say_denied = authority_say_denied;
   cell->endpoint->cell = cell->number;
   return TRUE;
 }

@@ -96,6 +96,8 @@ struct Endpoint
   _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */
   _Atomic uint32_t inside;              /* threads that run a concurrent cell's code outside of its calls */
   void *data;
+  /* What a caller without the role that a method asks for (access) is told; NULL: nothing in particular. */
+  void (*say_denied) (Channel *channel, uint32_t access, char *text, size_t size);
 };
 
 /* ---- calls ------------------------------------------------------------------------------------ */

@@ -413,13 +413,29 @@ no_method (void *self, CellCall *call, const void *in, void *out)
   return CELL_ERROR_NO_METHOD;
 }
 
+#define DENIED_MAX 400u         /* bytes; an error has room for a little more */
+
 static CellStatus
 denied (void *self, CellCall *call, const void *in, void *out)
 {
+  static const char *const general[] = {
+    [CELL_ACCESS_VIEW] = "its caller does not have the role 'view', which this method asks for; an ejected cell's is Role= in the policy",
+    [CELL_ACCESS_OPERATE] = "its caller does not have the role 'operate', which this method asks for; an ejected cell's is Role= in the policy",
+    [CELL_ACCESS_ADMIN] = "its caller does not have the role 'admin', which this method asks for; an ejected cell's is Role= in the policy",
+  };
+  Channel *channel = call->channel;
+  uint32_t access = call->method->access;
+  char *text = channel->endpoint->say_denied != NULL ? arena_get (&call->thread->arena, DENIED_MAX) : NULL;
+
   (void) self;
   (void) in;
   (void) out;
-  call->message = "its caller does not have the role that this method asks for";
+  call->message = general[access <= CELL_ACCESS_ADMIN ? access : CELL_ACCESS_ADMIN];
+  if (text != NULL)
+    {
+      channel->endpoint->say_denied (channel, access, text, DENIED_MAX);
+      call->message = text;
+    }
   return CELL_ERROR_DENIED;
 }
 
@@ -462,7 +478,7 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
     method = NULL;
   if (method != NULL && method->access > channel->access)
     {
-      none = (Method) { .invoke = denied, .max_reply = ERROR_ROOM, .name = "", .stats = method->stats };
+      none = (Method) { .invoke = denied, .max_reply = ERROR_ROOM, .access = method->access, .name = "", .stats = method->stats };
       method = &none;
     }
   else if (method == NULL)

@@ -119,13 +119,15 @@ def the_host_itself(here):
     policy(here, "[Cell petitioner]\nRole=view\n")
     granted(here, "host", "list")
     for what in MUTATIONS:
-        assert "role" in denied(here, "host", what, cell("mirror") if what == "load" else "sequence")
+        said = denied(here, "host", what, cell("mirror") if what == "load" else "sequence")
+        assert said.endswith(f"cell petitioner does not have the role 'admin', which this asks for; "
+                             f"write Role=admin below [Cell petitioner] in {path}"), said
     assert [entry["name"] for entry in json.loads(here.good("--json", "list"))] == ["host", "petitioner", "sequence"]
     assert here.process.poll() is None
     # In the host it may no more than that, too, without being told so by anybody.
     here.good("absorb", "petitioner")
     granted(here, "host", "list")
-    denied(here, "host", "unload", "sequence")
+    assert "a cell in the host's process does not have the role 'admin'" in denied(here, "host", "unload", "sequence")
 
 
 def a_role_that_was_given(here):

@@ -219,7 +219,7 @@ test_access (void)
     cell_auto LedgerReset reset = ledger_reset (viewer);
     cell_auto LedgerBalance balance = ledger_balance (viewer, .account = 1);
 
-    assert_failed (&reset.result, CELL_ERROR_DENIED, "org.cellhost.Error.Denied", "does not have the role");
+    assert_failed (&reset.result, CELL_ERROR_DENIED, "org.cellhost.Error.Denied", "does not have the role 'operate', which this method asks for");
     assert_ok (&balance.result);
   }
   cell_client_close (ledger);
