@@ -38,9 +38,10 @@ write_all (int fd, const guint8 *bytes, gsize n, GError **error)
   return TRUE;
 }
 
-/* Whatever the file becomes meanwhile, what is copied is what is hashed, looked at and loaded. */
+/* Whatever the file becomes meanwhile, what is copied is what is hashed, looked at and loaded.  to: -1 if it cannot become anything
+ * else. */
 static gboolean
-copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
+copy_bytes (int from, int to, ModuleFile *file, gsize size, GError **error)
 {
   struct sha256_ctx hash;
   guint8 digest[SHA256_DIGEST_SIZE];
@@ -58,7 +59,7 @@ copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
         return fail_with_errno (error, CELL_ERROR_REFUSED, "it cannot be read");
       if (n == 0)
         return cell_set_error (error, CELL_ERROR_REFUSED, "it became shorter while it was read");
-      if (!write_all (file->fd, buffer, (gsize) n, error))
+      if (to >= 0 && !write_all (to, buffer, (gsize) n, error))
         return FALSE;
       sha256_update (&hash, (size_t) n, buffer);
       done += (gsize) n;
@@ -70,13 +71,24 @@ copy_bytes (int from, ModuleFile *file, gsize size, GError **error)
   return TRUE;
 }
 
+#define SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
 /* From here on nobody can write to it.  Mode 0500: what is handed to a child is looked at there as it was here. */
 static gboolean
 seal (ModuleFile *file, GError **error)
 {
-  if (fchmod (file->fd, 0500) == 0 && fcntl (file->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+  if (fchmod (file->fd, 0500) == 0 && fcntl (file->fd, F_ADD_SEALS, SEALS) == 0)
     return TRUE;
   return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "its private copy cannot be sealed");
+}
+
+/* Such as the host hands to its children: in a sandbox no copy could be made. */
+static gboolean
+is_sealed (int fd)
+{
+  int seals = fcntl (fd, F_GET_SEALS);
+
+  return seals >= 0 && (seals & SEALS) == SEALS;
 }
 
 static gboolean
@@ -86,10 +98,16 @@ make_copy (ModuleFile *file, int fd, GError **error)
 
   if (!own_file_check (fd, MODULE_MAX_SIZE, &size, error))
     return FALSE;
+  if (is_sealed (fd))
+    {
+      file->fd = fcntl (fd, F_DUPFD_CLOEXEC, 3);
+      return file->fd >= 0 ? copy_bytes (fd, -1, file, size, error)
+                           : fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "there is no descriptor for it");
+    }
   file->fd = memfd_create ("cell-module", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file->fd < 0)
     return fail_with_errno (error, CELL_ERROR_NO_RESOURCES, "there is no memory for a private copy");
-  return copy_bytes (fd, file, size, error) && seal (file, error);
+  return copy_bytes (fd, file->fd, file, size, error) && seal (file, error);
 }
 
 static gboolean

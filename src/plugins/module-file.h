@@ -27,7 +27,8 @@ gboolean module_file_open (ModuleFile *file, const char *path, GError **error);
 /* The same in two steps: it is read, and what was read is looked at. */
 gboolean module_file_copy (ModuleFile *file, const char *path, GError **error);
 gboolean module_file_look (const ModuleFile *file, GError **error);
-/* Both of an open file, whose descriptor is not taken; name is for people. */
+/* Both of an open file, whose descriptor is not taken; name is for people.  One that nobody can change already is not copied
+ * again. */
 gboolean module_file_read (ModuleFile *file, int fd, const char *name, GError **error);
 void module_file_clear (ModuleFile *file);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ModuleFile, module_file_clear)
