@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -333,23 +332,28 @@ read_bytes (const WireMessage *message)
   return NULL;
 }
 
+/* In memory that the host makes: a sandbox may make none to share. */
 static void
 say_bytes (Runner *runner, const WireMessage *message, uint32_t version, GBytes *bytes)
 {
-  gsize size, at = 0;
+  gsize size;
   const char *data = g_bytes_get_data (bytes, &size);
   WireState body = { .version = version, .size = size };
-  int fd = memfd_create ("cell-state", MFD_CLOEXEC);
-  ssize_t n;
+  Fault fault = { CELL_ERROR_NO_RESOURCES, "no memory for the state" };
+  CellBlob *blob = uplink_blob_new (runner->uplink, size, &fault);
+  void *to = blob_data (blob);
+  int fd;
 
-  while (fd >= 0 && at < size && (n = write (fd, data + at, size - at)) > 0)
-    at += (gsize) n;
-  if (fd < 0 || at < size)
-    refuse (runner, message, CELL_ERROR_NO_RESOURCES, "no memory for the state");
+  if (blob == NULL || (size > 0 && to == NULL))
+    refuse (runner, message, fault.status, fault.message);
   else
-    say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
-  if (fd >= 0)
-    close (fd);
+    {
+      if (size > 0)
+        memcpy (to, data, size);
+      fd = blob_fd (blob);
+      say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
+    }
+  blob_unref (blob);
 }
 
 /* A cell that does not serve.  FALSE: that has been said. */

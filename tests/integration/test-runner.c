@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "membrane/blob.h"
 #include "membrane/channel.h"
 #include "membrane/ring.h"
 #include "membrane/wait.h"
@@ -96,12 +97,29 @@ hear (Runner *runner, WireMessage *message)
   return got > 0 ? message->header.type : 0;
 }
 
+/* It asks for memory, as it may make none of its own. */
+static void
+give_memory (Runner *runner, WireMessage *message)
+{
+  CellBlob *blob = blob_new (message->body.blob.size, NULL);
+  int fd = blob_fd (blob);
+
+  g_assert_true (wire_send (runner->socket, WIRE_BLOB, message->header.serial, &message->body.blob, NULL, 0, &fd, 1, 0, NULL));
+  blob_unref (blob);
+  wire_message_clear (message);
+}
+
 static WireType
 answer (Runner *runner)
 {
   WireMessage message;
   WireType type = hear (runner, &message);
 
+  if (type == WIRE_BLOB_NEW)
+    {
+      give_memory (runner, &message);
+      type = hear (runner, &message);
+    }
   if (type == 0)
     return 0;
   g_assert_cmpuint (message.header.serial, ==, runner->serial);
