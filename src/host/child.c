@@ -33,8 +33,13 @@ struct Child
   int info;                     /* where bubblewrap says who the runner is */
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
+  int last_word;                /* for sandbox_how_it_ended () */
   StatsPage stats;              /* made before it loads its cell */
   pthread_mutex_t asking;       /* one question at a time */
+  pthread_mutex_t ending;       /* of `process`, once it has been started, and of `end` */
+  gboolean quitting;            /* it was asked to end */
+  gboolean killed;              /* by us, so that its end says nothing */
+  char *end;                    /* how it ended by itself; NULL: not known */
   pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
   uint64_t last_serial;
@@ -60,6 +65,52 @@ in_milliseconds (unsigned milliseconds)
   uint64_t at = (uint64_t) g_get_monotonic_time () + (uint64_t) milliseconds * 1000u;
 
   return (struct timespec) { (time_t) (at / 1000000u), (long) (at % 1000000u) * 1000 };
+}
+
+/* ---- its end -------------------------------------------------------------------------------------------- */
+
+static gboolean
+is_gone (Child *child, int milliseconds)
+{
+  /* A process gives up its memory before it can be waited for, and before its descriptors. */
+  struct pollfd fd = { child->pidfd >= 0 ? child->pidfd : child->connection->socket, child->pidfd >= 0 ? POLLIN : 0, 0 };
+  int n;
+
+  do
+    n = poll (&fd, 1, milliseconds);
+  while (n < 0 && errno == EINTR);
+  return n > 0;
+}
+
+/* bubblewrap ends behind the runner, unless somebody stops it. */
+static gboolean
+bubblewrap_ends (Child *child)
+{
+  const char *pid = g_subprocess_get_identifier (child->process);
+  int fd = pid != NULL ? (int) syscall (SYS_pidfd_open, (pid_t) g_ascii_strtoll (pid, NULL, 10), 0) : -1;
+  struct pollfd poll_fd = { fd, POLLIN, 0 };
+  gboolean ends = pid == NULL || (fd >= 0 && poll (&poll_fd, 1, GONE_MS) > 0) || (fd < 0 && errno == ESRCH);
+
+  if (fd >= 0)
+    close (fd);
+  return ends;
+}
+
+char *
+child_how_it_ended (Child *child)
+{
+  char *end;
+
+  pthread_mutex_lock (&child->ending);
+  if (child->end == NULL && !child->killed && child->process != NULL && child->pidfd >= 0 && is_gone (child, QUIT_MS)
+      && bubblewrap_ends (child))
+    {
+      g_subprocess_wait (child->process, NULL, NULL);
+      child->end = sandbox_how_it_ended (child->process, child->last_word);
+    }
+  end = g_strdup (child->end);
+  pthread_mutex_unlock (&child->ending);
+  return end;
 }
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
@@ -103,6 +154,8 @@ child_greeted (Child *child)
 {
   pthread_mutex_lock (&child->lock);
   child->pid = read_pid (child->info);
+  if (child->pid > 0)
+    sandbox_goes_first (child->pid);
   if (child->pid > 0)
     child->pidfd = (int) syscall (SYS_pidfd_open, child->pid, 0);
   child->greeted = TRUE;
@@ -173,7 +226,12 @@ no_answer (Child *child, WireType type, gboolean closed, unsigned milliseconds, 
   const char *name = child->cell->name;
 
   if (closed)
-    return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s", name, step_name (type));
+    {
+      g_autofree char *how = child_how_it_ended (child);
+
+      return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s%s%s", name, step_name (type),
+                             how != NULL ? ": " : "", how != NULL ? how : "");
+    }
   return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process was to %s, and has not within %u.%u s", name, step_name (type),
                          milliseconds / 1000, milliseconds % 1000 / 100);
 }
@@ -272,6 +330,7 @@ child_new (HostCell *cell, Connection *connection, int info)
   child->refs = 1;
   pthread_mutex_init (&child->lock, NULL);
   pthread_mutex_init (&child->asking, NULL);
+  pthread_mutex_init (&child->ending, NULL);
   pthread_condattr_init (&attributes);
   pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
   pthread_cond_init (&child->changed, &attributes);
@@ -279,7 +338,7 @@ child_new (HostCell *cell, Connection *connection, int info)
   child->cell = host_cell_ref (cell);
   child->connection = connection;
   child->info = info;
-  child->pidfd = -1;
+  child->pidfd = child->last_word = -1;
   child->stats = (StatsPage) STATS_PAGE_INIT;
   child->answer = no_message;
   child->memory_kills = process_end_count_memory_kills ();
@@ -324,7 +383,7 @@ child_start (Host *host, HostCell *cell, GError **error)
   close (connection->client_bell);
   connection->client_bell = fcntl (cell->bell, F_DUPFD_CLOEXEC, 3);
   child->process = sandbox_spawn (&host->config, NULL, (SandboxFd[]) { { sockets[1], 3 }, { info[1], SANDBOX_INFO } }, 2,
-                                  child_log_open (cell->name), error);
+                                  child_log_open (cell->name), &child->last_word, error);
   if (child->process != NULL)
     {
       connection->child = child_ref (child);
@@ -356,25 +415,33 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   return NULL;
 }
 
-static gboolean
-is_gone (Child *child, int milliseconds)
-{
-  /* A process gives up its memory before it can be waited for, and before its descriptors. */
-  struct pollfd fd = { child->pidfd >= 0 ? child->pidfd : child->connection->socket, child->pidfd >= 0 ? POLLIN : 0, 0 };
-  int n;
-
-  do
-    n = poll (&fd, 1, milliseconds);
-  while (n < 0 && errno == EINTR);
-  return n > 0;
-}
-
 void
 child_quit (Child *child)
 {
+  child->quitting = TRUE;
   connection_send (child->connection, WIRE_QUIT, 0, NULL, NULL, 0, NULL, 0);
   is_gone (child, QUIT_MS);
   child_kill (child);
+}
+
+/* Before it is killed, in case that it has ended already.  A process that ends gives up its descriptors a moment before it is
+ * gone. */
+static void
+note_end (Child *child)
+{
+  g_autofree char *end = NULL;
+  gboolean closed;
+
+  pthread_mutex_lock (&child->lock);
+  closed = child->closed;
+  pthread_mutex_unlock (&child->lock);
+  if (child->pidfd >= 0 && !child->quitting && is_gone (child, closed ? QUIT_MS : 0))
+    end = child_how_it_ended (child);
+  if (end != NULL)
+    g_warning ("cell %s: how its process ended: %s", child->cell->name, end);
+  pthread_mutex_lock (&child->ending);
+  child->killed = TRUE;
+  pthread_mutex_unlock (&child->ending);
 }
 
 gboolean
@@ -382,6 +449,7 @@ child_kill (Child *child)
 {
   gboolean gone;
 
+  note_end (child);
   if (child->pidfd >= 0)
     syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
   if (child->process != NULL)
@@ -489,6 +557,9 @@ child_unref (Child *child)
   g_clear_object (&child->process);
   host_cell_unref (child->cell);
   close (child->info);
+  if (child->last_word >= 0)
+    close (child->last_word);
+  g_free (child->end);
   if (child->pidfd >= 0)
     close (child->pidfd);
   wire_message_clear (&child->answer);
@@ -496,6 +567,7 @@ child_unref (Child *child)
   stats_page_clear (&child->stats);
   pthread_mutex_destroy (&child->lock);
   pthread_mutex_destroy (&child->asking);
+  pthread_mutex_destroy (&child->ending);
   pthread_cond_destroy (&child->changed);
   g_free (child);
 }

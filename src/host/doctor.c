@@ -107,7 +107,7 @@ run_inside (const HostConfig *config, const char *const *args, GError **error)
         close (ends[i]);
       return NULL;
     }
-  process = sandbox_spawn (config, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], error);
+  process = sandbox_spawn (config, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
   if (process != NULL)
     {
       text = read_all (ends[0]);
@@ -246,7 +246,7 @@ limit_inside (Doctor *doctor, const char *line, const char *good, const char *ba
 static void
 check_filter (Doctor *doctor)
 {
-  limit_inside (doctor, "filter", "an ejected cell may make some", "an ejected cell may make all that its user may: this version filters none",
+  limit_inside (doctor, "filter", "an ejected cell may make most", "an ejected cell may make all that its user may: this version filters none",
                 "keep the kernel up to date: it alone stands between an ejected cell and the machine");
 }
 

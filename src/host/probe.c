@@ -26,6 +26,7 @@ typedef struct
 {
   GSubprocess *process;         /* bubblewrap */
   int report;
+  int last_word;
   int pidfd;
   guint ms;
   gint64 until;                 /* monotonic µs */
@@ -56,6 +57,8 @@ probe_clear (Probe *probe)
     }
   if (probe->report >= 0)
     close (probe->report);
+  if (probe->last_word >= 0)
+    close (probe->last_word);
   if (probe->pidfd >= 0)
     close (probe->pidfd);
   g_ptr_array_unref (probe->steps);
@@ -113,7 +116,7 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
   probe->ms = config->probe_ms != 0 ? config->probe_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
   probe->process = sandbox_spawn (config, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
-                                  log, error);
+                                  log, &probe->last_word, error);
   pid = probe->process != NULL ? g_subprocess_get_identifier (probe->process) : NULL;
   probe->pidfd = pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1;
   return probe->process != NULL;
@@ -208,20 +211,14 @@ refused (const char *file, const char *line, ProbeStep *step, GError **error)
   return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file, sentence);
 }
 
-/* bubblewrap ends as the runner did, or with 128 + the signal that it died of. */
 static char *
 how_it_ended (Probe *probe, gboolean *ret_late)
 {
-  int status;
-
   *ret_late = probe->pidfd < 0 || !wait_for (probe, probe->pidfd);
   if (*ret_late)
     return g_strdup_printf ("it did not end within %u.%u s", probe->ms / 1000, probe->ms % 1000 / 100);
   g_subprocess_wait (probe->process, NULL, NULL);
-  status = g_subprocess_get_if_exited (probe->process) ? g_subprocess_get_exit_status (probe->process) : 128 + SIGKILL;
-  if (status > 128 && status < 128 + NSIG)
-    return g_strdup_printf ("it crashed (%s)", strsignal (status - 128));
-  return g_strdup_printf ("it ended its process (exit status %d)", status);
+  return sandbox_how_it_ended (probe->process, probe->last_word);
 }
 
 static const char *
@@ -300,7 +297,7 @@ judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
 gboolean
 probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps, GError **error)
 {
-  g_auto(Probe) probe = { .report = -1, .pidfd = -1, .steps = probe_steps_new () };
+  g_auto(Probe) probe = { .report = -1, .last_word = -1, .pidfd = -1, .steps = probe_steps_new () };
   g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
   gboolean good = probe_start (&probe, config, file, name, values, log, error) && judge (&probe, file, &reason, error);
 

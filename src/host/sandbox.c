@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #define G_LOG_DOMAIN "cellhost-sandbox"
 #include "sandbox.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "filter.h"
+#include "plugins/last-word.h"
 #include "plugins/misuse.h"
+
+#define FILTER 7                        /* the descriptor on which bubblewrap reads it */
+#define WRITABLE_SIZE "67108864"        /* of each place where a cell can write */
 
 /* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
 
@@ -120,8 +128,9 @@ spawn_on_spawner (Spawn *what, GError **error)
 
 /* ---- the sandbox --------------------------------------------------------------------------------------- */
 
-/* The sandbox organ adds permissions, system call filters and limits. */
-/* AddressSanitizer leaves signals alone: how a process ended is to be told from its end. */
+/* What is there in the end can be read and not written, but for two folders of a limited size: /tmp, which is the cell's own, and
+ * /dev/shm.  /proc, too: of a host run by root the kernel's settings there belong to the very user who the cell is.
+ * AddressSanitizer leaves signals alone: how a process ended is to be told from its end. */
 static GStrv
 make_argv (const HostConfig *config, const char *const *args, gboolean info)
 {
@@ -130,7 +139,9 @@ make_argv (const HostConfig *config, const char *const *args, gboolean info)
     "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
     "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
     "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
-    "--proc", "/proc", "--dev", "/dev", "--size", "67108864", "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "LANG", "C.UTF-8",
+    "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev",
+    "--size", WRITABLE_SIZE, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--size", WRITABLE_SIZE, "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
+    "--seccomp", G_STRINGIFY (FILTER),
     "--setenv", "ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0", NULL
   };
 
@@ -140,7 +151,8 @@ make_argv (const HostConfig *config, const char *const *args, gboolean info)
     g_strv_builder_addv (builder, (const char *[]) { "--setenv", MISUSE_DEBUG, g_getenv (MISUSE_DEBUG), NULL });
   if (info)
     g_strv_builder_addv (builder, (const char *[]) { "--info-fd", G_STRINGIFY (SANDBOX_INFO), NULL });
-  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "/run/cell-runner", NULL });
+  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "--remount-ro", "/",
+                                                   "/run/cell-runner", NULL });
   if (args != NULL)
     g_strv_builder_addv (builder, (const char **) args);
   return g_strv_builder_end (builder);
@@ -153,28 +165,99 @@ sandbox_check (const HostConfig *config, GError **error)
          || cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
 }
 
+/* What comes along with each: the filter, and where its last word goes, of which ret_last_word (unless NULL) is the other end.  FALSE:
+ * nothing was added. */
+static gboolean
+add_own (Spawn *what, SandboxFd *fds, int *ret_last_word, GError **error)
+{
+  int ends[2] = { -1, -1 }, filter = filter_open (error);
+
+  if (filter < 0)
+    return FALSE;
+  if (ret_last_word != NULL && pipe2 (ends, O_CLOEXEC | O_NONBLOCK) < 0)
+    {
+      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no pipe for a sandbox: %s", g_strerror (errno));
+      close (filter);
+      return FALSE;
+    }
+  memcpy (fds, what->fds, what->n_fds * sizeof *fds);
+  fds[what->n_fds++] = (SandboxFd) { filter, FILTER };
+  if (ret_last_word != NULL)
+    {
+      fds[what->n_fds++] = (SandboxFd) { ends[1], LAST_WORD };
+      *ret_last_word = ends[0];
+    }
+  what->fds = fds;
+  return TRUE;
+}
+
 GSubprocess *
-sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, GError **error)
+sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, int *ret_last_word,
+               GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
+  g_autofree SandboxFd *all = g_new (SandboxFd, n_fds + 2);
   g_auto(GStrv) argv = NULL;
   gboolean info = FALSE;
 
   for (guint i = 0; i < n_fds; i++)
     info |= fds[i].as == SANDBOX_INFO;
-  if (!sandbox_check (config, error))
+  if (!sandbox_check (config, error) || !add_own (&what, all, ret_last_word, error))
     {
       close_fds (&what);
       return NULL;
     }
   argv = make_argv (config, args, info);
   what.argv = (const char *const *) argv;
-  if (!spawn_on_spawner (&what, error))
-    return NULL;
-  if (what.error != NULL)
+  if (spawn_on_spawner (&what, error) && what.error != NULL)
     {
       cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox cannot be started: %s", what.error->message);
       g_clear_error (&what.error);
     }
+  if (what.process == NULL && ret_last_word != NULL)
+    {
+      close (*ret_last_word);
+      *ret_last_word = -1;
+    }
   return what.process;
+}
+
+void
+sandbox_goes_first (GPid pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/oom_score_adj", (int) pid);
+  int fd = open (path, O_WRONLY | O_CLOEXEC);
+
+  if (fd < 0)
+    return;
+  (void) !write (fd, "1000", 4);        /* or it is as likely as others */
+  close (fd);
+}
+
+/* ---- its end ------------------------------------------------------------------------------------------- */
+
+/* Which call the kernel kept it from, as far as it could say so. */
+static char *
+forbidden_call (int last_word)
+{
+  LastWord word;
+  g_autofree char *name = NULL;
+
+  if (last_word < 0 || read (last_word, &word, sizeof word) != sizeof word)
+    return g_strdup ("it made a system call that is forbidden in a sandbox");
+  name = filter_call_name (word.arch, word.number);
+  return g_strdup_printf ("it made the system call %s, which is forbidden in a sandbox", name);
+}
+
+/* bubblewrap ends as what ran in it, or with 128 + the signal that it died of. */
+char *
+sandbox_how_it_ended (GSubprocess *process, int last_word)
+{
+  int status = g_subprocess_get_if_exited (process) ? g_subprocess_get_exit_status (process) : 128 + SIGKILL;
+
+  if (status == 128 + SIGSYS)
+    return forbidden_call (last_word);
+  if (status > 128 && status < 128 + NSIG)
+    return g_strdup_printf ("it crashed (%s)", strsignal (status - 128));
+  return g_strdup_printf ("it ended its process (exit status %d)", status);
 }

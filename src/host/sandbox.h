@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cell-runner in a sandbox: an empty root with the system's libraries, no network, no other process, no capability.
+ * cell-runner in a sandbox: an empty root with the system's libraries, no network, no other process, no capability, some system calls
+ * less (filter.h), and memory of a limited size where a cell can write.  The runner itself sets the limits of its process.
  */
 #pragma once
 #include "host.h"
@@ -15,6 +16,12 @@ typedef struct
 
 /* Whether there is one; if not, a sentence that says what to do. */
 gboolean sandbox_check (const HostConfig *config, GError **error);
-/* args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  What is returned is bubblewrap, which dies
- * with this process. */
-GSubprocess *sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, GError **error);
+/* args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
+ * sandbox_how_it_ended (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
+GSubprocess *sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log,
+                            int *ret_last_word, GError **error);
+/* When the machine has no memory left, the kernel is to end that process before anybody else's. */
+void sandbox_goes_first (GPid pid);
+/* For people, what bubblewrap, which has ended and been waited for, says of what ran in it: "it crashed (Segmentation fault)", with the
+ * name of the system call if it made one that is forbidden.  last_word: -1, where there is none; it is read once. */
+char *sandbox_how_it_ended (GSubprocess *process, int last_word);

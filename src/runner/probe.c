@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "membrane/endpoint.h"
@@ -88,7 +87,6 @@ probe_main (const char *name)
 
   for (int fd = PROBE_MODULE; fd <= PROBE_CONFIG; fd++)
     fcntl (fd, F_SETFD, FD_CLOEXEC);
-  setrlimit (RLIMIT_CORE, &(struct rlimit) { 0, 0 });
   module = config != NULL ? try_load (name) : NULL;
   if (module != NULL)
     {

@@ -23,6 +23,8 @@
 #include "plugins/instance.h"
 #include "plugins/settings.h"
 #include "plugins/stats-page.h"
+
+#include "confine.h"
 #include "probe.h"
 
 #define HOST_SOCKET 3
@@ -547,6 +549,7 @@ main (int argc, char **argv)
   gboolean asked_to_quit = FALSE;
   int got;
 
+  confine ();
   g_log_set_writer_func (writer, NULL, NULL);
   signal (SIGPIPE, SIG_IGN);
   /* Pid 1 of its namespace has no default action, for signals that somebody sends. */

@@ -67,7 +67,7 @@ def one_that_does_not_work(here):
 
 def one_that_holds_nobody(here):
     """It starts what it is told to, and takes nothing from it: that is seen from inside, not believed."""
-    shell = '#!/bin/sh\nwhile [ "$1" != /run/cell-runner ] || [ "$2" = /run/cell-runner ]; do shift; done\nshift\nexec /bin/sh "$@"\n'
+    shell = '#!/bin/sh\nwhile [ "$1" != / ] || [ "$2" != /run/cell-runner ]; do shift; done\nshift 2\nexec /bin/sh "$@"\n'
     found, _ = look(here, env=a_program(here, "bwrap", shell))
     assert found["sandbox"]["holds"], found["sandbox"]
     for check in ("processes", "files"):

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
+#include "confine.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "membrane/thread.h"
+#include "plugins/last-word.h"
+
+#define MIB ((rlim_t) 1 << 20)
+#define PROCESSES_MAX 512u              /* and threads */
+#define DESCRIPTORS_MAX 4096u
+#define FILE_MAX (1024 * MIB)           /* where it can write there is less, unless it was given a folder */
+#define DATA_MAX (4096 * MIB)
+#define LOCKED_MAX (8 * MIB)
+
+/* No address space: it would not bound what lies in shared memory, and guard pages need a lot of it.  Here, and not before the
+ * sandbox is made, since processes are counted in the user's namespace that the limit was set in. */
+static void
+limit (void)
+{
+  const rlim_t memory = (rlim_t) sysconf (_SC_PHYS_PAGES) * (rlim_t) sysconf (_SC_PAGESIZE) / 2;
+  const struct
+  {
+    int resource;
+    rlim_t most;
+  } limits[] = {
+    { RLIMIT_CORE, 0 }, { RLIMIT_NPROC, PROCESSES_MAX }, { RLIMIT_NOFILE, DESCRIPTORS_MAX }, { RLIMIT_FSIZE, FILE_MAX },
+    { RLIMIT_MEMLOCK, LOCKED_MAX }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_NICE, 0 }, { RLIMIT_RTPRIO, 0 },
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__       /* their shadow counts as data */
+    { RLIMIT_DATA, memory < DATA_MAX ? memory : DATA_MAX },
+#endif
+  };
+
+  (void) memory;
+  for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++)
+    {
+      struct rlimit now;
+
+      getrlimit (limits[i].resource, &now);
+      if (now.rlim_max > limits[i].most)
+        now.rlim_max = limits[i].most;
+      if (now.rlim_cur > now.rlim_max)
+        now.rlim_cur = now.rlim_max;
+      setrlimit (limits[i].resource, &now);
+    }
+}
+
+static void
+on_forbidden (int number, siginfo_t *info, void *context)
+{
+  LastWord word = { info->si_arch, info->si_syscall };
+
+  (void) context;
+  (void) !write (LAST_WORD, &word, sizeof word);        /* how it ends says most of it */
+  _exit (128 + number);                 /* as a shell would say it */
+}
+
+/* One that is blocked ends the process without a word. */
+static void
+let_it_come (ThreadContext *thread)
+{
+  sigset_t set;
+
+  (void) thread;
+  sigemptyset (&set);
+  sigaddset (&set, SIGSYS);
+  pthread_sigmask (SIG_UNBLOCK, &set, NULL);
+}
+
+void
+confine (void)
+{
+  struct sigaction action = { .sa_sigaction = on_forbidden, .sa_flags = SA_SIGINFO };
+  sigset_t none;
+
+  sigemptyset (&none);                  /* the thread that has started us blocks all */
+  pthread_sigmask (SIG_SETMASK, &none, NULL);
+  thread_begins = let_it_come;
+  fcntl (LAST_WORD, F_SETFD, FD_CLOEXEC);
+  sigaction (SIGSYS, &action, NULL);
+  limit ();
+}

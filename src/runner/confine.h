@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the runner does to itself before it has anything to do with a cell, and cannot undo.
+ */
+#pragma once
+
+/* Sets limits, which hold for all that it starts, too; and lets the host know of a system call that the kernel keeps it from. */
+void confine (void);
