@@ -42,6 +42,7 @@ typedef struct
   HostConfig config;
   const char *socket;
   GStrv inside;                 /* what a shell in a sandbox has seen, a line each; NULL: there is no sandbox */
+  char *limits;                 /* /proc/self/limits there, behind what the runner does to itself; NULL: not known */
   DoctorFinding *finding;       /* of the check that is being made */
 } Doctor;
 
@@ -128,13 +129,8 @@ static const char look_around[] =
   "while read -r key value; do case $key in\n"
   "  CapEff: | CapPrm: | CapBnd: | CapInh: | CapAmb:) case $value in *[!0]*) echo \"capability $key $value\";; esac;;\n"
   "  NoNewPrivs:) [ $value = 1 ] || echo \"capability by setuid\";;\n"
-  "  Seccomp:) [ $value = 0 ] || echo filter;;\n"
+  "  Seccomp:) [ $value != 2 ] || echo filter;;\n"
   "esac; done </proc/self/status\n"
-  "while read -r line; do case $line in\n"
-  "  'Max address space'*unlimited* | 'Max cpu time'*unlimited*) ;;\n"
-  "  'Max address space'*) echo memory;;\n"
-  "  'Max cpu time'*) echo processor;;\n"
-  "esac; done </proc/self/limits\n"
   "echo seen\n";
 
 static gboolean
@@ -153,7 +149,8 @@ check_sandbox (Doctor *doctor)
 
   if (text == NULL)
     {
-      say (doctor, FALSE, "install bubblewrap; until then no cell can be ejected, and none is tried before it is loaded", "%s", error->message);
+      say (doctor, FALSE, "install bubblewrap; until then no cell can be ejected, and none is tried before it is loaded", "%s",
+           error->message);
       return;
     }
   doctor->inside = g_strsplit (g_strchomp (text), "\n", 0);
@@ -162,7 +159,8 @@ check_sandbox (Doctor *doctor)
       say (doctor, TRUE, NULL, "%s makes one", config.bwrap_path);
       return;
     }
-  say (doctor, FALSE, "`bwrap --unshare-all --unshare-user --ro-bind / / true` may say why; see also what is said of user namespaces",
+  say (doctor, FALSE,
+       "`bwrap --unshare-all --unshare-user --ro-bind / / true` may say why; see also what is said of user namespaces",
        "%s does not make one: %s", config.bwrap_path, *text != 0 ? doctor->inside[0] : "it says nothing");
   g_clear_pointer (&doctor->inside, g_strfreev);
 }
@@ -174,7 +172,8 @@ check_runner (Doctor *doctor)
   g_autofree char *text = NULL;
 
   if (access (doctor->config.runner_path, X_OK) < 0)
-    say (doctor, FALSE, "install Cellhost as a whole, or name it in CELLHOST_RUNNER", "%s: %s", doctor->config.runner_path, g_strerror (errno));
+    say (doctor, FALSE, "install Cellhost as a whole, or name it in CELLHOST_RUNNER", "%s: %s", doctor->config.runner_path,
+         g_strerror (errno));
   else if (doctor->inside == NULL)
     say (doctor, FALSE, "see what is said of the sandbox", "not tried: there is no sandbox");
   else
@@ -182,7 +181,10 @@ check_runner (Doctor *doctor)
       text = run_inside (&doctor->config, args, NULL);
       /* It is given no file, and says so: then it runs. */
       if (text != NULL && (strstr (text, PROBE_REFUSED) != NULL || strstr (text, PROBE_STEP) != NULL))
-        say (doctor, TRUE, NULL, "%s runs in a sandbox", doctor->config.runner_path);
+        {
+          say (doctor, TRUE, NULL, "%s runs in a sandbox", doctor->config.runner_path);
+          doctor->limits = run_inside (&doctor->config, (const char *const[]) { "--shell", "cat /proc/self/limits", NULL }, NULL);
+        }
       else
         say (doctor, FALSE, "a sandbox has the libraries below /usr and no others", "%s does not run in a sandbox: %.*s",
              doctor->config.runner_path, text != NULL ? (int) strcspn (text, "\n") : 0, text != NULL ? text : "");
@@ -201,7 +203,8 @@ nothing_inside (Doctor *doctor, const char *kind, const char *allowed, const cha
   for (char **line = doctor->inside; *line != NULL; line++)
     if (g_str_has_prefix (*line, kind) && g_strcmp0 (*line + strlen (kind), allowed) != 0)
       {
-        say (doctor, FALSE, "leave what is not trusted unloaded, and report this", "an ejected cell has more than it may: %s", *line);
+        say (doctor, FALSE, "leave what is not trusted unloaded, and report this", "an ejected cell has more than it may: %s",
+             *line);
         return FALSE;
       }
   say (doctor, TRUE, NULL, "%s", good);
@@ -233,37 +236,76 @@ check_capabilities (Doctor *doctor)
   nothing_inside (doctor, "capability ", NULL, "an ejected cell has none and gets none");
 }
 
-/* What this version leaves undone is found like the rest, so that it is not claimed for longer than it is true. */
 static void
-limit_inside (Doctor *doctor, const char *line, const char *good, const char *bad, const char *advice)
+check_filter (Doctor *doctor)
 {
   if (doctor->inside == NULL)
     say (doctor, FALSE, "see what is said of the sandbox", "not tried: there is no sandbox");
   else
-    say (doctor, saw (doctor, line), advice, "%s", saw (doctor, line) ? good : bad);
+    say (doctor, saw (doctor, "filter"), "a kernel with CONFIG_SECCOMP_FILTER is needed", "%s",
+         saw (doctor, "filter") ? "an ejected cell makes none of those that lead out of a sandbox; one that tries is ended"
+                                : "an ejected cell may make all that its user may");
+}
+
+/* As the kernel says it of a process in a sandbox; -1: there is none, or it is not known. */
+static gint64
+limit_inside (const Doctor *doctor, const char *name)
+{
+  const char *line = doctor->limits != NULL ? strstr (doctor->limits, name) : NULL;
+  char *end = NULL;
+  gint64 limit = line != NULL ? g_ascii_strtoll (line + strlen (name), &end, 10) : 0;
+
+  return line != NULL && end != line + strlen (name) ? limit : -1;
+}
+
+/* TRUE: that nothing can be said is said. */
+static gboolean
+knows_no_limits (Doctor *doctor)
+{
+  if (doctor->limits == NULL)
+    say (doctor, FALSE, "see what is said of the runner", "not tried: the runner does not run in a sandbox");
+  return doctor->limits == NULL;
 }
 
 static void
-check_filter (Doctor *doctor)
+check_many (Doctor *doctor)
 {
-  limit_inside (doctor, "filter", "an ejected cell may make most", "an ejected cell may make all that its user may: this version filters none",
-                "keep the kernel up to date: it alone stands between an ejected cell and the machine");
+  gint64 most = limit_inside (doctor, "Max processes");
+
+  if (knows_no_limits (doctor))
+    return;
+  if (geteuid () == 0)
+    say (doctor, FALSE, "run the host as an ordinary user",
+         "the kernel does not count the processes of root, in a sandbox neither");
+  else
+    say (doctor, most > 0, "report this", "an ejected cell may have %" G_GINT64_FORMAT ", threads included", most);
 }
 
 static void
 check_memory (Doctor *doctor)
 {
-  limit_inside (doctor, "memory", "the address space of an ejected cell is limited; what it writes into shared memory is not counted",
-                "an ejected cell may take all that there is, also for files of its own: this version sets neither a limit nor a cgroup",
-                "a service of the user's systemd with MemoryMax= bounds the host and its cells together");
+  static const char advice[] = "a service of the user's systemd with MemoryMax= bounds the host and its cells together";
+  static const char rest[] = "no cgroup bounds what all of them take together, and what they share";
+  gint64 most = limit_inside (doctor, "Max data size");
+
+  if (knows_no_limits (doctor))
+    return;
+  if (most >= 0)
+    say (doctor, FALSE, advice, "each process of an ejected cell may have %" G_GINT64_FORMAT " MiB of its own; %s", most >> 20,
+         rest);
+  else
+    say (doctor, FALSE, advice, "each process of an ejected cell may have all that there is; %s", rest);
 }
 
 static void
 check_processor (Doctor *doctor)
 {
-  limit_inside (doctor, "processor", "the time of an ejected cell is limited, as that of its host is",
-                "an ejected cell may take all that its user may: this version sets neither a limit nor a cgroup",
-                "a service of the user's systemd with CPUQuota= bounds the host and its cells together");
+  gint64 most = limit_inside (doctor, "Max cpu time");
+
+  if (!knows_no_limits (doctor))
+    say (doctor, most >= 0, "a service of the user's systemd with CPUQuota= bounds the host and its cells together", "%s",
+         most >= 0 ? "the time of an ejected cell is limited, as that of its host is"
+                   : "an ejected cell may take all that its user may: there is neither a limit nor a cgroup");
 }
 
 /* ---- the kernel --------------------------------------------------------------------------------------------- */
@@ -288,10 +330,12 @@ check_namespaces (Doctor *doctor)
   int number = try_namespaces ();
 
   if (number != 0)
-    say (doctor, FALSE, "allow them: kernel.unprivileged_userns_clone, user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns",
+    say (doctor, FALSE,
+         "allow them: kernel.unprivileged_userns_clone, user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns",
          "they cannot be made: %s", g_strerror (number));
   else
-    say (doctor, TRUE, NULL, "%s", geteuid () == 0 ? "root makes them; whether others may was not tried" : "an ordinary user makes them");
+    say (doctor, TRUE, NULL, "%s",
+         geteuid () == 0 ? "root makes them; whether others may was not tried" : "an ordinary user makes them");
 }
 
 static void
@@ -301,8 +345,8 @@ check_futex (Doctor *doctor)
   gboolean there = syscall (SYS_futex_waitv, NULL, 0u, 0u, NULL, 0) == 0 || errno != ENOSYS;
 
   uname (&name);
-  say (doctor, there, "Linux 5.16 or newer is needed; a container's filter may hide the call, too", "Linux %s, futex_waitv %s", name.release,
-       there ? "is there" : "is not");
+  say (doctor, there, "Linux 5.16 or newer is needed; a container's filter may hide the call, too", "Linux %s, futex_waitv %s",
+       name.release, there ? "is there" : "is not");
 }
 
 /* As membrane/ring.c makes one.  What its reader must not be able to do, or NULL. */
@@ -313,11 +357,12 @@ try_seals (int fd)
   volatile char *mine = ftruncate (fd, 4096) == 0 ? mmap (NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   volatile char *theirs;
   const char *wrong = NULL;
-  int other;
+  int other = -1;
 
   if (mine == MAP_FAILED)
     return "it cannot be mapped";
-  other = fcntl (fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0 ? open (path, O_RDWR | O_CLOEXEC) : -1;
+  if (fcntl (fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0)
+    other = open (path, O_RDWR | O_CLOEXEC);
   theirs = other >= 0 ? mmap (NULL, 4096, PROT_READ, MAP_SHARED, other, 0) : MAP_FAILED;
   *mine = 42;
   if (other < 0)
@@ -411,8 +456,8 @@ check_descriptors (Doctor *doctor)
   if (limit.rlim_max == RLIM_INFINITY)
     say (doctor, TRUE, NULL, "as many as one likes");
   else
-    say (doctor, many, "raise the hard limit to 4096 or more: LimitNOFILE=, or /etc/security/limits.conf", "%" G_GUINT64_FORMAT " at most%s",
-         (guint64) limit.rlim_max, many ? "" : ": few, each channel takes several");
+    say (doctor, many, "raise the hard limit to 4096 or more: LimitNOFILE=, or /etc/security/limits.conf",
+         "%" G_GUINT64_FORMAT " at most%s", (guint64) limit.rlim_max, many ? "" : ": few, each channel takes several");
 }
 
 static void
@@ -456,7 +501,8 @@ check_cgroups (Doctor *doctor)
 
   say (doctor, own != NULL && (delegated || managed), "nothing is lost: this version puts no cell into a cgroup of its own",
        "%s; %s; none is used yet",
-       own == NULL ? "there is no version 2" : delegated ? "version 2, this one is ours to divide" : "version 2, this one is not ours to divide",
+       own == NULL ? "there is no version 2"
+       : delegated ? "version 2, this one is ours to divide" : "version 2, this one is not ours to divide",
        managed ? "the user's systemd could make some" : "no systemd of the user's");
 }
 
@@ -509,7 +555,8 @@ static const struct
   { "processes", check_processes, TRUE },
   { "files", check_files, TRUE },
   { "capabilities", check_capabilities, TRUE },
-  { "system calls", check_filter, FALSE },
+  { "system calls", check_filter, TRUE },
+  { "process limit", check_many, FALSE },
   { "memory", check_memory, FALSE },
   { "processor", check_processor, FALSE },
   { "user namespaces", check_namespaces, FALSE },
@@ -550,6 +597,7 @@ doctor_look (const char *socket)
       checks[i].check (&doctor);
     }
   g_strfreev (doctor.inside);
+  g_free (doctor.limits);
   host_config_clear (&doctor.config);
   return findings;
 }

@@ -3,12 +3,13 @@
 """`cellctl doctor` says what this machine enforces, and fails when something essential does not hold."""
 import json
 import os
+import re
 import resource
 import shutil
 
 from programs import EXIT, Skip, main
 
-INSIDE = {"network", "processes", "files", "capabilities"}
+INSIDE = {"network", "processes", "files", "capabilities", "system calls"}
 
 
 def look(here, **more):
@@ -62,7 +63,7 @@ def without_bubblewrap(here):
 def one_that_does_not_work(here):
     """What bubblewrap says of it is passed on."""
     found, broken = look(here, env=a_program(here, "bwrap", "#!/bin/sh\necho bwrap: no, thanks >&2\nexit 1\n"))
-    assert "bwrap: no, thanks" in found["sandbox"]["said"] and len(broken) == 6, (found["sandbox"], broken)
+    assert "bwrap: no, thanks" in found["sandbox"]["said"] and len(broken) == 7, (found["sandbox"], broken)
 
 
 def one_that_holds_nobody(here):
@@ -72,6 +73,7 @@ def one_that_holds_nobody(here):
     assert found["sandbox"]["holds"], found["sandbox"]
     for check in ("processes", "files"):
         assert not found[check]["holds"] and "more than it may" in found[check]["said"], found[check]
+    assert not found["system calls"]["holds"] and "all that its user may" in found["system calls"]["said"], found["system calls"]
 
 
 def one_that_lets_the_network_in(here):
@@ -108,13 +110,20 @@ def one_processor(here):
     assert not found["cores"]["holds"] and found["cores"]["said"].startswith("1: "), found["cores"]
 
 
-def a_limited_memory(here):
-    """What is set is seen in the sandbox.  A sanitizer does not start under such a limit."""
+def limits(here):
+    """What the runner sets for itself is seen behind it, and so is what was set for all."""
     need_sandbox(here)
-    if os.environ["TEST_SANITIZE"] != "none":
-        raise Skip("a sanitizer wants all addresses")
-    free, limited = look(here)[0], look(here, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 34, 1 << 34)))[0]
-    assert limited["memory"]["holds"] and not free["memory"]["holds"], (free["memory"], limited["memory"])
+    plain = os.environ["TEST_SANITIZE"] == "none"       # a sanitizer wants all the memory that there is
+    found, _ = look(here)
+    assert "512, threads included" in found["process limit"]["said"] or os.geteuid() == 0, found["process limit"]
+    assert found["process limit"]["holds"] == (os.geteuid() != 0), found["process limit"]
+    assert re.search(r"may have [0-9]+ MiB of its own", found["memory"]["said"]) or not plain, found["memory"]
+    assert not found["processor"]["holds"], found["processor"]
+    fewer, _ = look(here, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (600, 600)))
+    assert fewer["processor"]["holds"], fewer["processor"]
+    if plain:
+        less, _ = look(here, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30)))
+        assert "may have 1024 MiB" in less["memory"]["said"], less["memory"]
 
 
 def folders(here):
@@ -136,4 +145,4 @@ def a_host(here):
 
 
 main([good, without_bubblewrap, one_that_does_not_work, one_that_holds_nobody, one_that_lets_the_network_in, no_runner, few_descriptors,
-      one_processor, a_limited_memory, folders, a_host])
+      one_processor, limits, folders, a_host])
