@@ -17,6 +17,7 @@
 #include "child-log.h"
 #include "relocate.h"
 #include "sandbox.h"
+#include "scope.h"
 #include "supervise.h"
 
 #define GREETING_MS 10000u
@@ -394,6 +395,17 @@ child_start (Host *host, HostCell *cell, GError **error)
   return NULL;
 }
 
+/* Before anything of the cell is in it.  What its own limits do not bound is not where nobody makes scopes; `cellctl doctor` says so. */
+static void
+bound (Child *child)
+{
+  g_autoptr(GError) error = NULL;
+  GPid pid = child_get_pid (child);
+
+  if (pid > 0 && !scope_put (child->cell->name, pid, &error))
+    g_debug ("cell %s: no scope of its own: %s", child->cell->name, error->message);
+}
+
 Child *
 child_spawn (Host *host, HostCell *cell, GError **error)
 {
@@ -409,7 +421,10 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   pthread_mutex_unlock (&handed_over);
   g_main_context_invoke_full (NULL, G_PRIORITY_DEFAULT, start_reading, connection_ref (child->connection), (GDestroyNotify) connection_unref);
   if (wait_for_greeting (child, error))
-    return child;
+    {
+      bound (child);
+      return child;
+    }
   child_kill (child);
   child_unref (child);
   return NULL;

@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@
 
 #include "plugins/probe-report.h"
 #include "sandbox.h"
+#include "scope.h"
 
 #ifndef SYS_futex_waitv
 # define SYS_futex_waitv 449
@@ -43,6 +45,7 @@ typedef struct
   const char *socket;
   GStrv inside;                 /* what a shell in a sandbox has seen, a line each; NULL: there is no sandbox */
   char *limits;                 /* /proc/self/limits there, behind what the runner does to itself; NULL: not known */
+  gint64 all_memory, all_processes;     /* what a scope bounds; -1: nothing */
   DoctorFinding *finding;       /* of the check that is being made */
 } Doctor;
 
@@ -267,14 +270,68 @@ knows_no_limits (Doctor *doctor)
   return doctor->limits == NULL;
 }
 
+/* Where a process is in the second version's tree; NULL: there is none. */
+static char *
+cgroup_of (GPid pid)
+{
+  g_autofree char *file = g_strdup_printf ("/proc/%d/cgroup", (int) pid), *text = NULL;
+  const char *line = g_file_get_contents (file, &text, NULL, NULL) ? strstr (text, "0::/") : NULL;
+  g_autofree char *path = line != NULL ? g_strndup (line + 3, strcspn (line + 3, "\n")) : NULL;
+
+  if (path == NULL || access ("/sys/fs/cgroup/cgroup.controllers", R_OK) < 0)
+    return NULL;
+  return g_build_filename ("/sys/fs/cgroup", path, NULL);
+}
+
+static gint64
+read_cgroup (const char *cgroup, const char *name)
+{
+  g_autofree char *path = cgroup != NULL ? g_build_filename (cgroup, name, NULL) : NULL;
+
+  return path != NULL ? read_number (path) : -1;
+}
+
+/* With a process that waits, in the place of a cell's. */
+static void
+check_cgroups (Doctor *doctor)
+{
+  static const char advice[] = "run the host as a service of the user's systemd, with version 2 of cgroups";
+  g_autoptr(GError) error = NULL;
+  g_autofree char *cgroup = NULL;
+  pid_t pid = fork ();
+
+  if (pid == 0)
+    for (prctl (PR_SET_PDEATHSIG, SIGKILL);;)
+      pause ();
+  if (pid > 0 && scope_put ("doctor", pid, &error))
+    {
+      cgroup = cgroup_of (pid);
+      doctor->all_memory = read_cgroup (cgroup, "memory.max");
+      doctor->all_processes = read_cgroup (cgroup, "pids.max");
+    }
+  if (pid > 0)
+    {
+      kill (pid, SIGKILL);
+      waitpid (pid, NULL, 0);
+    }
+  if (pid < 0 || error != NULL)
+    say (doctor, FALSE, advice, "no cell is in one of its own: %s", pid < 0 ? "no process to try it with" : error->message);
+  else
+    say (doctor, doctor->all_memory >= 0 && doctor->all_processes >= 0, advice, "systemd puts each ejected cell into a scope%s",
+         doctor->all_memory >= 0 && doctor->all_processes >= 0 ? " of its own, which bounds it"
+                                                               : ", which bounds nothing: no controller is delegated to it");
+}
+
 static void
 check_many (Doctor *doctor)
 {
   gint64 most = limit_inside (doctor, "Max processes");
 
-  if (knows_no_limits (doctor))
+  if (doctor->all_processes >= 0)
+    say (doctor, TRUE, NULL, "an ejected cell may have %" G_GINT64_FORMAT ", threads included", doctor->all_processes);
+  else if (knows_no_limits (doctor))
     return;
-  if (geteuid () == 0)
+  else if (geteuid () == 0)
     say (doctor, FALSE, "run the host as an ordinary user",
          "the kernel does not count the processes of root, in a sandbox neither");
   else
@@ -284,13 +341,15 @@ check_many (Doctor *doctor)
 static void
 check_memory (Doctor *doctor)
 {
-  static const char advice[] = "a service of the user's systemd with MemoryMax= bounds the host and its cells together";
-  static const char rest[] = "no cgroup bounds what all of them take together, and what they share";
+  static const char advice[] = "see what is said of cgroups; of a service, MemoryMax= bounds the host and its cells together";
+  static const char rest[] = "nothing bounds what all of them take together, and what they share";
   gint64 most = limit_inside (doctor, "Max data size");
 
-  if (knows_no_limits (doctor))
+  if (doctor->all_memory >= 0)
+    say (doctor, TRUE, NULL, "an ejected cell may have %" G_GINT64_FORMAT " MiB", doctor->all_memory >> 20);
+  else if (knows_no_limits (doctor))
     return;
-  if (most >= 0)
+  else if (most >= 0)
     say (doctor, FALSE, advice, "each process of an ejected cell may have %" G_GINT64_FORMAT " MiB of its own; %s", most >> 20,
          rest);
   else
@@ -305,7 +364,7 @@ check_processor (Doctor *doctor)
   if (!knows_no_limits (doctor))
     say (doctor, most >= 0, "a service of the user's systemd with CPUQuota= bounds the host and its cells together", "%s",
          most >= 0 ? "the time of an ejected cell is limited, as that of its host is"
-                   : "an ejected cell may take all that its user may: there is neither a limit nor a cgroup");
+                   : "an ejected cell may take all that its user may: there is no limit");
 }
 
 /* ---- the kernel --------------------------------------------------------------------------------------------- */
@@ -478,34 +537,6 @@ check_cores (Doctor *doctor)
        n == 1 ? "%d: calls to another process take long" : "%d", n);
 }
 
-/* Where this process is in the second version's tree; NULL: there is none. */
-static char *
-own_cgroup (void)
-{
-  g_autofree char *text = NULL;
-  const char *line = g_file_get_contents ("/proc/self/cgroup", &text, NULL, NULL) ? strstr (text, "0::/") : NULL;
-  g_autofree char *path = line != NULL ? g_strndup (line + 3, strcspn (line + 3, "\n")) : NULL;
-
-  if (path == NULL || access ("/sys/fs/cgroup/cgroup.controllers", R_OK) < 0)
-    return NULL;
-  return g_build_filename ("/sys/fs/cgroup", path, NULL);
-}
-
-static void
-check_cgroups (Doctor *doctor)
-{
-  g_autofree char *own = own_cgroup ();
-  g_autofree char *procs = own != NULL ? g_build_filename (own, "cgroup.procs", NULL) : NULL;
-  g_autofree char *manager = g_build_filename (g_get_user_runtime_dir (), "systemd", "private", NULL);
-  gboolean delegated = procs != NULL && access (procs, W_OK) == 0, managed = access (manager, F_OK) == 0;
-
-  say (doctor, own != NULL && (delegated || managed), "nothing is lost: this version puts no cell into a cgroup of its own",
-       "%s; %s; none is used yet",
-       own == NULL ? "there is no version 2"
-       : delegated ? "version 2, this one is ours to divide" : "version 2, this one is not ours to divide",
-       managed ? "the user's systemd could make some" : "no systemd of the user's");
-}
-
 /* ---- a host ------------------------------------------------------------------------------------------------- */
 
 static void
@@ -556,6 +587,7 @@ static const struct
   { "files", check_files, TRUE },
   { "capabilities", check_capabilities, TRUE },
   { "system calls", check_filter, TRUE },
+  { "cgroups", check_cgroups, FALSE },
   { "process limit", check_many, FALSE },
   { "memory", check_memory, FALSE },
   { "processor", check_processor, FALSE },
@@ -569,7 +601,6 @@ static const struct
   { "ptrace", check_ptrace, FALSE },
   { "seccomp", check_seccomp, FALSE },
   { "landlock", check_landlock, FALSE },
-  { "cgroups", check_cgroups, FALSE },
   { "runtime folder", check_runtime_dir, FALSE },
   { "host", check_host, FALSE },
 };
@@ -585,7 +616,7 @@ GPtrArray *
 doctor_look (const char *socket)
 {
   GPtrArray *findings = g_ptr_array_new_with_free_func ((GDestroyNotify) finding_free);
-  Doctor doctor = { .socket = socket };
+  Doctor doctor = { .socket = socket, .all_memory = -1, .all_processes = -1 };
 
   host_config_find_programs (&doctor.config);
   for (guint i = 0; i < G_N_ELEMENTS (checks); i++)

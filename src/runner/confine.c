@@ -10,13 +10,12 @@
 #include <unistd.h>
 
 #include "membrane/thread.h"
+#include "plugins/bounds.h"
 #include "plugins/last-word.h"
 
 #define MIB ((rlim_t) 1 << 20)
-#define PROCESSES_MAX 512u              /* and threads */
 #define DESCRIPTORS_MAX 4096u
 #define FILE_MAX (1024 * MIB)           /* where it can write there is less, unless it was given a folder */
-#define DATA_MAX (4096 * MIB)
 #define LOCKED_MAX (8 * MIB)
 
 /* No address space: it would not bound what lies in shared memory, and guard pages need a lot of it.  Here, and not before the
@@ -24,20 +23,18 @@
 static void
 limit (void)
 {
-  const rlim_t memory = (rlim_t) sysconf (_SC_PHYS_PAGES) * (rlim_t) sysconf (_SC_PAGESIZE) / 2;
   const struct
   {
     int resource;
     rlim_t most;
   } limits[] = {
-    { RLIMIT_CORE, 0 }, { RLIMIT_NPROC, PROCESSES_MAX }, { RLIMIT_NOFILE, DESCRIPTORS_MAX }, { RLIMIT_FSIZE, FILE_MAX },
+    { RLIMIT_CORE, 0 }, { RLIMIT_NPROC, BOUNDS_PROCESSES }, { RLIMIT_NOFILE, DESCRIPTORS_MAX }, { RLIMIT_FSIZE, FILE_MAX },
     { RLIMIT_MEMLOCK, LOCKED_MAX }, { RLIMIT_MSGQUEUE, 0 }, { RLIMIT_NICE, 0 }, { RLIMIT_RTPRIO, 0 },
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__       /* their shadow counts as data */
-    { RLIMIT_DATA, memory < DATA_MAX ? memory : DATA_MAX },
+    { RLIMIT_DATA, bounds_memory () },
 #endif
   };
 
-  (void) memory;
   for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++)
     {
       struct rlimit now;
