@@ -23,7 +23,7 @@
 #define GREETING_MS 10000u
 #define QUIT_MS 2000
 #define GONE_MS 5000
-#define END_MS 200              /* for one that has closed its connection to end, and for bubblewrap to say how */
+#define END_MS 2000             /* for one that has closed its connection to end, and for bubblewrap to say how */
 
 struct Child
 {
@@ -34,13 +34,9 @@ struct Child
   int info;                     /* where bubblewrap says who the runner is */
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
-  int last_word;                /* for sandbox_how_it_ended () */
+  int last_word;                /* of the runner; see plugins/last-word.h */
   StatsPage stats;              /* made before it loads its cell */
   pthread_mutex_t asking;       /* one question at a time */
-  pthread_mutex_t ending;       /* of `process`, once it has been started, and of `end` */
-  gboolean quitting;            /* it was asked to end */
-  gboolean killed;              /* by us, so that its end says nothing */
-  char *end;                    /* how it ended by itself; NULL: not known */
   pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
   uint64_t last_serial;
@@ -48,6 +44,8 @@ struct Child
   gboolean greeted, got, closed;
   WireMessage answer;
   char *condemned;              /* why it was killed */
+  pthread_mutex_t ending;       /* of what follows, which is found out once */
+  ProcessEnd end;
   guint64 memory_kills;         /* of the kernel's, when it began */
 };
 
@@ -66,52 +64,6 @@ in_milliseconds (unsigned milliseconds)
   uint64_t at = (uint64_t) g_get_monotonic_time () + (uint64_t) milliseconds * 1000u;
 
   return (struct timespec) { (time_t) (at / 1000000u), (long) (at % 1000000u) * 1000 };
-}
-
-/* ---- its end -------------------------------------------------------------------------------------------- */
-
-static gboolean
-is_gone (Child *child, int milliseconds)
-{
-  /* A process gives up its memory before it can be waited for, and before its descriptors. */
-  struct pollfd fd = { child->pidfd >= 0 ? child->pidfd : child->connection->socket, child->pidfd >= 0 ? POLLIN : 0, 0 };
-  int n;
-
-  do
-    n = poll (&fd, 1, milliseconds);
-  while (n < 0 && errno == EINTR);
-  return n > 0;
-}
-
-/* bubblewrap ends behind the runner, unless somebody stops it. */
-static gboolean
-bubblewrap_ends (Child *child)
-{
-  const char *pid = g_subprocess_get_identifier (child->process);
-  int fd = pid != NULL ? (int) syscall (SYS_pidfd_open, (pid_t) g_ascii_strtoll (pid, NULL, 10), 0) : -1;
-  struct pollfd poll_fd = { fd, POLLIN, 0 };
-  gboolean ends = pid == NULL || (fd >= 0 && poll (&poll_fd, 1, GONE_MS) > 0) || (fd < 0 && errno == ESRCH);
-
-  if (fd >= 0)
-    close (fd);
-  return ends;
-}
-
-char *
-child_how_it_ended (Child *child)
-{
-  char *end;
-
-  pthread_mutex_lock (&child->ending);
-  if (child->end == NULL && !child->killed && child->process != NULL && child->pidfd >= 0 && is_gone (child, QUIT_MS)
-      && bubblewrap_ends (child))
-    {
-      g_subprocess_wait (child->process, NULL, NULL);
-      child->end = sandbox_how_it_ended (child->process, child->last_word);
-    }
-  end = g_strdup (child->end);
-  pthread_mutex_unlock (&child->ending);
-  return end;
 }
 
 /* ---- questions and answers ----------------------------------------------------------------------------- */
@@ -228,10 +180,12 @@ no_answer (Child *child, WireType type, gboolean closed, unsigned milliseconds, 
 
   if (closed)
     {
-      g_autofree char *how = child_how_it_ended (child);
+      ProcessEnd end;
 
-      return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s%s%s", name, step_name (type),
-                             how != NULL ? ": " : "", how != NULL ? how : "");
+      child_wait_end (child, &end);
+      cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s: %s", name, step_name (type), end.why);
+      g_free (end.why);
+      return FALSE;
     }
   return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process was to %s, and has not within %u.%u s", name, step_name (type),
                          milliseconds / 1000, milliseconds % 1000 / 100);
@@ -430,33 +384,25 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   return NULL;
 }
 
+static gboolean
+is_gone (Child *child, int milliseconds)
+{
+  /* A process gives up its memory before it can be waited for, and before its descriptors. */
+  struct pollfd fd = { child->pidfd >= 0 ? child->pidfd : child->connection->socket, child->pidfd >= 0 ? POLLIN : 0, 0 };
+  int n;
+
+  do
+    n = poll (&fd, 1, milliseconds);
+  while (n < 0 && errno == EINTR);
+  return n > 0;
+}
+
 void
 child_quit (Child *child)
 {
-  child->quitting = TRUE;
   connection_send (child->connection, WIRE_QUIT, 0, NULL, NULL, 0, NULL, 0);
   is_gone (child, QUIT_MS);
   child_kill (child);
-}
-
-/* Before it is killed, in case that it has ended already.  A process that ends gives up its descriptors a moment before it is
- * gone. */
-static void
-note_end (Child *child)
-{
-  g_autofree char *end = NULL;
-  gboolean closed;
-
-  pthread_mutex_lock (&child->lock);
-  closed = child->closed;
-  pthread_mutex_unlock (&child->lock);
-  if (child->pidfd >= 0 && !child->quitting && is_gone (child, closed ? QUIT_MS : 0))
-    end = child_how_it_ended (child);
-  if (end != NULL)
-    g_warning ("cell %s: how its process ended: %s", child->cell->name, end);
-  pthread_mutex_lock (&child->ending);
-  child->killed = TRUE;
-  pthread_mutex_unlock (&child->ending);
 }
 
 gboolean
@@ -464,7 +410,6 @@ child_kill (Child *child)
 {
   gboolean gone;
 
-  note_end (child);
   if (child->pidfd >= 0)
     syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
   if (child->process != NULL)
@@ -517,20 +462,30 @@ wait_for_bwrap (Child *child)
   return n > 0;
 }
 
-void
-child_wait_end (Child *child, ProcessEnd *ret)
+static void
+find_end (Child *child, ProcessEnd *ret)
 {
   gboolean ended = is_gone (child, END_MS) && wait_for_bwrap (child);
 
-  *ret = (ProcessEnd) { 0 };
   child_kill (child);
   pthread_mutex_lock (&child->lock);
   ret->why = g_strdup (child->condemned);
   pthread_mutex_unlock (&child->lock);
   if (ret->why == NULL && ended && g_subprocess_get_if_exited (child->process))
-    process_end_describe (g_subprocess_get_exit_status (child->process), child->memory_kills, ret);
+    process_end_describe (g_subprocess_get_exit_status (child->process), child->last_word, child->memory_kills, ret);
   if (ret->why == NULL)
     ret->why = g_strdup (ended ? "its process died" : "its process has closed its connection to the host, and was killed");
+}
+
+void
+child_wait_end (Child *child, ProcessEnd *ret)
+{
+  pthread_mutex_lock (&child->ending);
+  if (child->end.why == NULL)
+    find_end (child, &child->end);
+  *ret = child->end;
+  ret->why = g_strdup (child->end.why);
+  pthread_mutex_unlock (&child->ending);
 }
 
 GPid
@@ -572,13 +527,13 @@ child_unref (Child *child)
   g_clear_object (&child->process);
   host_cell_unref (child->cell);
   close (child->info);
-  if (child->last_word >= 0)
-    close (child->last_word);
-  g_free (child->end);
   if (child->pidfd >= 0)
     close (child->pidfd);
   wire_message_clear (&child->answer);
   g_free (child->condemned);
+  g_free (child->end.why);
+  if (child->last_word >= 0)
+    close (child->last_word);
   stats_page_clear (&child->stats);
   pthread_mutex_destroy (&child->lock);
   pthread_mutex_destroy (&child->asking);

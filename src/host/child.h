@@ -26,10 +26,6 @@ void child_quit (Child *child);
 /* Kills it and waits until it is gone: from then on it cannot write to any memory.  FALSE: it does not go. */
 gboolean child_kill (Child *child);
 
-/* How it ended by itself, for people: "it crashed (Segmentation fault)", or which forbidden system call it made.  NULL: it has not, or
- * nobody knows how.  Waits for a moment, and keeps the answer.  To be freed. */
-char *child_how_it_ended (Child *child);
-
 /* Of the runner itself; 0: not known. */
 GPid child_get_pid (Child *child);
 /* Its connection has ended: it answers nothing any more. */

@@ -17,6 +17,7 @@
 #include "plugins/probe-report.h"
 #include "plugins/settings.h"
 #include "probe-memory.h"
+#include "process-end.h"
 #include "sandbox.h"
 
 #define PROBE_MS 10000u         /* for the sandbox to be there, and then for each step */
@@ -211,14 +212,26 @@ refused (const char *file, const char *line, ProbeStep *step, GError **error)
   return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file, sentence);
 }
 
+/* bubblewrap ends as the runner did, or with 128 + the signal that it died of. */
 static char *
 how_it_ended (Probe *probe, gboolean *ret_late)
 {
+  int status;
+
   *ret_late = probe->pidfd < 0 || !wait_for (probe, probe->pidfd);
   if (*ret_late)
     return g_strdup_printf ("it did not end within %u.%u s", probe->ms / 1000, probe->ms % 1000 / 100);
   g_subprocess_wait (probe->process, NULL, NULL);
-  return sandbox_how_it_ended (probe->process, probe->last_word);
+  status = g_subprocess_get_if_exited (probe->process) ? g_subprocess_get_exit_status (probe->process) : 128 + SIGKILL;
+  if (status == 128 + SIGSYS)
+    {
+      g_autofree char *forbidden = process_end_forbidden (probe->last_word);
+
+      return g_strconcat ("it ", forbidden, NULL);
+    }
+  if (status > 128 && status < 128 + NSIG)
+    return g_strdup_printf ("it crashed (%s)", strsignal (status - 128));
+  return g_strdup_printf ("it ended its process (exit status %d)", status);
 }
 
 static const char *

@@ -4,8 +4,11 @@
 
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crash-log.h"
+#include "filter.h"
+#include "plugins/last-word.h"
 
 guint64
 process_end_count_memory_kills (void)
@@ -20,14 +23,32 @@ process_end_count_memory_kills (void)
   return at != NULL ? g_ascii_strtoull (at + strlen (key), NULL, 10) : 0;
 }
 
+char *
+process_end_forbidden (int last_word)
+{
+  g_autofree char *name = NULL;
+  LastWord word;
+
+  if (last_word < 0 || read (last_word, &word, sizeof word) != sizeof word)
+    return g_strdup ("made a system call that is forbidden in a sandbox");
+  name = filter_call_name (word.arch, word.number);
+  return g_strdup_printf ("made the system call %s, which is forbidden in a sandbox", name);
+}
+
 void
-process_end_describe (int status, guint64 memory_kills, ProcessEnd *ret)
+process_end_describe (int status, int last_word, guint64 memory_kills, ProcessEnd *ret)
 {
   g_autofree char *name = status > 128 && status < 128 + NSIG ? crash_signal_name (status - 128) : NULL;
   gboolean memory = status == 128 + SIGKILL && process_end_count_memory_kills () != memory_kills;
 
   ret->normal = status == 0;
-  if (name == NULL)
+  if (status == 128 + SIGSYS)
+    {
+      g_autofree char *forbidden = process_end_forbidden (last_word);
+
+      ret->why = g_strconcat ("its process ", forbidden, NULL);
+    }
+  else if (name == NULL)
     ret->why = g_strdup_printf ("its process ended (exit status %d)", status);
   else
     ret->why = g_strdup_printf ("its process was killed by %s (%s)%s", name, strsignal (status - 128),

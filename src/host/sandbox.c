@@ -233,31 +233,3 @@ sandbox_goes_first (GPid pid)
   (void) !write (fd, "1000", 4);        /* or it is as likely as others */
   close (fd);
 }
-
-/* ---- its end ------------------------------------------------------------------------------------------- */
-
-/* Which call the kernel kept it from, as far as it could say so. */
-static char *
-forbidden_call (int last_word)
-{
-  LastWord word;
-  g_autofree char *name = NULL;
-
-  if (last_word < 0 || read (last_word, &word, sizeof word) != sizeof word)
-    return g_strdup ("it made a system call that is forbidden in a sandbox");
-  name = filter_call_name (word.arch, word.number);
-  return g_strdup_printf ("it made the system call %s, which is forbidden in a sandbox", name);
-}
-
-/* bubblewrap ends as what ran in it, or with 128 + the signal that it died of. */
-char *
-sandbox_how_it_ended (GSubprocess *process, int last_word)
-{
-  int status = g_subprocess_get_if_exited (process) ? g_subprocess_get_exit_status (process) : 128 + SIGKILL;
-
-  if (status == 128 + SIGSYS)
-    return forbidden_call (last_word);
-  if (status > 128 && status < 128 + NSIG)
-    return g_strdup_printf ("it crashed (%s)", strsignal (status - 128));
-  return g_strdup_printf ("it ended its process (exit status %d)", status);
-}

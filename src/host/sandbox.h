@@ -17,11 +17,8 @@ typedef struct
 /* Whether there is one; if not, a sentence that says what to do. */
 gboolean sandbox_check (const HostConfig *config, GError **error);
 /* args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
- * sandbox_how_it_ended (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
+ * process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
 GSubprocess *sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log,
                             int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */
 void sandbox_goes_first (GPid pid);
-/* For people, what bubblewrap, which has ended and been waited for, says of what ran in it: "it crashed (Segmentation fault)", with the
- * name of the system call if it made one that is forbidden.  last_word: -1, where there is none; it is read once. */
-char *sandbox_how_it_ended (GSubprocess *process, int last_word);
