@@ -78,6 +78,7 @@ struct Service
   Endpoint *endpoint;
   pthread_mutex_t lock;                 /* of the calls that are kept: several threads of a concurrent cell keep and answer them */
   uint32_t n_deferred;
+  uint32_t n_deferred_blobs, look_at;   /* look_at: with so many it is looked whose callers have gone */
   struct Deferred *deferred;            /* calls that wait for their answer */
   const char *interface;                /* prefix of error names */
   void *data;
@@ -263,6 +264,7 @@ struct Channel
   void *freed_data;
   uint64_t serial;                      /* names it in the handshake */
   void *owner;
+  _Atomic uint32_t ended;               /* the callee's end: it has been removed, nobody will be answered any more */
 };
 
 /* Fills in what depends on the other members, which are complete. */

@@ -12,10 +12,15 @@
 #define DEFERRED_ARENA (4u << 20)
 #define DEFERRED_ID_MAX (UINT64_MAX >> 1)       /* a cell is given one bit more */
 
+#define DEFERRED_MAX 16384u                     /* calls of one service … */
+#define DEFERRED_BLOBS_MAX 1024u                /* … and blobs in them: each is a descriptor */
+#define LOOK_MIN 8u
+
 struct Deferred
 {
   Deferred *next;
   uint64_t id;
+  bool resumed;                         /* the cell may have its request in its hands */
   CellCall call;
   ThreadContext memory;                 /* only its arena is used */
 };
@@ -131,6 +136,84 @@ make_dirty (CellCall *call)
   call->dirty = true;
 }
 
+static void
+deferred_free (Deferred *deferred)
+{
+  call_release_blobs (&deferred->call);
+  arena_clear (&deferred->memory.arena);
+  channel_unref (deferred->call.channel);
+  free (deferred);
+}
+
+/* Its caller's channel has ended, no handler of it runs, and the cell has not begun to answer: it will be told that there is no such call. */
+static bool
+is_orphan (const Deferred *deferred, const Channel *current)
+{
+  const Channel *channel = deferred->call.channel;
+
+  return !deferred->resumed && (deferred->call.flags & RECORD_ONEWAY) == 0 && channel != current && load_acquire (&channel->ended) != 0
+         && load_acquire (&channel->busy) == BUSY_NOT;
+}
+
+/* Whoever connects, has a call kept and goes, again and again, would leave a channel and its descriptors with each.  Looked for now and then,
+ * so that it costs each kept call little. */
+static void
+drop_orphans (Service *service, const Channel *current)
+{
+  Deferred *orphans = NULL;
+
+  pthread_mutex_lock (&service->lock);
+  if (service->n_deferred >= service->look_at)
+    {
+      for (Deferred **link = &service->deferred; *link != NULL;)
+        {
+          Deferred *deferred = *link;
+
+          if (!is_orphan (deferred, current))
+            {
+              link = &deferred->next;
+              continue;
+            }
+          *link = deferred->next;
+          deferred->next = orphans;
+          orphans = deferred;
+          service->n_deferred--;
+          service->n_deferred_blobs -= deferred->call.n_blobs;
+        }
+      service->look_at = service->n_deferred < LOOK_MIN / 2 ? LOOK_MIN : 2 * service->n_deferred;
+    }
+  pthread_mutex_unlock (&service->lock);
+  while (orphans != NULL)
+    {
+      Deferred *next = orphans->next;
+
+      deferred_free (orphans);
+      orphans = next;
+    }
+}
+
+/* With the service's lock. */
+static void
+keep (Service *service, Deferred *deferred)
+{
+  deferred->next = service->deferred;
+  service->deferred = deferred;
+  service->n_deferred++;
+  service->n_deferred_blobs += deferred->call.n_blobs;
+}
+
+/* False: as many are kept as may be. */
+static bool
+has_room (Service *service, uint32_t n_blobs)
+{
+  bool room;
+
+  pthread_mutex_lock (&service->lock);
+  room = service->n_deferred < DEFERRED_MAX && (n_blobs == 0 || service->n_deferred_blobs + n_blobs <= DEFERRED_BLOBS_MAX);
+  pthread_mutex_unlock (&service->lock);
+  return room;
+}
+
 uint64_t
 call_defer (CellCall *call)
 {
@@ -138,6 +221,9 @@ call_defer (CellCall *call)
 
   if (call->deferred != NULL)
     return call->deferred->id;
+  drop_orphans (call->service, call->channel);
+  if (!has_room (call->service, call->n_blobs))
+    return 0;
   deferred = calloc (1, sizeof *deferred);
   if (deferred == NULL)
     return 0;
@@ -165,9 +251,7 @@ call_defer (CellCall *call)
   deferred->call.request = NULL;
   deferred->id = new_id ();
   pthread_mutex_lock (&call->service->lock);
-  deferred->next = call->service->deferred;
-  call->service->deferred = deferred;
-  call->service->n_deferred++;
+  keep (call->service, deferred);
   pthread_mutex_unlock (&call->service->lock);
   if (!(call->flags & RECORD_ONEWAY))
     call->channel->reserved += record_size (call->capacity);
@@ -192,6 +276,7 @@ call_resume (Service *service, uint64_t id)
       *link = deferred->next;
       deferred->next = service->deferred;
       service->deferred = deferred;
+      deferred->resumed = true;
     }
   pthread_mutex_unlock (&service->lock);
   return deferred != NULL ? &deferred->call : NULL;
@@ -214,13 +299,11 @@ unlink_deferred (Deferred *deferred)
       {
         *link = deferred->next;
         service->n_deferred--;
+        service->n_deferred_blobs -= deferred->call.n_blobs;
         break;
       }
   pthread_mutex_unlock (&service->lock);
-  call_release_blobs (&deferred->call);
-  arena_clear (&deferred->memory.arena);
-  channel_unref (deferred->call.channel);
-  free (deferred);
+  deferred_free (deferred);
 }
 
 void
@@ -319,11 +402,10 @@ deferred_move (Service *from, Service *to)
         }
       from->deferred = next;            /* those before it are gone */
       from->n_deferred--;
+      from->n_deferred_blobs -= call->n_blobs;
       call->method = method;
       call->service = to;
-      deferred->next = to->deferred;
-      to->deferred = deferred;
-      to->n_deferred++;
+      keep (to, deferred);
     }
 }
 
@@ -421,9 +503,7 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
     call_keep_blob (&deferred->call, blob_ref (record->blobs[i]));
   channel->reserved += credit;
   pthread_mutex_lock (&service->lock);
-  deferred->next = service->deferred;
-  service->deferred = deferred;
-  service->n_deferred++;
+  keep (service, deferred);
   pthread_mutex_unlock (&service->lock);
   if (import_request (deferred, record, fault))
     return true;

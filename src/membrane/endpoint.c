@@ -134,6 +134,8 @@ endpoint_remove (Endpoint *endpoint, Channel *channel)
         break;
       }
   pthread_mutex_unlock (&endpoint->lock);
+  if (found != NULL)
+    store_release (&found->ended, 1);
   channel_unref (found);
 }
 

@@ -420,6 +420,63 @@ test_kept (void)
   rig_free (rig);
 }
 
+/* Whoever has a call kept and goes leaves nothing behind for long; who stays is answered. */
+static void
+test_kept_and_gone (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *stays = rig_channel (rig);
+  uint64_t id = start_token (stays, &plan_of[LATER], 1, 1), last = 0;
+
+  for (unsigned i = 0; i < 200; i++)
+    {
+      Channel *goes = rig_channel (rig);
+
+      endpoint_add (&rig->endpoint, goes);
+      start_token (goes, &plan_of[LATER], 2, i + 1);
+      last = rig->kept[rig->n_kept - 1];
+      endpoint_remove (&rig->endpoint, goes);
+      channel_unref (goes);
+      g_assert_cmpuint (deferred_count (&rig->service), <=, 10);
+    }
+  g_assert_nonnull (call_resume (&rig->service, last));
+  g_assert_null (call_resume (&rig->service, rig->kept[1]));
+  g_assert_cmpint (call_token (stays, ANSWER, 0, 0, rig->n_kept), ==, CELL_OK);
+  g_assert_cmpint (finish_token (stays, id, NULL), ==, CELL_OK);
+  g_assert_cmpuint (deferred_count (&rig->service), ==, 0);
+  channel_unref (stays);
+  rig_free (rig);
+}
+
+static CellStatus
+keep_it (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) self;
+  (void) in;
+  (void) out;
+  return call_defer (call) != 0 ? CELL_DEFERRED : CELL_ERROR_NO_RESOURCES;
+}
+
+/* What nobody waits for has a limit, too. */
+static void
+test_kept_without_end (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel (rig);
+  CallPlan plan = plan_of[NOTHING];
+  unsigned n;
+
+  plan.oneway = true;
+  call_plan_finish (&plan);
+  rig->methods[NOTHING].invoke = keep_it;
+  for (n = 0; n < 100000 && deferred_count (&rig->service) == n; n++)
+    channel_start (channel, thread_context (), &plan, NULL, NULL, NULL, NULL);
+  g_assert_cmpuint (deferred_count (&rig->service), ==, 16384);
+  g_assert_cmpuint (n, ==, 16385);
+  channel_unref (channel);
+  rig_free (rig);
+}
+
 /* A kept call that waits for ever does not get in the way of a hundred thousand others. */
 static void
 test_one_stays_open (void)
@@ -1149,6 +1206,8 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/deadline", test_deadline);
   g_test_add_func ("/channel/expire", test_expire);
   g_test_add_func ("/channel/kept", test_kept);
+  g_test_add_func ("/channel/kept-and-gone", test_kept_and_gone);
+  g_test_add_func ("/channel/kept-without-end", test_kept_without_end);
   g_test_add_func ("/channel/one-stays-open", test_one_stays_open);
   g_test_add_func ("/channel/credits", test_credits);
   g_test_add_func ("/channel/busy", test_busy);
