@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell leaves its host and comes back, again and again, while a program and another cell call it without a pause.
+ * A cell leaves its host and comes back, again and again, while a program, a cell in the host and one in a sandbox call it without a
+ * pause.
  */
 #include <glib.h>
 
@@ -14,7 +15,7 @@
 
 enum
 {
-  PROGRAM = 1, CELL = 2,        /* who calls */
+  PROGRAM = 1, CELL = 2, EJECTED = 3,   /* who calls */
   PIPELINE = 16,                /* calls under way at a time */
   CALLS_OF_CELL = 4096          /* that it is asked to make at a time */
 };
@@ -29,6 +30,7 @@ typedef struct
 typedef struct
 {
   Run *run;
+  const char *cell;             /* that calls; NULL: a program does */
   uint64_t who, sent, lost, reordered, longest_ns;
   BenchProblem problem;         /* why the first one was lost */
 } Caller;
@@ -73,7 +75,7 @@ static gpointer
 cell_main (gpointer data)
 {
   Caller *caller = data;
-  CellClient *cell = cell_bind (caller->run->daemon->bus, Caller, "bench-caller");
+  CellClient *cell = cell_bind (caller->run->daemon->bus, Caller, caller->cell);
 
   while (goes_on (caller))
     {
@@ -95,16 +97,31 @@ cell_main (gpointer data)
 }
 
 static bool
+eject (CellClient *host, const char *name, BenchProblem *problem)
+{
+  cell_auto HostEject done = host_eject (host, .name = name);
+
+  if (done.result.status == CELL_ERROR_UNSUPPORTED)
+    return bench_skip (problem, "%s", done.result.message);
+  return bench_check (&done.result, problem);
+}
+
+static bool
+load_ejected (Run *run, const char *name, BenchProblem *problem)
+{
+  CellClient *host = cell_bind (run->daemon->bus, Host, "host");
+  cell_auto HostLoad done = host_load (host, .path = BENCH_CALLER, .name = name, .has_name = true);
+  bool good = bench_check (&done.result, problem) && eject (host, name, problem);
+
+  cell_client_close (host);
+  return good;
+}
+
+static bool
 move (CellClient *host, bool out, BenchProblem *problem)
 {
   if (out)
-    {
-      cell_auto HostEject done = host_eject (host, .name = "bench-sequence");
-
-      if (done.result.status == CELL_ERROR_UNSUPPORTED)
-        return bench_skip (problem, "%s", done.result.message);
-      return bench_check (&done.result, problem);
-    }
+    return eject (host, "bench-sequence", problem);
   cell_auto HostAbsorb done = host_absorb (host, .name = "bench-sequence");
   return bench_check (&done.result, problem);
 }
@@ -127,18 +144,26 @@ add_report (Run *run, const Caller *caller, BenchResult *result)
 static void
 call_and_move (Run *run, BenchResult *result)
 {
-  Caller callers[] = { { .run = run, .who = PROGRAM }, { .run = run, .who = CELL } };
+  Caller callers[] = {
+    { .run = run, .who = PROGRAM }, { .run = run, .who = CELL, .cell = "bench-caller" },
+    { .run = run, .who = EJECTED, .cell = "bench-caller-out" },
+  };
   CellClient *host = cell_bind (run->daemon->bus, Host, "host");
-  uint64_t began = bench_clock_monotonic (), took;
-  GThread *threads[] = { g_thread_new ("program", program_main, &callers[0]), g_thread_new ("cell", cell_main, &callers[1]) };
+  uint64_t began = bench_clock_monotonic (), took, sent = 0;
+  GThread *threads[G_N_ELEMENTS (callers)];
 
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    threads[i] = g_thread_new ("caller", callers[i].cell != NULL ? cell_main : program_main, &callers[i]);
   for (uint64_t i = 0; i < run->n_moves && !run->failed; i++)
     if (!move (host, i % 2 == 0, &result->problem))
       run->failed = true;
   took = bench_clock_monotonic () - began;
   run->moved = true;
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
-    g_thread_join (threads[i]);
+    {
+      g_thread_join (threads[i]);
+      sent += callers[i].sent;
+    }
   result->value = 0;
   for (guint i = 0; i < G_N_ELEMENTS (callers) && !result->problem.is_set; i++)
     add_report (run, &callers[i], result);
@@ -147,8 +172,7 @@ call_and_move (Run *run, BenchResult *result)
                 run->n_moves);
   g_snprintf (result->note, sizeof result->note,
               "%.2f M calls, %.2f M/s, %" PRIu64 " moves in %.1f ms each; the longest wait took %.1f ms",
-              (double) (callers[0].sent + callers[1].sent) / 1e6,
-              (double) (callers[0].sent + callers[1].sent) * 1e3 / (double) (bench_clock_monotonic () - began), run->n_moves,
+              (double) sent / 1e6, (double) sent * 1e3 / (double) (bench_clock_monotonic () - began), run->n_moves,
               (double) took / 1e6 / (double) run->n_moves, (double) callers[0].longest_ns / 1e6);
   cell_client_close (host);
 }
@@ -163,7 +187,8 @@ measure_loss (const BenchFigure *figure, const BenchSettings *settings, const Be
   run.daemon = bench_daemon_start (place->cpu, cells, &result->problem);
   if (!run.daemon)
     return;
-  call_and_move (&run, result);
+  if (load_ejected (&run, "bench-caller-out", &result->problem))
+    call_and_move (&run, result);
   bench_daemon_stop (run.daemon);
 }
 
