@@ -2,7 +2,8 @@
  *
  * A cell-runner that lies: the real one, with somebody between it and the host who changes what it says, adds to it, says it twice or leaves it
  * out.  What the host says arrives as it is.  The cell's setting `seed` chooses what is done; without one it is nothing.  Three messages of
- * four are left as they are, so that more than the first step of anything is reached.
+ * four are left as they are, so that more than the first step of anything is reached.  With the setting `dies` it ends when it is to attach a
+ * caller, unless it is the successor of one that did.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -240,18 +241,24 @@ from_runner (Message *message)
 
 /* What was set for the cell says how. */
 static void
-look_for_seed (const Message *message)
+look_at_host (const Message *message)
 {
   const size_t at = sizeof (WireHeader) + sizeof (WireLoad);
+  static bool dies, took;
   g_autoptr (GHashTable) settings = NULL;
   const char *seed;
 
+  /* A successor takes nothing over. */
+  took |= head_of (message).type == WIRE_TAKE;
+  if (dies && took && head_of (message).type == WIRE_ATTACH)
+    _exit (3);
   if (head_of (message).type != WIRE_LOAD || message->size < at)
     return;
   settings = settings_unpack (message->bytes + at, message->size - at, NULL);
   seed = settings != NULL ? g_hash_table_lookup (settings, "seed") : NULL;
   if (seed != NULL)
     random_of.random = g_ascii_strtoull (seed, NULL, 10);
+  dies = settings != NULL && g_hash_table_contains (settings, "dies");
 }
 
 static void *
@@ -269,7 +276,7 @@ pass_all (void *data)
           goes_on = receive (ends[i].fd, &message);
           if (goes_on && i == 0)
             {
-              look_for_seed (&message);
+              look_at_host (&message);
               pass_on (runner, &message);
             }
           else if (goes_on)

@@ -153,11 +153,34 @@ test_lies (void)
   host_fixture_tear_down (&fixture, NULL);
 }
 
+/* A process that ends when a caller comes is one that has crashed: the call is the successor's, as any that was not taken. */
+static void
+test_dies_at_attach (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr (HostCell) cell = NULL;
+  CellBus *bus;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  cell = host_fixture_load (fixture, "sequence", NULL, "dies", "yes", NULL);
+  host_fixture_eject (cell);
+  bus = cell_open (fixture->socket);
+  {
+    cell_auto SequenceNext next = sequence_next (cell_bind (bus, Sequence, "sequence"), .who = 1, .number = 0);
+
+    g_assert_cmpstr (next.result.message, ==, NULL);
+    g_assert_cmpint (next.result.status, ==, CELL_OK);
+  }
+  cell_close (bus);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* that a child answers nonsense is said in the log */
   g_test_add_func ("/hostile-child/lies", test_lies);
+  g_test_add ("/hostile-child/dies-at-attach", HostFixture, NULL, host_fixture_set_up, test_dies_at_attach, host_fixture_tear_down);
   return g_test_run ();
 }
