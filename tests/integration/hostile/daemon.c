@@ -4,6 +4,7 @@
 
 #include <glib/gstdio.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -334,6 +335,37 @@ attack_is_ready (void)
 
   g_assert_cmpint (write (STDOUT_FILENO, &byte, 1), ==, 1);
   g_assert_cmpint (read (STDIN_FILENO, &byte, 1), ==, 0);
+}
+
+static void *
+wait_for_the_end (void *data)
+{
+  char byte;
+
+  if (read (STDIN_FILENO, &byte, 1) == 0)
+    atomic_store ((_Atomic uint32_t *) data, 1);
+  return NULL;
+}
+
+void
+attack_call_until_the_end (const char *socket, const char *cell, uint32_t timeout)
+{
+  CellBus *bus = cell_open (socket);
+  Counting counting = { .sequence = cell_bind (bus, Sequence, cell), .who = 2 };
+  _Atomic uint32_t end = 0;
+  pthread_t thread;
+
+  cell_set_timeout (counting.sequence, timeout);
+  g_assert_cmpint (pthread_create (&thread, NULL, wait_for_the_end, (void *) &end), ==, 0);
+  for (unsigned n = 0; !atomic_load (&end); n++)
+    {
+      if (!counting_thousand (&counting))
+        g_error ("%s", counting.wrong);
+      if (n == 0)
+        g_assert_cmpint (write (STDOUT_FILENO, ".", 1), ==, 1);
+    }
+  pthread_join (thread, NULL);
+  cell_close (bus);
 }
 
 void

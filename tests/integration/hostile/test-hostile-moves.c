@@ -19,37 +19,12 @@
 
 /* ---- callers ------------------------------------------------------------------------------------------------- */
 
-static void *
-wait_for_the_end (void *data)
-{
-  char byte;
-
-  if (read (STDIN_FILENO, &byte, 1) == 0)
-    atomic_store ((_Atomic uint32_t *) data, 1);
-  return NULL;
-}
-
 /* Does nothing wrong; it is what happens to it. */
 static void
 attack_caller (const char *socket, guint32 seed)
 {
-  CellBus *bus = cell_open (socket);
-  Counting counting = { .sequence = cell_bind (bus, Sequence, "moved"), .who = 2 };
-  _Atomic uint32_t end = 0;
-  pthread_t thread;
-
   (void) seed;
-  cell_set_timeout (counting.sequence, 100000);
-  g_assert_cmpint (pthread_create (&thread, NULL, wait_for_the_end, (void *) &end), ==, 0);
-  for (unsigned n = 0; !atomic_load (&end); n++)
-    {
-      if (!counting_thousand (&counting))
-        g_error ("%s", counting.wrong);
-      if (n == 0)
-        g_assert_cmpint (write (STDOUT_FILENO, ".", 1), ==, 1);
-    }
-  pthread_join (thread, NULL);
-  cell_close (bus);
+  attack_call_until_the_end (socket, "moved", 100000);
 }
 
 /* Writes a request, all of it but the word that makes it one, rings, and waits to be killed. */
