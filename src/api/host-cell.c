@@ -3,6 +3,7 @@
 
 #include <cell/cell.h>
 
+#include "host/access.h"
 #include "host/authority.h"
 #include "host/cell.h"
 #include "host/come-back.h"
@@ -20,6 +21,9 @@ CELL_STRUCT (CellInfo,
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant,
              field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
+CELL_STRUCT (CellPermission,
+             field (str, what, "as its key file asks for it"), field (bool, granted),
+             field (str, why_not, "what is to be written where, or that it does without; empty: it is granted"))
 CELL_STRUCT (MethodInfo,
              field (str, method), field (u64, calls), field (u64, errors),
              field (u64, samples, "calls that were timed: every 16th of the first 4096, then every 256th"),
@@ -135,18 +139,22 @@ CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text.")
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: its role, and whom of those that it uses it may call."),
-             in (str, name), out (str, role), out (array (CellGrant), calls), access (view), max_reply (262144), idempotent)
+CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: its role, whom of those that it uses it may call, and what it gets there."),
+             in (str, name), out (str, role), out (array (CellGrant), calls), out (array (CellPermission), permissions), access (view),
+             max_reply (262144), idempotent)
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
-  g_autoptr(GPtrArray) grants = NULL;
+  g_autoptr(GPtrArray) grants = NULL, permissions = NULL;
+  CellPermission *permitted;
   uint32_t role = 0;
   CellGrant *to;
 
   if (cell != NULL)
     grants = authority_describe (cell, &role, &error);
-  if (grants == NULL)
+  if (grants != NULL)
+    permissions = access_describe (cell, &error);
+  if (permissions == NULL)
     return fail (call, error);
   out->role = policy_role_word (role);
   to = cell_array (call, out, calls, grants->len);
@@ -157,6 +165,15 @@ CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: its role
       to->cell = cell_print (call, "%s", grant->cell);
       to->granted = grant->why_not == NULL;
       to->why_not = cell_print (call, "%s", grant->why_not != NULL ? grant->why_not : "");
+    }
+  permitted = cell_array (call, out, permissions, permissions->len);
+  for (guint i = 0; permitted != NULL && i < permissions->len; i++, permitted++)
+    {
+      const Permission *permission = g_ptr_array_index (permissions, i);
+
+      permitted->what = cell_print (call, "%s", permission->what);
+      permitted->granted = permission->granted;
+      permitted->why_not = cell_print (call, "%s", permission->why_not != NULL ? permission->why_not : "");
     }
   return CELL_OK;
 }

@@ -237,10 +237,29 @@ table_of_grants (const HostGrants *grants)
   return table;
 }
 
+static Table *
+table_of_permissions (const HostGrants *grants)
+{
+  Table *table = table_new ();
+
+  table_add_column (table, "what", "ASKS FOR", 0);
+  table_add_column (table, "granted", "GRANTED", TABLE_TYPED);
+  table_add_column (table, "why_not", "WHY NOT", 0);
+  for (uint32_t i = 0; i < grants->n_permissions; i++)
+    {
+      const HostCellPermission *permission = &grants->permissions[i];
+      const char *const row[] = { permission->what, permission->granted ? "true" : "false",
+                                  permission->granted ? NULL : permission->why_not };
+
+      table_add_row (table, row);
+    }
+  return table;
+}
+
 gboolean
 command_grants (Session *session, char **args, GError **error)
 {
-  g_autoptr(Table) table = NULL;
+  g_autoptr(Table) table = NULL, permissions = NULL;
   g_autofree char *line = NULL;
   JsonObject *object;
 
@@ -248,11 +267,13 @@ command_grants (Session *session, char **args, GError **error)
   if (!check_cell (session, args[0], &grants.result, error))
     return FALSE;
   table = table_of_grants (&grants);
+  permissions = table_of_permissions (&grants);
   if (session->json)
     {
       object = json_object_new ();
       json_object_set_string_member (object, "role", grants.role);
       json_object_set_member (object, "calls", table_to_json (table));
+      json_object_set_member (object, "permissions", table_to_json (permissions));
       print_json (json_node_init_object (json_node_alloc (), object));
       json_object_unref (object);
       return TRUE;
@@ -260,6 +281,8 @@ command_grants (Session *session, char **args, GError **error)
   line = g_strdup_printf ("role: %s\n", grants.role);
   print_text (line);
   table_print (table, stdout);
+  if (grants.n_permissions > 0)
+    table_print (permissions, stdout);
   return TRUE;
 }
 

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "cell.h"
 #include "child-log.h"
 #include "relocate.h"
@@ -314,9 +315,23 @@ make_ends (int sockets[2], int info[2], GError **error)
   return FALSE;
 }
 
+/* Takes both descriptors, and those of what it may have. */
+static void
+start_sandbox (Child *child, Access *access, int socket, int info, GError **error)
+{
+  g_auto(GStrv) mounts = g_strv_builder_end (access->mounts);
+  const SandboxAccess what = { access->network, (const char *const *) mounts };
+  const SandboxFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
+
+  g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
+  child->process = sandbox_spawn (&child->cell->host->config, &what, NULL, (const SandboxFd *) (void *) access->fds->data, access->fds->len,
+                                  child_log_open (child->cell->name), &child->last_word, error);
+  g_array_set_size (access->fds, 0);
+}
+
 /* Its end of the connection is not read yet. */
 static Child *
-child_start (Host *host, HostCell *cell, GError **error)
+child_start (Host *host, HostCell *cell, Access *access, GError **error)
 {
   Connection *connection;
   int sockets[2], info[2];
@@ -337,8 +352,7 @@ child_start (Host *host, HostCell *cell, GError **error)
   connection->cell = host_cell_ref (cell);
   close (connection->client_bell);
   connection->client_bell = fcntl (cell->bell, F_DUPFD_CLOEXEC, 3);
-  child->process = sandbox_spawn (&host->config, NULL, (SandboxFd[]) { { sockets[1], 3 }, { info[1], SANDBOX_INFO } }, 2,
-                                  child_log_open (cell->name), &child->last_word, error);
+  start_sandbox (child, access, sockets[1], info[1], error);
   if (child->process != NULL)
     {
       connection->child = child_ref (child);
@@ -363,11 +377,15 @@ bound (Child *child)
 Child *
 child_spawn (Host *host, HostCell *cell, GError **error)
 {
+  Access access;
   Child *child;
 
   if (!sandbox_check (&host->config, error))
     return NULL;
-  child = child_start (host, cell, error);
+  if (!access_open (&access, cell, error))
+    return NULL;
+  child = child_start (host, cell, &access, error);
+  access_clear (&access);
   if (child == NULL)
     return NULL;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);

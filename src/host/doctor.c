@@ -111,7 +111,7 @@ run_inside (const HostConfig *config, const char *const *args, GError **error)
         close (ends[i]);
       return NULL;
     }
-  process = sandbox_spawn (config, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
+  process = sandbox_spawn (config, NULL, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
   if (process != NULL)
     {
       text = read_all (ends[0]);

@@ -96,7 +96,7 @@ deny_arguments (scmp_filter_ctx filter)
 
 /* Those between the allowed ones, and all beyond. */
 static gboolean
-deny_families (scmp_filter_ctx filter)
+deny_families (scmp_filter_ctx filter, gboolean network)
 {
   const uint32_t action = SCMP_ACT_ERRNO (EAFNOSUPPORT);
   gboolean good = TRUE;
@@ -105,11 +105,13 @@ deny_families (scmp_filter_ctx filter)
   for (guint i = 0; i < G_N_ELEMENTS (families); i++, family++)
     for (; family < families[i]; family++)
       good = good && seccomp_rule_add (filter, action, SCMP_SYS (socket), 1, SCMP_A0 (SCMP_CMP_EQ, family)) == 0;
+  if (network)
+    good = good && seccomp_rule_add (filter, action, SCMP_SYS (socket), 1, SCMP_A0 (SCMP_CMP_EQ, AF_UNIX)) == 0;
   return good && seccomp_rule_add (filter, action, SCMP_SYS (socket), 1, SCMP_A0 (SCMP_CMP_GE, family)) == 0;
 }
 
 static scmp_filter_ctx
-make (void)
+make (gboolean network)
 {
   scmp_filter_ctx filter = seccomp_init (SCMP_ACT_ALLOW);
 
@@ -118,7 +120,7 @@ make (void)
   if (filter == NULL
       || (seccomp_attr_set (filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP) == 0
           && seccomp_attr_set (filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0
-          && deny_names (filter) && deny_arguments (filter) && deny_families (filter)))
+          && deny_names (filter) && deny_arguments (filter) && deny_families (filter, network)))
     return filter;
   seccomp_release (filter);
   return NULL;
@@ -140,29 +142,29 @@ export (scmp_filter_ctx filter)
 
 /* NULL: it cannot be made; then another try would not help. */
 static GBytes *
-get_filter (void)
+get_filter (gboolean network)
 {
-  static GBytes *bytes;
-  static gsize tried;
+  static GBytes *bytes[2];
+  static gsize tried[2];
 
-  if (g_once_init_enter (&tried))
+  if (g_once_init_enter (&tried[network]))
     {
-      scmp_filter_ctx filter = make ();
+      scmp_filter_ctx filter = make (network);
 
       if (filter != NULL)
         {
-          bytes = export (filter);
+          bytes[network] = export (filter);
           seccomp_release (filter);
         }
-      g_once_init_leave (&tried, 1);
+      g_once_init_leave (&tried[network], 1);
     }
-  return bytes;
+  return bytes[network];
 }
 
 int
-filter_open (GError **error)
+filter_open (gboolean network, GError **error)
 {
-  GBytes *bytes = get_filter ();
+  GBytes *bytes = get_filter (network != FALSE);
   gsize size = 0;
   const void *data = bytes != NULL ? g_bytes_get_data (bytes, &size) : NULL;
   int fd = data != NULL ? memfd_create ("cell-filter", MFD_CLOEXEC) : -1;

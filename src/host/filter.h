@@ -9,7 +9,8 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* A new descriptor of the filter as bubblewrap reads it; -1: error says why. */
-int filter_open (GError **error);
+/* A new descriptor of the filter as bubblewrap reads it; -1: error says why.  network: the machine's own, on which sockets of other programs
+ * have names that are no files; then there are no Unix sockets. */
+int filter_open (gboolean network, GError **error);
 /* What a call is called, for people; not NULL. */
 char *filter_call_name (uint32_t arch, int32_t number);

@@ -18,6 +18,7 @@ typedef struct
   gboolean says_calls, says_role;
   char **calls;                 /* NULL: * */
   uint32_t role;
+  Permits permits;
 } Rule;
 
 struct Policy
@@ -31,6 +32,7 @@ rule_free (gpointer data)
   Rule *rule = data;
 
   g_strfreev (rule->calls);
+  permits_clear (&rule->permits);
   g_free (rule);
 }
 
@@ -96,6 +98,18 @@ take_role (GKeyFile *file, const char *group, Rule *rule, GError **error)
                          word != NULL ? word : "");
 }
 
+static gboolean
+take_permit (GKeyFile *file, const char *group, const char *key, Rule *rule, GError **error)
+{
+  gboolean known;
+
+  if (!permits_take (&rule->permits, file, group, key, &known, error))
+    return g_prefix_error (error, "[%s] ", group), FALSE;
+  return known
+         || cell_set_error (error, CELL_ERROR_INVALID,
+                            "[%s] has a key %s; Calls, Role, Network, ReadPaths, WritePaths and Devices are known", group, key);
+}
+
 static Rule *
 rule_of (Policy *policy, const char *group)
 {
@@ -129,8 +143,8 @@ take_group (Policy *policy, GKeyFile *file, const char *group, GError **error)
         if (!take_role (file, group, rule, error))
           return FALSE;
       }
-    else
-      return cell_set_error (error, CELL_ERROR_INVALID, "[%s] has a key %s; Calls and Role are known", group, keys[i]);
+    else if (!take_permit (file, group, keys[i], rule, error))
+      return FALSE;
   return TRUE;
 }
 
@@ -219,6 +233,33 @@ policy_get_role (const Policy *policy, const char *cell)
     if (rules[i] != NULL && rules[i]->says_role)
       return rules[i]->role;
   return CELL_ACCESS_ANY;
+}
+
+gboolean
+policy_get_network (const Policy *policy, const char *cell, gboolean *ret)
+{
+  const Rule *rules[2];
+
+  rules_for (policy, cell, rules);
+  for (guint i = 0; i < 2; i++)
+    if (rules[i] != NULL && rules[i]->permits.says_network)
+      {
+        *ret = rules[i]->permits.network;
+        return TRUE;
+      }
+  return FALSE;
+}
+
+const char *const *
+policy_get_paths (const Policy *policy, const char *cell, PermitKind kind)
+{
+  const Rule *rules[2];
+
+  rules_for (policy, cell, rules);
+  for (guint i = 0; i < 2; i++)
+    if (rules[i] != NULL && rules[i]->permits.paths[kind] != NULL)
+      return (const char *const *) rules[i]->permits.paths[kind];
+  return NULL;
 }
 
 const char *

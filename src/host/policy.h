@@ -8,14 +8,16 @@
  *   [Cell trader]
  *   Calls=exchange;ledger       of the cells that its own key file lists, those that it may call; *: all of them
  *   Role=view                   none, view, operate, admin: which methods that ask for a role it may call
+ *   Network=true                and of what its own key file asks for besides, what it gets: see plugins/permits.h
  *
  * What the user's file says of a group and a key goes before what the machine's says.  Where neither says anything Calls is * and Role
- * is none, and with that role the host's own cell cannot be called at all.
+ * is none, and with that role the host's own cell cannot be called at all; of the rest nothing is granted.
  */
 #pragma once
 #include <glib.h>
 
 #include "plugins/cell-error.h"
+#include "plugins/permits.h"
 
 #define POLICY_MAX_SIZE ((gsize) 64 * 1024)
 
@@ -34,4 +36,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Policy, policy_free)
 const char *const *policy_get_calls (const Policy *policy, const char *cell);
 /* CELL_ACCESS_ANY (none), _VIEW, _OPERATE, _ADMIN. */
 uint32_t policy_get_role (const Policy *policy, const char *cell);
+/* FALSE: neither file says anything of it. */
+gboolean policy_get_network (const Policy *policy, const char *cell, gboolean *ret);
+/* NULL: likewise. */
+const char *const *policy_get_paths (const Policy *policy, const char *cell, PermitKind kind);
 const char *policy_role_word (uint32_t role);

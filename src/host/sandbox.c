@@ -132,8 +132,13 @@ spawn_on_spawner (Spawn *what, GError **error)
  * /dev/shm.  /proc, too: of a host run by root the kernel's settings there belong to the very user who the cell is.
  * AddressSanitizer leaves signals alone: how a process ended is to be told from its end. */
 static GStrv
-make_argv (const HostConfig *config, const char *const *args, gboolean info)
+make_argv (const HostConfig *config, const SandboxAccess *access, const char *const *args, gboolean info)
 {
+  /* With the network comes what says who is where in it, and whom to believe. */
+  static const char *const network[] = {
+    "--share-net", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf", "--ro-bind-try", "/etc/hosts", "/etc/hosts",
+    "--ro-bind-try", "/etc/nsswitch.conf", "/etc/nsswitch.conf", "--ro-bind-try", "/etc/ssl/certs", "/etc/ssl/certs", NULL
+  };
   g_autoptr(GStrvBuilder) builder = g_strv_builder_new ();
   static const char *const always[] = {
     "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
@@ -151,6 +156,10 @@ make_argv (const HostConfig *config, const char *const *args, gboolean info)
     g_strv_builder_addv (builder, (const char *[]) { "--setenv", MISUSE_DEBUG, g_getenv (MISUSE_DEBUG), NULL });
   if (info)
     g_strv_builder_addv (builder, (const char *[]) { "--info-fd", G_STRINGIFY (SANDBOX_INFO), NULL });
+  if (access != NULL && access->network)
+    g_strv_builder_addv (builder, (const char **) network);
+  if (access != NULL && access->mounts != NULL)
+    g_strv_builder_addv (builder, (const char **) access->mounts);
   g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "--remount-ro", "/",
                                                    "/run/cell-runner", NULL });
   if (args != NULL)
@@ -168,9 +177,9 @@ sandbox_check (const HostConfig *config, GError **error)
 /* What comes along with each: the filter, and where its last word goes, of which ret_last_word (unless NULL) is the other end.  FALSE:
  * nothing was added. */
 static gboolean
-add_own (Spawn *what, SandboxFd *fds, int *ret_last_word, GError **error)
+add_own (Spawn *what, gboolean network, SandboxFd *fds, int *ret_last_word, GError **error)
 {
-  int ends[2] = { -1, -1 }, filter = filter_open (error);
+  int ends[2] = { -1, -1 }, filter = filter_open (network, error);
 
   if (filter < 0)
     return FALSE;
@@ -192,7 +201,7 @@ add_own (Spawn *what, SandboxFd *fds, int *ret_last_word, GError **error)
 }
 
 GSubprocess *
-sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxFd *fds, guint n_fds, int log, int *ret_last_word,
+sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds, int log, int *ret_last_word,
                GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
@@ -202,12 +211,12 @@ sandbox_spawn (const HostConfig *config, const char *const *args, const SandboxF
 
   for (guint i = 0; i < n_fds; i++)
     info |= fds[i].as == SANDBOX_INFO;
-  if (!sandbox_check (config, error) || !add_own (&what, all, ret_last_word, error))
+  if (!sandbox_check (config, error) || !add_own (&what, access != NULL && access->network, all, ret_last_word, error))
     {
       close_fds (&what);
       return NULL;
     }
-  argv = make_argv (config, args, info);
+  argv = make_argv (config, access, args, info);
   what.argv = (const char *const *) argv;
   if (spawn_on_spawner (&what, error) && what.error != NULL)
     {

@@ -124,7 +124,8 @@ wait_for_job (Job *job, GMainContext *context, GError **error)
   g_source_destroy (timeout);
   if (g_strcmp0 (job->result, "done") == 0)
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "systemd makes no scope: %s", job->result != NULL ? job->result : "it takes too long");
+  return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "systemd makes no scope: %s",
+                         job->result != NULL ? job->result : "it takes too long");
 }
 
 static gboolean
@@ -137,8 +138,8 @@ make_scope (const char *unit, const char *cell, GPid pid, GError **error)
   guint id;
 
   g_main_context_push_thread_default (context);
-  id = g_dbus_connection_signal_subscribe (bus, SYSTEMD, MANAGER, "JobRemoved", MANAGER_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_removed,
-                                           &job, NULL);
+  id = g_dbus_connection_signal_subscribe (bus, SYSTEMD, MANAGER, "JobRemoved", MANAGER_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
+                                           on_removed, &job, NULL);
   answer = ask ("StartTransientUnit", describe (unit, cell, pid), "(o)", error);
   good = answer != NULL && wait_for_job (&job, context, error);
   g_dbus_connection_signal_unsubscribe (bus, id);

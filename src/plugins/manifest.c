@@ -21,6 +21,7 @@ manifest_free (Manifest *manifest)
   g_free (manifest->module);
   g_free (manifest->interface);
   g_strfreev (manifest->calls);
+  permits_clear (&manifest->permits);
   g_hash_table_unref (manifest->config);
   g_free (manifest);
 }
@@ -42,9 +43,29 @@ manifest_check_name (const char *name, GError **error)
 
 /* ---- what it says ----------------------------------------------------------------------------------- */
 
-/* A whole word of a group or key that nobody knows is a mistake that would otherwise go unseen. */
+/* Where a sandbox has something of its own, nothing else can be. */
 static gboolean
-check_keys (GKeyFile *file, GError **error)
+check_free (const char *path, GError **error)
+{
+  static const char *const taken[] = { "/bin", "/dev", "/lib", "/lib64", "/proc", "/run/cell-runner", "/tmp", "/usr", NULL };
+
+  return (!permits_cover (taken, path) && !g_str_equal (path, "/") && !g_str_equal (path, "/run"))
+         || cell_set_error (error, CELL_ERROR_INVALID, "%s is the sandbox's own", path);
+}
+
+static gboolean
+check_permits (const Permits *permits, GError **error)
+{
+  for (PermitKind kind = 0; kind < PERMIT_DEVICES; kind++)
+    for (char **path = permits->paths[kind]; path != NULL && *path != NULL; path++)
+      if (!check_free (*path, error))
+        return g_prefix_error (error, "%s: ", permits_key (kind)), FALSE;
+  return TRUE;
+}
+
+/* A whole word of a group or key that nobody knows is a mistake that would otherwise go unseen.  Those of permits.h are taken. */
+static gboolean
+check_keys (GKeyFile *file, Permits *permits, GError **error)
 {
   static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Calls", NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
@@ -54,9 +75,15 @@ check_keys (GKeyFile *file, GError **error)
       return cell_set_error (error, CELL_ERROR_INVALID, "there is a group [%s]; [Cell] and [Config] are known", groups[i]);
   keys = g_key_file_get_keys (file, "Cell", NULL, NULL);
   for (guint i = 0; keys != NULL && keys[i] != NULL; i++)
-    if (!g_strv_contains (known, keys[i]))
-      return cell_set_error (error, CELL_ERROR_INVALID, "[Cell] has a key %s, which is not known", keys[i]);
-  return TRUE;
+    {
+      gboolean is_known;
+
+      if (!permits_take (permits, file, "Cell", keys[i], &is_known, error))
+        return FALSE;
+      if (!is_known && !g_strv_contains (known, keys[i]))
+        return cell_set_error (error, CELL_ERROR_INVALID, "[Cell] has a key %s, which is not known", keys[i]);
+    }
+  return check_permits (permits, error);
 }
 
 static gboolean
@@ -180,7 +207,7 @@ parse (const char *path, const char *text, gsize length, GError **error)
            NULL;
   if (length > 0 && !g_key_file_load_from_data (file, text, length, G_KEY_FILE_NONE, &local))
     return cell_set_error (error, CELL_ERROR_INVALID, "%s", local->message), NULL;
-  if (!check_keys (file, error))
+  if (!check_keys (file, &manifest->permits, error))
     return NULL;
   read_places (file, path, manifest);
   if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_intensity (file, manifest, error)

@@ -11,6 +11,7 @@
  *   RestartIntensity=5          it has failed when it would have to be restarted more often than that …
  *   RestartWindow=60            … within so many seconds
  *   Calls=exchange;clock        the cells that it may call
+ *   Network=true                and more that it wants in a sandbox: see permits.h
  *   [Config]
  *   overdraft=5000              what cell_config () gives
  */
@@ -18,6 +19,7 @@
 #include <glib.h>
 
 #include "cell-error.h"
+#include "permits.h"
 
 #define MANIFEST_MAX_SIZE (64u * 1024u)
 #define MANIFEST_INTENSITY 5u   /* unless said */
@@ -44,6 +46,7 @@ typedef struct
   ManifestRestart restart;
   guint restart_intensity, restart_window;
   char **calls;                 /* NULL: nothing was said */
+  Permits permits;              /* what it asks for */
   GHashTable *config;           /* char * → char * */
 } Manifest;
 

@@ -29,6 +29,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   g_assert_true (manifest->restart <= RESTART_TEMPORARY);
   for (guint i = 0; manifest->calls != NULL && manifest->calls[i] != NULL; i++)
     g_assert_true (manifest_check_name (manifest->calls[i], NULL));
+  for (PermitKind kind = 0; kind < PERMIT_KINDS; kind++)
+    for (char **path = manifest->permits.paths[kind]; path != NULL && *path != NULL; path++)
+      g_assert_true (g_path_is_absolute (*path) && strstr (*path, "/../") == NULL && strpbrk (*path, "\n\r") == NULL
+                     && (kind != PERMIT_DEVICES || g_str_has_prefix (*path, "/dev/")));
   g_hash_table_iter_init (&iter, manifest->config);
   while (g_hash_table_iter_next (&iter, &key, &value))
     {

@@ -16,6 +16,9 @@ look_at (const Policy *policy, const char *cell)
   const char *const *calls = policy_get_calls (policy, cell);
 
   g_assert_cmpstr (policy_role_word (policy_get_role (policy, cell)), !=, "?");
+  for (PermitKind kind = 0; kind < PERMIT_KINDS; kind++)
+    for (const char *const *path = policy_get_paths (policy, cell, kind); path != NULL && *path != NULL; path++)
+      g_assert_true (g_path_is_absolute (*path) && strstr (*path, "/../") == NULL && g_utf8_validate (*path, -1, NULL));
   for (guint i = 0; calls != NULL && calls[i] != NULL; i++)
     g_assert_true (manifest_check_name (calls[i], NULL));
 }

@@ -212,7 +212,7 @@ def what_is_shown(here):
     missing = f"write Role=view (or operate, or admin) below [Cell petitioner] in {path}"
     assert json.loads(here.good("--json", "grants", "petitioner")) == {"role": "none", "calls": [
         {"cell": "sequence", "granted": True, "why_not": None},
-        {"cell": "host", "granted": False, "why_not": "cell petitioner may not call host from a sandbox; " + missing}]}
+        {"cell": "host", "granted": False, "why_not": "cell petitioner may not call host from a sandbox; " + missing}], "permissions": []}
     policy(here, "[Default]\nRole=view\n")
     shown = [line.split()[:2] for line in here.good("grants", "petitioner").splitlines()]
     assert shown == [["role:", "view"], ["CELL", "GRANTED"], ["sequence", "true"], ["host", "true"]], shown

@@ -82,15 +82,42 @@ static const Refusal refusals[] = {
   { "group", "[Cells]\nCalls=x\n", PATH ": there is a group [Cells]; [Default] and [Cell NAME] are known" },
   { "no-name", "[Cell]\nCalls=x\n", "there is a group [Cell]" },
   { "bad-name", "[Cell two words]\nCalls=x\n", "[Cell two words]: a cell cannot be called “two words”" },
-  { "key", "[Cell trader]\nCall=x\n", "[Cell trader] has a key Call; Calls and Role are known" },
+  { "key", "[Cell trader]\nCall=x\n", "[Cell trader] has a key Call; Calls, Role, Network, ReadPaths, WritePaths and Devices are known" },
   { "key-of-a-locale", "[Default]\nCalls[de]=x\n", "[Default] has a key Calls[de]" },
   { "role", "[Default]\nRole=root\n", "[Default] Role is none, view, operate or admin, not “root”" },
   { "no-role", "[Default]\nRole=\n", "not “”" },
   { "role-not-utf8", "[Default]\nRole=\xff\n", "[Default] Role is none, view, operate or admin" },
   { "calls", "[Cell trader]\nCalls=ledger;two words\n", "[Cell trader] Calls: a cell cannot be called “two words”" },
   { "calls-all-and-more", "[Cell trader]\nCalls=*;ledger\n", "[Cell trader] Calls: a cell cannot be called “*”" },
+  { "network", "[Cell trader]\nNetwork=perhaps\n", "[Cell trader] Network is true or false" },
+  { "relative", "[Cell trader]\nReadPaths=/a;b\n", "[Cell trader] ReadPaths: “b” is not an absolute path" },
+  { "no-device", "[Cell trader]\nDevices=/dev/../etc\n", "[Cell trader] Devices: “/dev/../etc” does not lie below /dev" },
+  { "many-paths", "[Cell trader]\nWritePaths=/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1\n",
+    "[Cell trader] WritePaths: 16 are the most" },
   { "calls-not-utf8", "[Cell trader]\nCalls=\xff\n", "[Cell trader] Calls: " },
 };
+
+static void
+test_permits (void)
+{
+  g_autoptr (Policy) policy = policy_new ();
+  const char *const *paths;
+  gboolean network;
+
+  add (policy, "[Default]\nNetwork=false\nReadPaths=/srv\n[Cell trader]\nNetwork=true\nReadPaths= /a/../b/ ;/c\nDevices=\n");
+  g_assert_true (policy_get_network (policy, "nobody", &network));
+  g_assert_false (network);
+  g_assert_true (policy_get_network (policy, "trader", &network));
+  g_assert_true (network);
+  paths = policy_get_paths (policy, "trader", PERMIT_READ);
+  g_assert_true (permits_cover (paths, "/b") && permits_cover (paths, "/b/c") && permits_cover (paths, "/c"));
+  g_assert_false (permits_cover (paths, "/bc") || permits_cover (paths, "/a") || permits_cover (paths, "/srv"));
+  g_assert_true (permits_cover (policy_get_paths (policy, "nobody", PERMIT_READ), "/srv/x"));
+  g_assert_nonnull (policy_get_paths (policy, "trader", PERMIT_DEVICES));
+  g_assert_null (policy_get_paths (policy, "trader", PERMIT_WRITE));
+  add (policy, "[Cell trader]\nReadPaths=/\n");
+  g_assert_true (permits_cover (policy_get_paths (policy, "trader", PERMIT_READ), "/srv/x"));
+}
 
 static void
 test_refused (gconstpointer data)
@@ -163,6 +190,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/policy/nothing-said", test_nothing_said);
+  g_test_add_func ("/policy/permits", test_permits);
   g_test_add_func ("/policy/groups", test_groups);
   g_test_add_func ("/policy/the-later-file", test_the_later_file);
   for (gsize i = 0; i < G_N_ELEMENTS (refusals); i++)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What more than an empty sandbox a cell gets: the network, paths, devices.  Its key file asks for them, and the policy grants them;
+ * see plugins/permits.h.  A cell that asks for what the policy says nothing of does not get into a sandbox, so that nobody is
+ * surprised later; what the policy withholds it does without.
+ */
+#pragma once
+#include "host.h"
+#include "sandbox.h"
+
+/* One thing that it asks for. */
+typedef struct
+{
+  char *what;                   /* "Network", "ReadPaths=/srv/pictures" */
+  gboolean granted;
+  char *why_not;                /* unless granted: the sentence */
+} Permission;
+
+/* For people: Permission each. */
+GPtrArray *access_describe (HostCell *cell, GError **error);
+
+typedef struct
+{
+  gboolean network;
+  GStrvBuilder *mounts;         /* arguments of bubblewrap */
+  GArray *fds;                  /* SandboxFd, which they name: taken by who starts the sandbox */
+} Access;
+
+/* Both are read, and what is granted is opened.  CELL_ERROR_DENIED: a sentence that says what is to be written where;
+ * CELL_ERROR_REFUSED: it cannot be opened. */
+gboolean access_open (Access *access, HostCell *cell, GError **error);
+void access_clear (Access *access);
