@@ -267,10 +267,14 @@ host_cell_make_instance (HostCell *cell, GError **error)
   const CellInstanceEnv env = {
     .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider, .clients_data = cell,
   };
+  CellInstance *instance;
 
   if (cell->module == NULL && !load_at_last (cell, error))
     return NULL;
-  return cell_instance_new (cell->module, &env, cell->name, cell->config, error);
+  instance = cell_instance_new (cell->module, &env, cell->name, cell->config, error);
+  if (crash_log_go_first ())
+    g_warning ("cell %s has installed handlers of signals that crashes are told by; they come after the host's", cell->name);
+  return instance;
 }
 
 /* Takes it. */

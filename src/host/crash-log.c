@@ -117,6 +117,15 @@ is_default (const struct sigaction *action)
   return !(action->sa_flags & SA_SIGINFO) && (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN);
 }
 
+/* Whoever gives up has what happens by default happen, as soon as we return. */
+static gboolean
+is_handled (int number)
+{
+  struct sigaction now;
+
+  return sigaction (number, NULL, &now) == 0 && !is_default (&now);
+}
+
 static void
 crashed (int number, siginfo_t *info, void *context)
 {
@@ -132,7 +141,8 @@ crashed (int number, siginfo_t *info, void *context)
         before[i].sa_sigaction (number, info, context);
       else
         before[i].sa_handler (number);
-      take_back ();
+      if (is_handled (number))
+        take_back ();
       errno = saved;
       return;
     }
@@ -236,16 +246,42 @@ make_file (const char *path, GError **error)
   return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "there is no room for %s", path);
 }
 
+static struct sigaction
+our_action (void)
+{
+  struct sigaction ours = { .sa_sigaction = crashed, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+  sigfillset (&ours.sa_mask);
+  return ours;
+}
+
+gboolean
+crash_log_go_first (void)
+{
+  struct sigaction ours = our_action (), now;
+  gboolean any = FALSE;
+
+  pthread_mutex_lock (&lock);
+  for (guint i = 0; i < G_N_ELEMENTS (signals) && file >= 0; i++)
+    if (sigaction (signals[i], NULL, &now) == 0 && !((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == crashed))
+      {
+        before[i] = now;
+        sigaction (signals[i], &ours, NULL);
+        any = TRUE;
+      }
+  pthread_mutex_unlock (&lock);
+  return any;
+}
+
 gboolean
 crash_log_open (const char *path, GError **error)
 {
-  struct sigaction ours = { .sa_sigaction = crashed, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+  struct sigaction ours = our_action ();
 
   if (!make_file (path, error))
     return FALSE;
   file_path = g_strdup (path);
   process = getpid ();
-  sigfillset (&ours.sa_mask);
   for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
     sigaction (signals[i], &ours, &before[i]);
   return TRUE;

@@ -46,6 +46,8 @@ gboolean crash_signal_is_crash (int number);
 
 /* From now on a crash of this process is written there; what was there is gone. */
 gboolean crash_log_open (const char *path, GError **error);
+/* A cell may have installed handlers of its own: they come after ours again.  TRUE: there were some. */
+gboolean crash_log_go_first (void);
 /* A clean end: the file goes. */
 void crash_log_close (void);
 

@@ -126,6 +126,18 @@ def all_ways_to_crash(here):
     assert stop(host) == 0
 
 
+def a_handler_of_its_own(here):
+    sandboxed(here)
+    host = supervised(here, "--cell", cell("mirror"))
+    here.good("load", cell("crasher"), "crasher", "handler=yes")
+    assert "cell crasher has installed handlers" in here.read("log")
+    said = crash(here, "crasher", "crash", "fault")
+    assert "in cell crasher (SIGSEGV at 0x0)" in said and "cell crasher is suspected" in said, said
+    back(here, crasher=OUT, mirror=IN)
+    assert stop(host) == 0
+    quiet(here)
+
+
 def wherever_its_code_runs(here):
     sandboxed(here)
     for where, then in (("init", None), ("fini", ("unload", "crasher")), ("save", ("eject", "crasher")), ("restore", None)):
@@ -427,7 +439,8 @@ def its_manager_is_told_once(here):
 
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, wherever_its_code_runs, a_constructor, a_loop,
+main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
+      wherever_its_code_runs, a_constructor, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
       state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
       its_manager_is_told_once])
