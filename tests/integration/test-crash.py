@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A host that dies of its cells: who is suspected, what comes back and where, and who starts it again."""
+import contextlib
 import glob
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import socket
 import stat
 
-from programs import BOUND, CTL, EXIT, Skip, cell, main, stop, wait_until
+from programs import BOUND, CTL, EXIT, Skip, cell, main, need, stop, wait_until
 
 IN, OUT = "in process", "sandbox"
 WITHOUT = "path"                        # a folder of programs among which there is no bubblewrap
@@ -439,8 +441,38 @@ def its_manager_is_told_once(here):
 
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+@contextlib.contextmanager
+def user_systemd(here):
+    """The systemd of the user who runs this, if there is one: a service of it, with what the shipped one says; yields its name."""
+    need("systemctl", "systemd-run")
+    env = dict(here.env, XDG_RUNTIME_DIR=f"/run/user/{os.geteuid()}")
+    if here.run("systemctl", "--user", "show-environment", env=env).returncode != 0:
+        raise Skip("no systemd of this user answers here")
+    name = f"cellhost-test-{os.getpid()}.service"
+    with open(os.environ["TEST_SERVICE"], encoding="utf-8") as file:
+        shipped = [line.strip() for line in file if re.match("(Type|NotifyAccess|KillMode|Restart|NoNewPrivileges|UMask)=", line)]
+    settings = [f"--setenv={key}={value}" for key, value in here.env.items() if key.startswith(("XDG_", "LC_", "ASAN_", "UBSAN_", "LSAN_"))]
+    done = here.run("systemd-run", "--user", f"--unit={name}", *[f"--property={line}" for line in shipped],
+                    f"--property=StandardError=append:{here.path('log')}", *settings,
+                    *here.host_argv("--cell", cell("crasher"), "--cell", cell("mirror")), env=env)
+    assert done.returncode == 0, done
+    try:
+        yield name
+    finally:
+        here.run("systemctl", "--user", "stop", name, env=env)
+        here.run("systemctl", "--user", "reset-failed", name, env=env)
+
+
+def systemd_starts_it_again(here):
+    sandboxed(here)
+    with user_systemd(here):
+        assert places(here) == {"crasher": IN, "mirror": IN}        # it is ready when systemd-run returns
+        assert "cell crasher is suspected" in crash(here, "crasher", "crash", "fault")
+        back(here, crasher=OUT, mirror=IN)
+
+
 main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
       wherever_its_code_runs, a_constructor, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
       state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
-      its_manager_is_told_once])
+      its_manager_is_told_once, systemd_starts_it_again])
