@@ -98,6 +98,7 @@ begin_harm (Scene *scene, uint32_t ms, BenchProblem *problem)
       CellClient *hostile = cell_bind (scene->daemon->bus, Hostile, name);
       cell_auto HostileHarm harm = hostile_harm (hostile, .milliseconds = ms, .pause = scene->pause);
 
+      cell_client_close (hostile);
       if (!bench_check (&harm.result, problem))
         return false;
     }
