@@ -292,3 +292,46 @@ contract_override_fingerprint (Contract *contract, const char *wire_name, gboole
   else
     ((ContractCallable *) contract_find (contract, wire_name))->fingerprint = fingerprint;
 }
+
+/* ---- numbers -------------------------------------------------------------------------------------------- */
+
+/* rows: of `size` bytes, each of which begins with its name; places: name → row.  older: those that come first, in their order. */
+static void
+number_like (void *rows, guint n, gsize size, GHashTable *places, const void *older, guint n_older)
+{
+  g_autofree guint8 *before = g_malloc (MAX (n * size, 1));
+  g_autofree gboolean *done = g_new0 (gboolean, n + 1);
+  guint8 *to = rows;
+
+  memcpy (before, rows, n * size);
+  for (guint i = 0; i < n_older; i++)
+    {
+      const guint8 *row = g_hash_table_lookup (places, *(const char *const *) ((const guint8 *) older + i * size));
+      gsize place = (gsize) (row - (const guint8 *) rows) / size;
+
+      g_return_if_fail (row != NULL);
+      done[place] = TRUE;
+      memcpy (to, before + place * size, size);
+      to += size;
+    }
+  for (guint i = 0; i < n; i++)
+    if (!done[i])
+      {
+        memcpy (to, before + i * size, size);
+        to += size;
+      }
+  for (guint i = 0; i < n; i++)
+    g_hash_table_insert (places, *(char **) ((guint8 *) rows + i * size), (guint8 *) rows + i * size);
+}
+
+void
+contract_number_like (Contract *contract, const Contract *older)
+{
+  ContractStorage *storage = (ContractStorage *) contract;
+
+  G_STATIC_ASSERT (offsetof (ContractCallable, name) == 0 && offsetof (ContractSignal, name) == 0);
+  number_like ((ContractCallable *) contract->callables, contract->n_callables, sizeof (ContractCallable), storage->callables, older->callables,
+               older->n_callables);
+  number_like ((ContractSignal *) contract->signals, contract->n_signals, sizeof (ContractSignal), storage->signals, older->signals,
+               older->n_signals);
+}

@@ -91,6 +91,10 @@ char *contract_to_text (const Contract *contract, gboolean docs);
 const char *contract_access_word (uint32_t access);
 const char *contract_attribute_word (int attribute);
 
+/* What `older` has, too, gets the numbers that it has there; what is new comes behind that.  `older` has nothing that it has not.  Before anybody
+ * else knows the contract. */
+void contract_number_like (Contract *contract, const Contract *older);
+
 /* NULL when there is none. */
 const ContractCallable *contract_find (const Contract *contract, const char *wire_name);
 const ContractSignal *contract_find_signal (const Contract *contract, const char *name);

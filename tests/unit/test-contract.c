@@ -661,6 +661,43 @@ test_errors (void)
   g_assert_cmpint (cell_status_from_error (foreign), ==, CELL_ERROR_FAILED);
 }
 
+/* ---- numbers --------------------------------------------------------------------------------------------- */
+
+static void
+check_numbers (const Contract *contract, const char *const *callables, const char *const *signals)
+{
+  for (guint i = 0; i < contract->n_callables; i++)
+    {
+      g_assert_cmpstr (contract->callables[i].name, ==, callables[i]);
+      g_assert_true (contract_find (contract, callables[i]) == &contract->callables[i]);
+    }
+  for (guint i = 0; i < contract->n_signals; i++)
+    {
+      g_assert_cmpstr (contract->signals[i].name, ==, signals[i]);
+      g_assert_true (contract_find_signal (contract, signals[i]) == &contract->signals[i]);
+    }
+}
+
+/* What was there keeps its number, also when it has been numbered anew before. */
+static void
+test_numbers (void)
+{
+  static const char *const first[] = { "c", "e", "@p" }, *const second[] = { "c", "e", "@p", "b", "d", "=p" };
+  static const char *const third[] = { "c", "e", "@p", "b", "d", "=p", "a" };
+  static const char *const few[] = { "s" }, *const more[] = { "s", "r" }, *const most[] = { "s", "r", "q", "t" };
+  g_autoptr (Contract) one = parse ("interface org.example.N 1\nmethod c () -> ()\nmethod e () -> ()\nproperty p u32\nsignal s ()\n");
+  g_autoptr (Contract) two = parse ("interface org.example.N 1\nmethod b () -> ()\nmethod c () -> ()\nmethod d () -> ()\nmethod e () -> ()\n"
+                                    "property p u32 writable\nsignal r ()\nsignal s ()\n");
+  g_autoptr (Contract) three = parse ("interface org.example.N 1\nmethod a () -> ()\nmethod b () -> ()\nmethod c () -> ()\nmethod d () -> ()\n"
+                                      "method e () -> ()\nproperty p u32 writable\nsignal q ()\nsignal r ()\nsignal s ()\nsignal t ()\n");
+
+  check_numbers (one, first, few);
+  contract_number_like (two, one);
+  check_numbers (two, second, more);
+  contract_number_like (three, two);
+  check_numbers (three, third, most);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -678,5 +715,6 @@ main (int argc, char **argv)
   g_test_add_func ("/contract/compatible", test_compatible);
   g_test_add_func ("/contract/compatible-one-way", test_compatible_one_way);
   g_test_add_func ("/contract/errors", test_errors);
+  g_test_add_func ("/contract/numbers", test_numbers);
   return g_test_run ();
 }
