@@ -72,7 +72,7 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
       info->generation = place.generation;
       info->since = place.since;
       info->channels = place.channels;
-      info->retired = cell->retired;
+      info->retired = place.retired;
       info->restarts = place.restarts;
       info->reason = cell_print (call, "%s", place.reason);
       host_cell_count_calls (cell, &info->calls, &info->errors);
@@ -123,6 +123,30 @@ CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process; 
   GError *error = NULL;
 
   return come_back_absorb (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
+}
+
+CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its state; one that is dead begins in a sandbox."), in (str, name),
+             access (admin), timeout (30000))
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+
+  return cell != NULL && relocate_restart (cell, &error) ? CELL_OK : fail (call, error);
+}
+
+CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with its state, while its callers keep calling."), in (str, name),
+             in (str, path, "of the .so, or a name on the search path"),
+             out (u32, retired, "earlier builds under its name; from 200 on the next one runs in a sandbox"), access (admin), timeout (30000))
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+  HostCellInfo place;
+
+  if (cell == NULL || !relocate_swap (cell, in->path, &error))
+    return fail (call, error);
+  host_cell_describe (cell, &place);
+  out->retired = place.retired;
+  return CELL_OK;
 }
 
 CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract),

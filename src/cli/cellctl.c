@@ -38,6 +38,11 @@ static const struct CommandRow
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },
+  { "restart", N_("CELL"), N_("start a cell anew, with its state"),
+    N_("The same file once more, in a new process if the cell is in a sandbox.  One that is dead begins in a sandbox."), 1, 1, command_restart },
+  { "swap", N_("CELL FILE"), N_("replace a cell by another build of it"),
+    N_("FILE is as for load.  The cell keeps its state and its callers, who must be able to go on with what the new build offers; else it stays as it is."),
+    2, 2, command_swap },
   { "grants", N_("CELL"), N_("what a cell may do from a sandbox"),
     N_("The role that the policy gives it, and of the cells that its key file lists or that it uses, those that it may call; for others, "
        "what is to be written where."),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * list, load, unload, eject, absorb, shutdown, grants, stats: what the host's own cell does.
+ * list, load, unload, eject, absorb, restart, swap, shutdown, grants, stats: what the host's own cell does.
  */
 #include <stdio.h>
 #include <string.h>
@@ -151,6 +151,15 @@ print_retired (const Session *session, uint32_t retired)
   print_text (line);
 }
 
+/* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
+static char *
+path_for_host (const char *file)
+{
+  if (strchr (file, '/') != NULL || g_str_has_suffix (file, ".so") || g_str_has_suffix (file, ".cell"))
+    return g_canonicalize_filename (file, NULL);
+  return g_strdup (file);
+}
+
 gboolean
 command_load (Session *session, char **args, GError **error)
 {
@@ -160,11 +169,7 @@ command_load (Session *session, char **args, GError **error)
 
   if (!read_settings (args + (name != NULL ? 2 : 1), config, error))
     return FALSE;
-  /* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
-  if (strchr (args[0], '/') != NULL || g_str_has_suffix (args[0], ".so") || g_str_has_suffix (args[0], ".cell"))
-    path = g_canonicalize_filename (args[0], NULL);
-  else
-    path = g_strdup (args[0]);
+  path = path_for_host (args[0]);
   cell_auto HostLoad load = host_load (session->host, .path = path, .name = name, .has_name = name != NULL,
                                        .config = (const HostSetting *) config->data, .n_config = config->len);
   if (!check_result (&load.result, NULL, error))
@@ -204,6 +209,43 @@ command_absorb (Session *session, char **args, GError **error)
   if (!check_cell (session, args[0], &reply.result, error))
     return FALSE;
   print_done (session, args[0], _("in the host"));
+  return TRUE;
+}
+
+gboolean
+command_restart (Session *session, char **args, GError **error)
+{
+  cell_auto HostRestart reply = host_restart (session->host, .name = args[0]);
+
+  if (!check_cell (session, args[0], &reply.result, error))
+    return FALSE;
+  print_done (session, args[0], _("restarted"));
+  return TRUE;
+}
+
+static gboolean
+has_cell (Session *session, const char *name)
+{
+  cell_auto HostList list = host_list (session->host);
+
+  for (uint32_t i = 0; i < list.n_cells; i++)
+    if (g_str_equal (list.cells[i].name, name))
+      return TRUE;
+  return FALSE;
+}
+
+gboolean
+command_swap (Session *session, char **args, GError **error)
+{
+  g_autofree char *path = path_for_host (args[1]);
+
+  cell_auto HostSwap reply = host_swap (session->host, .name = args[0], .path = path);
+  if (reply.result.status == CELL_ERROR_NOT_FOUND && has_cell (session, args[0]))
+    return check_result (&reply.result, NULL, error);   /* it is the file that is not there */
+  if (!check_cell (session, args[0], &reply.result, error))
+    return FALSE;
+  print_done (session, args[0], _("replaced"));
+  print_retired (session, reply.retired);
   return TRUE;
 }
 

@@ -32,6 +32,8 @@ gboolean command_load (Session *session, char **args, GError **error);
 gboolean command_unload (Session *session, char **args, GError **error);
 gboolean command_eject (Session *session, char **args, GError **error);
 gboolean command_absorb (Session *session, char **args, GError **error);
+gboolean command_restart (Session *session, char **args, GError **error);
+gboolean command_swap (Session *session, char **args, GError **error);
 gboolean command_shutdown (Session *session, char **args, GError **error);
 gboolean command_grants (Session *session, char **args, GError **error);
 gboolean command_stats (Session *session, char **args, GError **error);

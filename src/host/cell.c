@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "authority.h"
+#include "cell-build.h"
 #include "child-log.h"
 #include "child.h"
 #include "consumer.h"
@@ -44,17 +45,20 @@ cell_free (HostCell *cell)
   g_clear_pointer (&cell->links, g_ptr_array_unref);
   g_clear_pointer (&cell->config, g_hash_table_unref);
   g_clear_pointer (&cell->module, cell_module_unref);
-  g_clear_pointer (&cell->contract, contract_unref);
+  contract_unref (cell->contract);
+  g_clear_pointer (&cell->contracts, g_ptr_array_unref);
+  g_clear_pointer (&cell->given, g_hash_table_unref);
   if (cell->module_fd >= 0)
     close (cell->module_fd);
   if (cell->bell >= 0)
     close (cell->bell);
   crash_log_remove (cell->number);
   supervise_free (cell->supervision);
+  for (guint i = 0; i < cell->n_stats; i++)
+    g_free (cell->stats[i]);
   g_free (cell->stats);
   g_free (cell->name);
   g_free (cell->path);
-  g_free (cell->key_file);
   g_free (cell->reason);
   pthread_rwlock_destroy (&cell->place);
   pthread_mutex_destroy (&cell->lock);
@@ -138,7 +142,7 @@ host_cell_describe (HostCell *cell, HostCellInfo *ret)
   pthread_mutex_lock (&cell->lock);
   *ret = (HostCellInfo) {
     .location = cell->location, .pid = cell->child != NULL ? child_get_pid (cell->child) : 0, .moves = cell->moves,
-    .restarts = cell->restarts, .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
+    .restarts = cell->restarts, .retired = cell->retired, .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
   };
   g_strlcpy (ret->reason, cell->reason != NULL ? cell->reason : "", sizeof ret->reason);
   if (!g_utf8_validate (ret->reason, -1, &end))
@@ -160,10 +164,11 @@ stats_there (HostCell *cell, guint callable)
 void
 host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret)
 {
-  const MethodStats *from[] = { &cell->stats[callable], NULL };
+  const MethodStats *from[] = { NULL, NULL };
 
   *ret = (HostCellStats) { 0 };
   pthread_mutex_lock (&cell->lock);
+  from[0] = cell->stats[callable];
   from[1] = stats_there (cell, callable);
   for (guint i = 0; i < G_N_ELEMENTS (from) && from[i] != NULL; i++)
     {
@@ -206,10 +211,10 @@ host_cell_keep_stats (HostCell *cell)
 
       if (there == NULL)
         continue;
-      add_relaxed (&cell->stats[i].calls, &there->calls);
-      add_relaxed (&cell->stats[i].errors, &there->errors);
+      add_relaxed (&cell->stats[i]->calls, &there->calls);
+      add_relaxed (&cell->stats[i]->errors, &there->errors);
       for (guint k = 0; k < LATENCY_BUCKETS; k++)
-        add_relaxed (&cell->stats[i].latency[k], &there->latency[k]);
+        add_relaxed (&cell->stats[i]->latency[k], &there->latency[k]);
     }
 }
 
@@ -219,14 +224,41 @@ static MethodStats *
 cell_stats (void *data, uint32_t number)
 {
   HostCell *cell = data;
+  MethodStats *stats;
 
-  return number < cell->contract->n_callables ? &cell->stats[number] : NULL;
+  pthread_mutex_lock (&cell->lock);
+  stats = number < cell->n_stats ? cell->stats[number] : NULL;
+  pthread_mutex_unlock (&cell->lock);
+  return stats;
+}
+
+/* As its callers know them, whatever order its file has them in. */
+static const Contract *
+contract_to_number (HostCell *cell)
+{
+  return cell->coming != NULL ? cell->coming->contract : cell->contract;
+}
+
+static uint32_t
+cell_method_number (void *data, const char *wire_name)
+{
+  const Contract *contract = contract_to_number (data);
+
+  return (uint32_t) (contract_find (contract, wire_name) - contract->callables);
+}
+
+static uint32_t
+cell_signal_number (void *data, const char *name)
+{
+  const Contract *contract = contract_to_number (data);
+
+  return (uint32_t) (contract_find_signal (contract, name) - contract->signals);
 }
 
 /* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways that nobody
  * knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
-static guint
-count_build (Host *host, const char *name)
+guint
+host_count_build (Host *host, const char *name)
 {
   guint before;
 
@@ -257,21 +289,24 @@ load_at_last (HostCell *cell, GError **error)
       return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its file offers something else than its process said", cell->name);
     }
   cell->module = module;
-  cell->retired = count_build (cell->host, cell->name);
+  cell->retired = host_count_build (cell->host, cell->name);
   return TRUE;
 }
 
 CellInstance *
-host_cell_make_instance (HostCell *cell, GError **error)
+host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
 {
   const CellInstanceEnv env = {
     .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider, .clients_data = cell,
+    .method_number = cell_method_number, .signal_number = cell_signal_number,
   };
   CellInstance *instance;
 
-  if (cell->module == NULL && !load_at_last (cell, error))
+  if (build == NULL && cell->module == NULL && !load_at_last (cell, error))
     return NULL;
-  instance = cell_instance_new (cell->module, &env, cell->name, cell->config, error);
+  cell->coming = build;
+  instance = cell_instance_new (build != NULL ? build->module : cell->module, &env, cell->name, build != NULL ? build->config : cell->config, error);
+  cell->coming = NULL;
   if (crash_log_go_first ())
     g_warning ("cell %s has installed handlers of signals that crashes are told by; they come after the host's", cell->name);
   return instance;
@@ -282,7 +317,17 @@ void
 host_cell_set_contract (HostCell *cell, Contract *contract)
 {
   cell->contract = contract;
-  cell->stats = g_new0 (MethodStats, MAX (contract->n_callables, 1));
+  host_cell_make_room_for_stats (cell, contract->n_callables);
+}
+
+void
+host_cell_make_room_for_stats (HostCell *cell, guint n)
+{
+  pthread_mutex_lock (&cell->lock);
+  cell->stats = g_renew (MethodStats *, cell->stats, MAX (n, cell->n_stats) + 1);
+  for (; cell->n_stats < n; cell->n_stats++)
+    cell->stats[cell->n_stats] = g_new0 (MethodStats, 1);
+  pthread_mutex_unlock (&cell->lock);
 }
 
 gboolean
@@ -306,7 +351,7 @@ cell_start (HostCell *cell, GError **error)
 {
   if (!host_cell_prepare (cell, cell->module->options->threading, error))
     return FALSE;
-  cell->instance = host_cell_make_instance (cell, error);
+  cell->instance = host_cell_make_instance (cell, NULL, error);
   if (cell->instance == NULL || !consumer_restore_kept (&(Consumer) { .instance = cell->instance }, cell, error))
     return FALSE;
   cell->generation = host_next_generation (cell->host);
@@ -356,7 +401,8 @@ cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const ch
   cell->name = g_strdup (name);
   cell->number = number;
   cell->path = file != NULL ? g_strdup (file->name) : NULL;
-  cell->key_file = manifest != NULL ? g_strdup (manifest->path) : NULL;
+  cell->key_file = manifest != NULL ? g_intern_string (manifest->path) : NULL;
+  cell->contracts = g_ptr_array_new_with_free_func ((GDestroyNotify) contract_unref);
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
   cell->epoch.fd = -1;
@@ -385,7 +431,7 @@ load_module (Host *host, CellModule *module, const Manifest *manifest, const Mod
   cell->module = module;
   host_cell_set_contract (cell, contract_ref ((Contract *) module->contract));
   cell->saves = module->options->save != NULL;
-  cell->retired = file != NULL ? count_build (host, name) : 0;
+  cell->retired = file != NULL ? host_count_build (host, name) : 0;
   cell->is_host = file == NULL;
   if (cell_start (cell, error))
     return cell;
@@ -396,8 +442,8 @@ load_module (Host *host, CellModule *module, const Manifest *manifest, const Mod
 }
 
 /* What the caller says of the configuration goes before what the manifest says. */
-static GHashTable *
-merged_config (GHashTable *of_manifest, GHashTable *given)
+GHashTable *
+host_cell_merge_config (GHashTable *of_manifest, GHashTable *given)
 {
   GHashTable *config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   GHashTable *const from[] = { of_manifest, given };
@@ -472,7 +518,7 @@ load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const 
 static HostCell *
 load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *config, gboolean ejected, GError **error)
 {
-  g_autoptr(GHashTable) merged = merged_config (manifest->config, config);
+  g_autoptr(GHashTable) merged = host_cell_merge_config (manifest->config, config);
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
   uint32_t number;
 
@@ -495,6 +541,8 @@ load (Host *host, const char *path, const char *name, GHashTable *config, gboole
   if (!manifest_check_name (name, error) || !take_name (host, name, error))
     return NULL;
   cell = load_file (host, manifest, name, config, ejected, error);
+  if (cell != NULL)
+    cell->given = host_cell_merge_config (NULL, config);
   settle_name (host, name, cell);
   if (cell != NULL)
     roster_put (host->roster, name, path, cell->location != CELL_LOCATION_HERE, config);

@@ -25,11 +25,15 @@ struct HostCell
   Host *host;
   uint64_t id;
   char *name, *path;
-  char *key_file;               /* absolute, whether it exists or not; NULL: a part of the program */
+  const char *_Atomic key_file; /* absolute, whether it exists or not, and interned; NULL: a part of the program */
   uint32_t number;              /* what trails call it; see crash-log.h */
   CellModule *module;           /* NULL: its code has never been in this process */
-  Contract *contract;
+  Contract *_Atomic contract;   /* numbered as its callers know it */
+  GPtrArray *contracts;         /* those of earlier builds, which somebody may be reading */
+  gboolean numbered;            /* its file has other numbers of its own */
+  HostBuild *coming;            /* while an instance of it is made */
   GHashTable *config;           /* key → value */
+  GHashTable *given;            /* what of that `load` was given; the key file has the rest */
   int module_fd;                /* the very bytes that were loaded, sealed, for a child; -1: a part of the program */
   gsize module_size;
   CellInstance *instance;       /* while it is here */
@@ -44,7 +48,8 @@ struct HostCell
   uint32_t restarts;            /* how often its process was replaced because it had ended */
   struct Supervision *supervision;      /* see supervise.c */
   char *reason;                 /* why it is dead, or why it was last restarted; NULL: neither */
-  MethodStats *stats;           /* one for each callable: what was counted here, and by processes that it has left */
+  MethodStats **stats;          /* one for each callable: what was counted here, and by processes that it has left */
+  guint n_stats;
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   GPtrArray *links;             /* a reference to each */
   gboolean saves;               /* it has a save () */
@@ -68,7 +73,7 @@ typedef struct
 {
   CellLocation location;
   GPid pid;                     /* of its own process; 0: the host's */
-  uint32_t moves, restarts, channels;
+  uint32_t moves, restarts, retired, channels;
   uint64_t generation;
   gint64 since;                 /* real time, µs */
   char reason[256];             /* why it is dead, or was last restarted; "": neither */
@@ -95,8 +100,13 @@ void host_cell_unclaim (HostCell *cell);
 void host_cell_set_contract (HostCell *cell, Contract *contract);
 /* What it needs before anything serves it: the page and the endpoint. */
 gboolean host_cell_prepare (HostCell *cell, uint32_t threading, GError **error);
-/* An instance for this process, which does not serve yet. */
-CellInstance *host_cell_make_instance (HostCell *cell, GError **error);
+/* An instance for this process, which does not serve yet.  build: NULL: of the build that it has. */
+CellInstance *host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error);
+
+/* For another build: so many callables are counted; what was given goes before what its key file says; and it is counted itself. */
+void host_cell_make_room_for_stats (HostCell *cell, guint n);
+GHashTable *host_cell_merge_config (GHashTable *of_manifest, GHashTable *given);
+guint host_count_build (Host *host, const char *name);
 
 /* Loads a module under a name and starts it in this process, or in a sandbox when the host has crashed in it before.  config may be
  * NULL. */

@@ -7,9 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cell-build.h"
 #include "child.h"
 #include "membrane/wait.h"
 #include "plugins/carry.h"
+#include "plugins/numbers.h"
 #include "plugins/settings.h"
 #include "state-file.h"
 
@@ -24,12 +26,14 @@
 
 /* The child runs what we loaded, or it is not this cell.  What was never loaded here is what the child says, until it is. */
 static gboolean
-check_contract (HostCell *cell, const WireMessage *ready, GError **error)
+check_contract (HostCell *cell, HostBuild *build, const WireMessage *ready, GError **error)
 {
   g_autoptr(Contract) contract = contract_new_from_text (ready->tail != NULL ? ready->tail : "", ready->tail_size, error);
 
   if (contract == NULL)
     return FALSE;
+  if (build != NULL)
+    return cell_build_accept (build, cell, contract, ready->body.ready.threading, ready->body.ready.saves != 0, error);
   if (cell->contract == NULL)
     {
       if (ready->body.ready.threading > CELL_LOOP)
@@ -45,38 +49,64 @@ check_contract (HostCell *cell, const WireMessage *ready, GError **error)
   return TRUE;
 }
 
-static gboolean
-child_load (HostCell *cell, Child *child, GError **error)
+/* What is set for it, and the numbers that its callers know if they are not those of its contract. */
+static GByteArray *
+make_tail (HostCell *cell, const HostBuild *build, uint64_t *ret_numbers_size, GError **error)
 {
-  g_autoptr(GBytes) settings = settings_pack (cell->config, error);
-  StatsPage *stats = child_get_stats (child);
-  WireLoad body = { .plugin_size = cell->module_size, .generation = cell->generation };
-  WireMessage ready;
-  const void *tail;
-  gboolean good;
+  g_autoptr(GBytes) settings = settings_pack (build != NULL ? build->config : cell->config, error), numbers = NULL;
+  g_autoptr(GByteArray) tail = g_byte_array_new ();
   gsize size;
+  const void *data;
+
+  if (settings == NULL)
+    return NULL;
+  data = g_bytes_get_data (settings, &size);
+  g_byte_array_append (tail, data, (guint) size);
+  *ret_numbers_size = 0;
+  if (build != NULL || cell->numbered)
+    {
+      numbers = numbers_pack (cell->contract);
+      data = g_bytes_get_data (numbers, &size);
+      g_byte_array_append (tail, data, (guint) size);
+      *ret_numbers_size = size;
+    }
+  if (tail->len <= WIRE_TAIL_MAX)
+    return g_steal_pointer (&tail);
+  cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: what is set for it and the names of what it offers have %u bytes, and %u are the most", cell->name,
+                  tail->len, WIRE_TAIL_MAX);
+  return NULL;
+}
+
+static gboolean
+child_load (HostCell *cell, HostBuild *build, Child *child, GError **error)
+{
+  StatsPage *stats = child_get_stats (child);
+  WireLoad body = { .plugin_size = build != NULL ? build->module_size : cell->module_size, .generation = cell->generation };
+  g_autoptr(GByteArray) tail = make_tail (cell, build, &body.numbers_size, error);
+  int fd = build != NULL ? build->module_fd : cell->module_fd;
+  WireMessage ready;
+  gboolean good;
 
   /* Of one that was never loaded here nothing is known: it may have as many as there can be. */
-  if (settings == NULL || !stats_page_new (stats, cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS, error))
+  if (tail == NULL
+      || !stats_page_new (stats, build == NULL && cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS, error))
     return FALSE;
-  tail = g_bytes_get_data (settings, &size);
   g_strlcpy (body.cell, cell->name, sizeof body.cell);
-  if (!child_ask (child, WIRE_LOAD, &body, tail, (uint32_t) size, (const int[]) { cell->module_fd, stats->fd }, 2, WIRE_READY, &ready, READY_MS,
-                  error))
+  if (!child_ask (child, WIRE_LOAD, &body, tail->data, tail->len, (const int[]) { fd, stats->fd }, 2, WIRE_READY, &ready, READY_MS, error))
     return FALSE;
-  good = check_contract (cell, &ready, error);
+  good = check_contract (cell, build, &ready, error);
   wire_message_clear (&ready);
   return good;
 }
 
 static gboolean
-prepare_child (Consumer *ret, HostCell *cell, GError **error)
+prepare_child (Consumer *ret, HostCell *cell, HostBuild *build, GError **error)
 {
   Child *child = child_spawn (cell->host, cell, error);
 
   if (child == NULL)
     return FALSE;
-  if (child_load (cell, child, error))
+  if (child_load (cell, build, child, error))
     {
       *ret = (Consumer) { .child = child };
       return TRUE;
@@ -86,13 +116,13 @@ prepare_child (Consumer *ret, HostCell *cell, GError **error)
 }
 
 gboolean
-consumer_prepare (Consumer *ret, HostCell *cell, gboolean there, GError **error)
+consumer_prepare (Consumer *ret, HostCell *cell, HostBuild *build, gboolean there, GError **error)
 {
   CellInstance *instance;
 
   if (there)
-    return prepare_child (ret, cell, error);
-  instance = host_cell_make_instance (cell, error);
+    return prepare_child (ret, cell, build, error);
+  instance = host_cell_make_instance (cell, build, error);
   if (instance == NULL)
     return FALSE;
   *ret = (Consumer) { .instance = instance };

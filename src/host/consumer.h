@@ -13,8 +13,8 @@ typedef struct
   Child *child;                 /* … or there, a reference; neither: nobody serves */
 } Consumer;
 
-/* A new one, which is ready and serves nobody yet.  there: in a sandboxed process. */
-gboolean consumer_prepare (Consumer *ret, HostCell *cell, gboolean there, GError **error);
+/* A new one, which is ready and serves nobody yet.  build: another one of the cell; NULL: the one that it has.  there: in a sandboxed process. */
+gboolean consumer_prepare (Consumer *ret, HostCell *cell, HostBuild *build, gboolean there, GError **error);
 /* One that is not wanted any more, or never was. */
 void consumer_end (const Consumer *consumer);
 

@@ -15,6 +15,7 @@
 typedef struct Host Host;
 typedef struct HostCell HostCell;
 typedef struct Child Child;
+typedef struct HostBuild HostBuild;
 
 /* step: "load the cell".  child: its process; 0: not known.  On any thread. */
 typedef void (*HostStepFunc) (const char *cell, const char *step, GPid child, gpointer data);

@@ -3,6 +3,7 @@
 #include "relocate.h"
 
 #include "authority.h"
+#include "cell-build.h"
 #include "child.h"
 #include "consumer.h"
 #include "membrane/wait.h"
@@ -17,6 +18,7 @@
 typedef struct
 {
   HostCell *cell;
+  HostBuild *build;             /* of the new one; NULL: the one that the cell has */
   Consumer old, new;            /* old: neither of them when there is none */
   GBytes *carry;                /* what the old one gives; NULL: nothing */
   GVariant *carried;            /* the same from a child, looked at */
@@ -171,6 +173,12 @@ relocate_lose (HostCell *cell, const char *why)
 /* ---- hand over ------------------------------------------------------------------------------------------------ */
 
 static gboolean
+stays_here (const Move *move)
+{
+  return move->old.instance != NULL && move->new.instance != NULL;
+}
+
+static gboolean
 has_old (const Move *move)
 {
   return move->old.instance != NULL || move->old.child != NULL;
@@ -250,6 +258,15 @@ arrive_here (Move *move)
   cell_instance_attach (instance);
 }
 
+static gboolean
+take_build (Move *move)
+{
+  if (move->build != NULL)
+    cell_build_take (move->build, move->cell);
+  move->build = NULL;
+  return TRUE;
+}
+
 /* To a consumer in another place, or in the place of one that is gone. */
 static void
 tell_callers (Move *move)
@@ -269,6 +286,7 @@ hand_over (Move *move, GError **error)
   gboolean there = move->new.child != NULL;
 
   move->no_way_back = TRUE;
+  take_build (move);
   if (has_old (move))
     set_generation (cell);
   if (move->old.instance != NULL)
@@ -296,6 +314,25 @@ hand_over (Move *move, GError **error)
   return TRUE;
 }
 
+/* Both are here: callers keep their channels, and what they have in them. */
+static gboolean
+exchange (Move *move)
+{
+  HostCell *cell = move->cell;
+
+  set_generation (cell);
+  cell_instance_move_kept (move->old.instance, move->new.instance);
+  cell_instance_detach (move->old.instance);
+  take_build (move);
+  cell_instance_take_over (move->new.instance);
+  cell_instance_attach (move->new.instance);
+  set_place (cell, CELL_LOCATION_HERE, &move->new);
+  move->handed_over = TRUE;
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+  return TRUE;
+}
+
+
 /* The old one is held. */
 static gboolean
 replace (Move *move, GError **error)
@@ -304,7 +341,10 @@ replace (Move *move, GError **error)
   gboolean good;
 
   pthread_rwlock_wrlock (&cell->place);
-  good = find_positions (move, error) && make_halves (move, error)
+  if (stays_here (move))
+    good = exchange (move);
+  else
+    good = find_positions (move, error) && (!move->no_way_back || take_build (move)) && make_halves (move, error)
          && (move->carry == NULL || move->new.child == NULL || consumer_take (&move->new, move->carry, error)) && hand_over (move, error);
   pthread_rwlock_unlock (&cell->place);
   return good;
@@ -342,6 +382,8 @@ move_state (Move *move, GError **error)
   state = consumer_save (&move->old, move->cell, &version, error);
   if (state == NULL || !consumer_restore (&move->new, version, state, error))
     return FALSE;
+  if (stays_here (move))
+    return TRUE;
   move->carry = consumer_give (&move->old, move->cell, error);
   if (move->carry != NULL && move->new.instance != NULL)
     move->carried = carry_parse (move->carry, error);
@@ -380,7 +422,7 @@ run (Move *move, gboolean there, GError **error)
 {
   g_auto(GStrv) uses = NULL;
 
-  if ((there && !may_call_from_there (move, &uses, error)) || !consumer_prepare (&move->new, move->cell, there, error)
+  if ((there && !may_call_from_there (move, &uses, error)) || !consumer_prepare (&move->new, move->cell, move->build, there, error)
       || (has_old (move) && !consumer_hold (&move->old, error)))
     return FALSE;
   if (move_held (move, &uses, error))
@@ -390,10 +432,10 @@ run (Move *move, gboolean there, GError **error)
 }
 
 static gboolean
-move_to (HostCell *cell, gboolean there, GError **error)
+move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
 {
   g_autoptr(GPtrArray) halves = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
-  Move move = { .cell = cell, .old = { cell->instance, cell->child }, .halves = halves };
+  Move move = { .cell = cell, .build = build, .old = { cell->instance, cell->child }, .halves = halves };
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 
@@ -419,37 +461,105 @@ not_served (HostCell *cell, GError **error)
 }
 
 static gboolean
-eject (HostCell *cell, GError **error)
+can_be_replaced (HostCell *cell, GError **error)
 {
+  if (cell->is_host || cell->module_fd < 0)
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host, and ends with it", cell->name);
+  return !cell->ended || cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s any more", cell->name);
+}
+
+static gboolean
+eject (HostCell *cell, const char *path, GError **error)
+{
+  (void) path;
   if (cell->is_host || cell->module_fd < 0)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", cell->name);
   if (cell->location == CELL_LOCATION_CHILD)
     return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in a sandbox already", cell->name);
   if (cell->location != CELL_LOCATION_HERE)
     return not_served (cell, error);
-  return cell_instance_can_move (cell->instance, error) && move_to (cell, TRUE, error);
+  return cell_instance_can_move (cell->instance, error) && move_to (cell, NULL, TRUE, error);
 }
 
 static gboolean
-absorb (HostCell *cell, GError **error)
+absorb (HostCell *cell, const char *path, GError **error)
 {
+  (void) path;
   if (cell->location == CELL_LOCATION_HERE)
     return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in the host already", cell->name);
   if (cell->location != CELL_LOCATION_CHILD)
     return not_served (cell, error);
-  return move_to (cell, FALSE, error);
+  return move_to (cell, NULL, FALSE, error);
+}
+
+/* So many builds of it are in this process that another one is too many. */
+static gboolean
+goes_there (HostCell *cell)
+{
+  return cell->location == CELL_LOCATION_CHILD || cell->retired >= CELL_RETIRED_MANY;
+}
+
+/* One whose process is gone.  What it did before is forgiven. */
+static gboolean
+begin_anew (HostCell *cell, GError **error)
+{
+  supervise_forgive (cell);
+  if (relocate_begin_in_child (cell, error))
+    return TRUE;
+  if (cell->child != NULL)
+    supervise_lost (cell, NULL);
+  return FALSE;
 }
 
 static gboolean
-relocate (HostCell *cell, gboolean (*target) (HostCell *cell, GError **error), GError **error)
+replace_build (HostCell *cell, HostBuild *build, GError **error)
+{
+  return build != NULL && move_to (cell, build, goes_there (cell), error);
+}
+
+static gboolean
+restart (HostCell *cell, const char *path, GError **error)
+{
+  g_autoptr(HostBuild) build = NULL;
+
+  (void) path;
+  if (!can_be_replaced (cell, error))
+    return FALSE;
+  if (cell->location == CELL_LOCATION_CHILD)
+    return move_to (cell, NULL, TRUE, error);
+  if (cell->location != CELL_LOCATION_HERE)
+    return begin_anew (cell, error);
+  build = cell_build_again (cell, goes_there (cell), error);
+  return replace_build (cell, build, error);
+}
+
+static gboolean
+swap (HostCell *cell, const char *path, GError **error)
+{
+  g_autoptr(HostBuild) build = NULL;
+
+  if (!can_be_replaced (cell, error))
+    return FALSE;
+  if (cell->location != CELL_LOCATION_HERE && cell->location != CELL_LOCATION_CHILD)
+    return not_served (cell, error);
+  build = cell_build_of_file (cell, path, goes_there (cell), error);
+  if (!replace_build (cell, build, error))
+    return FALSE;
+  roster_put (cell->host->roster, cell->name, path, cell->location != CELL_LOCATION_HERE, cell->given);
+  return TRUE;
+}
+
+static gboolean
+relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, GError **error), const char *path, GError **error)
 {
   gboolean good;
 
   if (!host_cell_claim (cell, CLAIM_SECONDS, error))
     return FALSE;
-  good = target (cell, error);
+  good = target (cell, path, error);
   if (good)
     {
+      supervise_cancel (cell);
       pthread_mutex_lock (&cell->lock);
       cell->moves++;
       pthread_mutex_unlock (&cell->lock);
@@ -462,21 +572,33 @@ relocate (HostCell *cell, gboolean (*target) (HostCell *cell, GError **error), G
 gboolean
 relocate_eject (HostCell *cell, GError **error)
 {
-  return relocate (cell, eject, error);
+  return relocate (cell, eject, NULL, error);
 }
 
 gboolean
 relocate_absorb (HostCell *cell, GError **error)
 {
-  return relocate (cell, absorb, error);
+  return relocate (cell, absorb, NULL, error);
+}
+
+gboolean
+relocate_restart (HostCell *cell, GError **error)
+{
+  return relocate (cell, restart, NULL, error);
+}
+
+gboolean
+relocate_swap (HostCell *cell, const char *path, GError **error)
+{
+  return relocate (cell, swap, path, error);
 }
 
 gboolean
 relocate_begin_in_child (HostCell *cell, GError **error)
 {
-  if (cell->generation == 0)
+  if (cell->generation == 0 || cell->location == CELL_LOCATION_DEAD)
     set_generation (cell);
-  return move_to (cell, TRUE, error);
+  return move_to (cell, NULL, TRUE, error);
 }
 
 void

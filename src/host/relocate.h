@@ -18,6 +18,11 @@
 gboolean relocate_eject (HostCell *cell, GError **error);
 /* Back into this process. */
 gboolean relocate_absorb (HostCell *cell, GError **error);
+/* The same bytes once more, where it is: in a process of its own it gets another one.  One that is dead begins, in a sandbox. */
+gboolean relocate_restart (HostCell *cell, GError **error);
+/* Another build, where it is.  CELL_ERROR_CONTRACT: its callers could not go on with it.  After so many builds in this process that it should end,
+ * the cell goes into a sandbox instead. */
+gboolean relocate_swap (HostCell *cell, const char *path, GError **error);
 
 /* ---- for who has claimed it --------------------------------------------------------------------------------------- */
 

@@ -37,6 +37,14 @@ supervise_cancel (HostCell *cell)
   g_clear_pointer (&supervision->due, g_source_unref);
 }
 
+void
+supervise_forgive (HostCell *cell)
+{
+  supervise_cancel (cell);
+  if (cell->supervision != NULL)
+    g_array_set_size (cell->supervision->times, 0);
+}
+
 /* ---- when ----------------------------------------------------------------------------------------------------- */
 
 guint

@@ -13,6 +13,8 @@ void supervise_child_died (HostCell *cell, Child *child);
 void supervise_lost (HostCell *cell, const char *why);
 /* Nothing is to come of it any more: the cell ends, or serves. */
 void supervise_cancel (HostCell *cell);
+/* What was counted of its restarts does not count any more. */
+void supervise_forgive (HostCell *cell);
 void supervise_free (struct Supervision *supervision);
 
 /* How long the nth restart within the window has to wait: ms; random: 0 to 1. */

@@ -160,7 +160,8 @@ typedef struct
   char cell[WIRE_NAME_MAX];
   uint64_t plugin_size;
   uint64_t generation;
-} WireLoad;                     /* the tail: what is set for it; see plugins/settings.h */
+  uint64_t numbers_size;        /* bytes at the end of the tail; 0: the cell's own numbers are its callers' */
+} WireLoad;                     /* the tail: what is set for it, and the numbers that its callers know; see plugins/settings.h, plugins/numbers.h */
 
 typedef struct
 {

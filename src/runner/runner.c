@@ -21,6 +21,7 @@
 #include "plugins/carry.h"
 #include "plugins/dispatch.h"
 #include "plugins/instance.h"
+#include "plugins/numbers.h"
 #include "plugins/settings.h"
 #include "plugins/stats-page.h"
 
@@ -42,6 +43,7 @@ typedef struct
   char name[WIRE_NAME_MAX];
   GHashTable *config;
   CellModule *module;
+  Numbers *numbers;             /* NULL: those of its contract */
   StatsPage stats;              /* the host's */
   CellInstance *instance;
   Endpoint *endpoint;
@@ -85,6 +87,18 @@ runner_stats (void *data, uint32_t number)
   StatsPage *page = &((Runner *) data)->stats;
 
   return number < page->n ? &page->stats[number] : NULL;
+}
+
+static uint32_t
+method_number (void *data, const char *wire_name)
+{
+  return numbers_of_callable (((Runner *) data)->numbers, wire_name);
+}
+
+static uint32_t
+signal_number (void *data, const char *name)
+{
+  return numbers_of_signal (((Runner *) data)->numbers, name);
 }
 
 static CellBlob *
@@ -206,6 +220,22 @@ refuse (Runner *runner, const WireMessage *message, CellStatus status, const cha
 
 /* ---- what the host says -------------------------------------------------------------------------------------- */
 
+/* What is set for it, and the numbers of an older build. */
+static gboolean
+read_tail (Runner *runner, const WireMessage *message, GError **error)
+{
+  gsize numbers = MIN (message->body.load.numbers_size, message->tail_size), settings = message->tail_size - numbers;
+
+  g_clear_pointer (&runner->config, g_hash_table_unref);
+  runner->config = settings_unpack (message->tail, settings, error);
+  if (runner->config != NULL)
+    runner->module = cell_module_load_fd (message->fds[0], runner->name, error);
+  if (runner->module == NULL || numbers == 0)
+    return runner->module != NULL;
+  runner->numbers = numbers_unpack (message->tail + settings, numbers, runner->module->contract, error);
+  return runner->numbers != NULL;
+}
+
 static void
 do_load (Runner *runner, WireMessage *message)
 {
@@ -219,16 +249,13 @@ do_load (Runner *runner, WireMessage *message)
       return;
     }
   g_strlcpy (runner->name, message->body.load.cell, sizeof runner->name);
-  g_clear_pointer (&runner->config, g_hash_table_unref);
-  runner->config = settings_unpack (message->tail, message->tail_size, &error);
-  if (runner->config != NULL)
-    runner->module = cell_module_load_fd (message->fds[0], runner->name, &error);
-  if (runner->module != NULL && stats_page_map (&runner->stats, message->fds[1], runner->module->contract->n_callables, &error))
+  if (read_tail (runner, message, &error) && stats_page_map (&runner->stats, message->fds[1], runner->module->contract->n_callables, &error))
     {
       runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);
       CellInstanceEnv env = {
         .endpoint = runner->endpoint, .method_stats = runner_stats, .log = runner_log, .blob_new = runner_blob_new, .data = runner, .clients = &provider,
-        .clients_data = runner,
+        .clients_data = runner, .method_number = runner->numbers != NULL ? method_number : NULL,
+        .signal_number = runner->numbers != NULL ? signal_number : NULL,
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
     }

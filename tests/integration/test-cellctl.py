@@ -12,7 +12,7 @@ import time
 
 from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
 
-SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "grants", "stats", "shutdown"]
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "restart", "swap", "grants", "stats", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
            "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
 ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}
@@ -111,6 +111,42 @@ def ejected_and_absorbed(here):
     assert here.good("call", "mirror", "@number") == "value: 8\n"
 
 
+def entry_of(here, name):
+    return next(entry for entry in parse(here.good("--json", "list")) if entry["name"] == name)
+
+
+def replaced(here):
+    """By another build, and by itself, here and in a sandbox; what crashes there is restarted, and the list says why."""
+    can_sandbox(here)
+    here.host("--cell", cell("phoenix"))
+    assert here.good("call", "phoenix", "add", "5") == "value: 5\nbuild: 1\n"
+    here.refused("NO_METHOD", "call", "phoenix", "abide")
+    assert here.good("swap", "phoenix", cell("phoenix-next")) == "phoenix: replaced\n"
+    assert here.good("call", "phoenix", "add", "1") == "value: 6\nbuild: 2\n"
+    assert here.good("call", "phoenix", "abide") == "value: 6\n"
+    assert "abide" in here.good("introspect", "phoenix") and entry_of(here, "phoenix")["retired"] == 1
+    said = here.refused("NO_METHOD", "swap", "phoenix", cell("phoenix"))
+    assert "its callers cannot go on with" in said and "abide" in said, said
+    assert "did you mean phoenix?" in here.refused("NOT_FOUND", "swap", "phonix", cell("phoenix"))
+    assert "there is no file" in here.refused("NOT_FOUND", "swap", "phoenix", here.path("nothing.so"))
+    assert parse(here.good("--json", "restart", "phoenix")) == {"name": "phoenix"}
+    assert here.good("call", "phoenix", "add", "1") == "value: 7\nbuild: 2\n"
+    here.good("eject", "phoenix")
+    before = entry_of(here, "phoenix")
+    assert here.good("restart", "phoenix") == "phoenix: restarted\n"
+    after = entry_of(here, "phoenix")
+    assert after["pid"] != before["pid"] and after["generation"] > before["generation"] and after["since"] >= before["since"]
+    assert (after["restarts"], after["reason"]) == (0, None), after
+    assert parse(here.good("--json", "swap", "phoenix", cell("phoenix-next"))) == {"name": "phoenix"}
+    assert here.good("call", "phoenix", "add", "1") == "value: 8\nbuild: 2\n"
+    here.refused("CRASHED", "call", "phoenix", "burn", "fault")
+    assert here.good("call", "phoenix", "add", "1") == "value: 1\nbuild: 2\n"
+    after = entry_of(here, "phoenix")
+    assert (after["restarts"], after["reason"]) == (1, "its process was killed by SIGSEGV (Segmentation fault)"), after
+    here.refused("UNSUPPORTED", "restart", "host")
+    here.refused("UNSUPPORTED", "swap", "host", cell("phoenix"))
+
+
 def every_scalar(here):
     here.host("--cell", cell("mirror"))
     lines = "".join(f"{name}: {value}\n" for name, value in SCALARS.items())
@@ -186,7 +222,7 @@ def bad_command_lines(here):
 
 def unknown_names(here):
     here.host("--cell", cell("mirror"), "--cell", cell("pacer"))
-    for command in ("unload", "introspect", "client", "eject", "absorb", "grants", "stats"):
+    for command in ("unload", "introspect", "client", "eject", "absorb", "restart", "grants", "stats"):
         assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
     assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
     assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")
@@ -412,7 +448,7 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, every_scalar, strings_bytes_and_blobs,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
       files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
       closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,

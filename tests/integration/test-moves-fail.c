@@ -4,10 +4,8 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 
-#include <cell/remote/pacer.h>
 #include <cell/remote/sequence.h>
 #include <cell/remote/traveller.h>
 
@@ -188,38 +186,6 @@ wait_taken (HostCell *cell, guint n)
       pthread_mutex_unlock (&cell->lock);
       sched_yield ();
     }
-}
-
-static void
-kill_child (HostCell *cell)
-{
-  HostCellInfo place;
-
-  host_cell_describe (cell, &place);
-  g_assert_cmpint (place.pid, >, 0);
-  g_assert_cmpint (kill (place.pid, SIGKILL), ==, 0);
-}
-
-/* The caller is a cell in the host. */
-static void
-test_killed_under_a_cell (Scene *scene, gconstpointer data)
-{
-  g_autoptr(HostCell) sequence = NULL, pacer = NULL;
-  PacerRunCall run;
-
-  (void) data;
-  if (scene->skipped)
-    return;
-  sequence = host_fixture_load (&scene->host, "sequence", NULL, NULL);
-  pacer = host_fixture_load (&scene->host, "pacer", NULL, NULL);
-  host_fixture_eject (sequence);
-  run = pacer_run_start (cell_bind (scene->bus, Pacer, "pacer"), .who = 1, .thousands = 1000000);
-  wait_taken (sequence, 1);
-  kill_child (sequence);
-  cell_auto PacerRun ran = pacer_run_finish (run);
-  g_assert_cmpstr (ran.result.message, ==, NULL);
-  g_test_message ("%s", ran.wrong);
-  g_assert_nonnull (strstr (ran.wrong, "Crashed"));
 }
 
 /* A call that does not end: the move gives up, and what cannot be stopped can be killed. */
@@ -415,7 +381,6 @@ main (int argc, char **argv)
   add ("/moves-fail/itself/serial", "traveller", test_itself);
   add ("/moves-fail/itself/loop", "traveller-loop", test_itself);
   add ("/moves-fail/itself/many", "traveller-many", test_itself);
-  add ("/moves-fail/killed", NULL, test_killed_under_a_cell);
   add ("/moves-fail/busy", NULL, test_busy);
   add ("/moves-fail/movers", NULL, test_many_movers);
   add ("/moves-fail/unloaded", NULL, test_unloaded);
