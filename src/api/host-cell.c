@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host-cell.h"
 
+#include <unistd.h>
+
 #include <cell/cell.h>
 
 #include "host/access.h"
@@ -18,6 +20,7 @@ CELL_STRUCT (CellInfo,
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"),
              field (u32, restarts, "how often its process was replaced because it had ended"),
              field (str, reason, "why it was last restarted, or is dead; empty: neither"))
+CELL_STRUCT (SaidLine, field (i64, time, "Unix time, µs"), field (str, grade, "debug, info, warning or error"), field (str, text))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant,
              field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
@@ -249,10 +252,48 @@ CELL_METHOD (HostSelf, stats, doc ("How often each method was called, and how lo
   return CELL_OK;
 }
 
+static const char *
+grade_word (int level)
+{
+  static const char *const words[] = { [CELL_LOG_DEBUG] = "debug", [CELL_LOG_INFO] = "info", [CELL_LOG_WARNING] = "warning",
+                                       [CELL_LOG_ERROR] = "error" };
+
+  return words[CLAMP (level, CELL_LOG_DEBUG, CELL_LOG_ERROR)];
+}
+
+CELL_METHOD (HostSelf, logs, doc ("What a cell has said last, wherever it was, and how its processes ended; the oldest first."), in (str, name),
+             out (array (SaidLine), lines), access (view), max_reply (262144), idempotent)
+{
+  GError *error = NULL;
+  g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
+  g_autoptr(GPtrArray) lines = NULL;
+  SaidLine *to;
+
+  if (cell == NULL)
+    return fail (call, error);
+  lines = log_tail_list (cell->log);
+  to = cell_array (call, out, lines, lines->len);
+  for (guint i = 0; to != NULL && i < lines->len; i++, to++)
+    {
+      const LogLine *line = g_ptr_array_index (lines, i);
+
+      to->time = line->time;
+      to->grade = grade_word (line->level);
+      to->text = cell_print (call, "%s", line->text);
+    }
+  return CELL_OK;
+}
+
 CELL_METHOD (HostSelf, shutdown, doc ("Ends the host: calls are answered, states saved."), access (admin))
 {
   the_host.shut_down ();
   return CELL_OK;
+}
+
+CELL_PROPERTY (HostSelf, pid, u32, "Of the host's process")
+{
+  (void) self;
+  return (uint32_t) getpid ();
 }
 
 CELL_PROPERTY (HostSelf, modules, u32, "Files that were loaded into the host's process; none is ever unmapped")

@@ -51,6 +51,10 @@ static const struct CommandRow
     N_("How often each method was called, how often it failed, and the nanoseconds in its handler, right to "
        "an eighth; of a cell in a sandbox, as it says itself.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),
     1, 1, command_stats },
+  { "logs", N_("CELL"), N_("what a cell has said last"),
+    N_("Up to 500 lines, wherever it was: its log, what its process in a sandbox has printed, and how that ended."), 1, 1, command_logs },
+  { "debug", N_("CELL"), N_("how to attach a debugger to a cell"),
+    N_("The command line of gdb for the process that the cell is in: its own, or the host's."), 1, 1, command_debug },
   { "validate", N_("FILE [KEY=VALUE...]"), N_("what a host would say of a file, rule by rule"),
     N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what the cell "
        "reads of its configuration."),
@@ -76,6 +80,10 @@ static const GOptionEntry common_entries[] = {
 };
 static const GOptionEntry main_entries[] = {
   { "version", 0, 0, G_OPTION_ARG_NONE, &version, N_("Say which version this is"), NULL },
+  G_OPTION_ENTRY_NULL
+};
+static const GOptionEntry debug_entries[] = {
+  { "run", 'r', 0, G_OPTION_ARG_NONE, &session.run, N_("Run the debugger"), NULL },
   G_OPTION_ENTRY_NULL
 };
 static const GOptionEntry call_entries[] = {
@@ -225,6 +233,8 @@ read_options (const CommandRow *row, char ***argv, GError **error)
     g_option_context_add_main_entries (context, main_entries, GETTEXT_PACKAGE);
   else if (row->run == command_call)
     g_option_context_add_main_entries (context, call_entries, GETTEXT_PACKAGE);
+  else if (row->run == command_debug)
+    g_option_context_add_main_entries (context, debug_entries, GETTEXT_PACKAGE);
   g_option_context_set_summary (context, text);
   if (row == NULL)
     g_option_context_set_description (context, _("'cellctl COMMAND --help' says more of each, cellctl(1) all."));

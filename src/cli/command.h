@@ -17,7 +17,7 @@
 typedef struct
 {
   char *socket;                 /* NULL: the user's own host */
-  gboolean json;
+  gboolean json, run;           /* run: the debugger */
   int timeout;                  /* seconds; 0: each method's own */
   char *input, *output;         /* of call: where the arguments are, where blobs go */
   CellBus *bus;
@@ -34,6 +34,8 @@ gboolean command_eject (Session *session, char **args, GError **error);
 gboolean command_absorb (Session *session, char **args, GError **error);
 gboolean command_restart (Session *session, char **args, GError **error);
 gboolean command_swap (Session *session, char **args, GError **error);
+gboolean command_logs (Session *session, char **args, GError **error);
+gboolean command_debug (Session *session, char **args, GError **error);
 gboolean command_shutdown (Session *session, char **args, GError **error);
 gboolean command_grants (Session *session, char **args, GError **error);
 gboolean command_stats (Session *session, char **args, GError **error);

@@ -32,7 +32,10 @@
 static void
 cell_log (void *data, int32_t level, const char *text)
 {
-  cell_log_line (((HostCell *) data)->name, level, text);
+  HostCell *cell = data;
+
+  cell_log_line (cell->name, level, text);
+  log_tail_add (cell->log, level, text);
 }
 
 static void
@@ -54,6 +57,7 @@ cell_free (HostCell *cell)
     close (cell->bell);
   crash_log_remove (cell->number);
   supervise_free (cell->supervision);
+  log_tail_unref (cell->log);
   for (guint i = 0; i < cell->n_stats; i++)
     g_free (cell->stats[i]);
   g_free (cell->stats);
@@ -405,6 +409,7 @@ cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const ch
   cell->contracts = g_ptr_array_new_with_free_func ((GDestroyNotify) contract_unref);
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
+  cell->log = log_tail_new ();
   cell->epoch.fd = -1;
   cell->bell = bell_new ();
   cell->module_fd = file != NULL ? fcntl (file->fd, F_DUPFD_CLOEXEC, 3) : -1;

@@ -10,6 +10,7 @@
 
 #include "host.h"
 #include "link.h"
+#include "log-tail.h"
 
 typedef enum
 {
@@ -45,6 +46,7 @@ struct HostCell
   gint64 since;                 /* it has been where it is: real time, µs */
   uint32_t moves;
   guint retired;                /* earlier builds under its name */
+  LogTail *log;                 /* what it has said last */
   uint32_t restarts;            /* how often its process was replaced because it had ended */
   struct Supervision *supervision;      /* see supervise.c */
   char *reason;                 /* why it is dead, or why it was last restarted; NULL: neither */

@@ -17,6 +17,7 @@
 typedef struct
 {
   char *cell;
+  LogTail *tail;
   int fd;
   char line[LINE_MAX_BYTES + 1];
   gsize length;
@@ -68,6 +69,8 @@ end_line (ChildLog *log)
   valid = g_utf8_make_valid (text, -1);
   if (*valid != 0)
     cell_log_line (log->cell, level, valid);
+  if (*valid != 0 && log->tail != NULL)
+    log_tail_add (log->tail, level, valid);
   log->length = 0;
 }
 
@@ -76,6 +79,7 @@ child_log_free (ChildLog *log)
 {
   end_line (log);
   close (log->fd);
+  log_tail_unref (log->tail);
   g_free (log->cell);
   g_free (log);
 }
@@ -124,7 +128,7 @@ readable_cb (int fd, GIOCondition condition, gpointer data)
 }
 
 int
-child_log_open (const char *cell)
+child_log_open (const char *cell, LogTail *tail)
 {
   ChildLog *log;
   int ends[2];
@@ -134,6 +138,7 @@ child_log_open (const char *cell)
   fcntl (ends[0], F_SETFL, O_NONBLOCK);
   log = g_new0 (ChildLog, 1);
   log->cell = g_strdup (cell);
+  log->tail = tail != NULL ? log_tail_ref (tail) : NULL;
   log->fd = ends[0];
   pthread_mutex_lock (&handed_over);
   pthread_mutex_unlock (&handed_over);

@@ -325,7 +325,7 @@ start_sandbox (Child *child, Access *access, int socket, int info, GError **erro
 
   g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
   child->process = sandbox_spawn (&child->cell->host->config, &what, NULL, (const SandboxFd *) (void *) access->fds->data, access->fds->len,
-                                  child_log_open (child->cell->name), &child->last_word, error);
+                                  child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
   g_array_set_size (access->fds, 0);
 }
 

@@ -347,7 +347,7 @@ probe_file (const HostConfig *config, const ModuleFile *file, const char *name, 
     return TRUE;
   key = probe_memory_key (file, values);
   if (!probe_memory_read (config, key, &known))
-    return probe_try (config, file, name, values, child_log_open (name), NULL, error);
+    return probe_try (config, file, name, values, child_log_open (name, NULL), NULL, error);
   return known == NULL
          || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again", file->name,
                             known);

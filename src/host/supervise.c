@@ -156,6 +156,20 @@ begin_later (HostCell *cell, guint milliseconds)
   g_source_attach (supervision->due, NULL);
 }
 
+/* It is part of what is known of the cell. */
+static void
+say (HostCell *cell, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_warning ("cell %s: %s", cell->name, text);
+  log_tail_add (cell->log, CELL_LOG_ERROR, text);
+}
+
 static void
 give_up (HostCell *cell, const char *format, ...)
 {
@@ -165,7 +179,7 @@ give_up (HostCell *cell, const char *format, ...)
   va_start (args, format);
   why = g_strdup_vprintf (format, args);
   va_end (args);
-  g_warning ("cell %s: %s", cell->name, why);
+  say (cell, "%s", why);
   relocate_give_up (cell, why);
 }
 
@@ -190,7 +204,7 @@ try_again (HostCell *cell, const ProcessEnd *end)
     }
   g_array_append_val (supervision->times, now);
   delay = supervise_delay (n + 1, g_random_double ());
-  g_warning ("cell %s: %s; it is restarted%s", cell->name, end->why, delay == 0 ? "" : " in a moment");
+  say (cell, "%s; it is restarted%s", end->why, delay == 0 ? "" : " in a moment");
   pthread_mutex_lock (&cell->lock);
   cell->restarts++;
   pthread_mutex_unlock (&cell->lock);

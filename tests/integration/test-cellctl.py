@@ -12,7 +12,7 @@ import time
 
 from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
 
-SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "restart", "swap", "grants", "stats", "shutdown"]
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "restart", "swap", "grants", "stats", "logs", "debug", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
            "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
 ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}
@@ -145,6 +145,38 @@ def replaced(here):
     assert (after["restarts"], after["reason"]) == (1, "its process was killed by SIGSEGV (Segmentation fault)"), after
     here.refused("UNSUPPORTED", "restart", "host")
     here.refused("UNSUPPORTED", "swap", "host", cell("phoenix"))
+
+
+def logs_and_debugger(here):
+    can_sandbox(here)
+    host = here.host("--cell", cell("phoenix"))
+    assert here.good("logs", "phoenix") == "" and parse(here.good("--json", "logs", "phoenix")) == []
+    here.good("call", "phoenix", "say", "one")
+    assert here.good("debug", "phoenix") == f"gdb -p {host.pid}\n"
+    here.good("eject", "phoenix")
+    pid = entry_of(here, "phoenix")["pid"]
+    assert parse(here.good("--json", "debug", "phoenix")) == {"name": "phoenix", "pid": pid, "command": f"gdb -p {pid}"}
+    here.good("call", "phoenix", "say", "two\x1b")
+    here.refused("CRASHED", "call", "phoenix", "burn", "fault")
+    here.good("call", "phoenix", "say", "three")
+    expected = [("info", "said one"), ("info", "said two "), ("warning", "printed two "), ("info", "said three"), ("warning", "printed three"),
+                ("error", "its process was killed by SIGSEGV (Segmentation fault); it is restarted")]
+
+    def lines():
+        return [(line["grade"], line["text"]) for line in parse(here.good("--json", "logs", "phoenix"))]
+
+    # What is printed comes by a pipe, and may be there later than what has come by others.
+    wait_until(lambda: sorted(lines()) == sorted(expected), "what it has said")
+    said = here.good("logs", "phoenix")
+    assert "info said one\n" in said and len(said.splitlines()) == len(expected), said
+    assert "did you mean phoenix?" in here.refused("NOT_FOUND", "debug", "phenix")
+    assert parse(here.good("--json", "debug", "host"))["pid"] == host.pid
+    # Whatever is found as gdb is run with the process.
+    here.write("gdb", "#!/bin/sh\necho \"$@\"\n")
+    os.chmod(here.path("gdb"), 0o755)
+    there = {**here.env, "PATH": here.path("") + ":" + here.env["PATH"]}
+    pid = entry_of(here, "phoenix")["pid"]
+    assert here.run(CTL, "debug", "--run", "phoenix", env=there).stdout == f"-p {pid}\n".encode()
 
 
 def every_scalar(here):
@@ -448,7 +480,7 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, every_scalar, strings_bytes_and_blobs,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar, strings_bytes_and_blobs,
       arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
       files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
       closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,
