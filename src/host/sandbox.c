@@ -145,7 +145,8 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
     "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
     "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
     "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev",
-    "--size", WRITABLE_SIZE, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--size", WRITABLE_SIZE, "--tmpfs", "/tmp", "--chdir", "/tmp", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
+    "--size", WRITABLE_SIZE, "--tmpfs", "/dev/shm", "--size", WRITABLE_SIZE, "--tmpfs", "/tmp", "--chdir", "/tmp",
+    "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
     "--seccomp", G_STRINGIFY (FILTER),
     "--setenv", "ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0", NULL
   };
@@ -160,8 +161,8 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
     g_strv_builder_addv (builder, (const char **) network);
   if (access != NULL && access->mounts != NULL)
     g_strv_builder_addv (builder, (const char **) access->mounts);
-  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "--remount-ro", "/",
-                                                   "/run/cell-runner", NULL });
+  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "--remount-ro", "/dev",
+                                                   "--remount-ro", "/", "/run/cell-runner", NULL });
   if (args != NULL)
     g_strv_builder_addv (builder, (const char **) args);
   return g_strv_builder_end (builder);
@@ -201,8 +202,8 @@ add_own (Spawn *what, gboolean network, SandboxFd *fds, int *ret_last_word, GErr
 }
 
 GSubprocess *
-sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds, int log, int *ret_last_word,
-               GError **error)
+sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds,
+               int log, int *ret_last_word, GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
   g_autofree SandboxFd *all = g_new (SandboxFd, n_fds + 2);

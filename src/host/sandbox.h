@@ -25,7 +25,7 @@ typedef struct
 gboolean sandbox_check (const HostConfig *config, GError **error);
 /* access: NULL: nothing.  args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
  * process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
-GSubprocess *sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds, int log,
-                            int *ret_last_word, GError **error);
+GSubprocess *sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds,
+                            guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */
 void sandbox_goes_first (GPid pid);
