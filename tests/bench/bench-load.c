@@ -163,10 +163,10 @@ bare_run (void *state, uint32_t n)
   return true;
 }
 
-static const BenchSubject limit_sandbox = { "sandbox", 0, bare_setup, bare_run, bare_teardown, false, NULL };
+const BenchSubject bench_limit_sandbox = { "sandbox", 0, bare_setup, bare_run, bare_teardown, false, NULL };
 
 const BenchFigure bench_load_figures[] = {
-  { .name = "load.cold", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 3, .limit = &limit_sandbox,
+  { .name = "load.cold", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 3, .limit = &bench_limit_sandbox,
     .candidate = &load_cold },
   { .name = "load.warm", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 5, .limit = &limit_dlopen,
     .candidate = &load_warm },

@@ -5,6 +5,7 @@
  */
 #include <glib.h>
 
+#include <cell/remote/ballast.h>
 #include <cell/remote/caller.h>
 #include <cell/remote/host.h>
 #include <cell/remote/sequence.h>
@@ -20,9 +21,12 @@ enum
   CALLS_OF_CELL = 4096          /* that it is asked to make at a time */
 };
 
+typedef bool (*MoveFunc) (CellClient *host, uint64_t number, BenchProblem *problem);
+
 typedef struct
 {
   BenchDaemon *daemon;
+  MoveFunc move;
   uint64_t n_calls, n_moves;    /* of each caller, at least; in all */
   _Atomic bool moved, failed;
 } Run;
@@ -118,11 +122,26 @@ load_ejected (Run *run, const char *name, BenchProblem *problem)
 }
 
 static bool
-move (CellClient *host, bool out, BenchProblem *problem)
+move (CellClient *host, uint64_t number, const char *cell, BenchProblem *problem)
 {
-  if (out)
-    return eject (host, "bench-sequence", problem);
-  cell_auto HostAbsorb done = host_absorb (host, .name = "bench-sequence");
+  if (number % 2 == 0)
+    return eject (host, cell, problem);
+  cell_auto HostAbsorb done = host_absorb (host, .name = cell);
+  return bench_check (&done.result, problem);
+}
+
+static bool
+move_out_and_back (CellClient *host, uint64_t number, BenchProblem *problem)
+{
+  return move (host, number, "bench-sequence", problem);
+}
+
+static bool
+swap (CellClient *host, uint64_t number, BenchProblem *problem)
+{
+  cell_auto HostSwap done = host_swap (host, .name = "bench-sequence", .path = BENCH_SEQUENCE);
+
+  (void) number;
   return bench_check (&done.result, problem);
 }
 
@@ -155,7 +174,7 @@ call_and_move (Run *run, BenchResult *result)
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     threads[i] = g_thread_new ("caller", callers[i].cell != NULL ? cell_main : program_main, &callers[i]);
   for (uint64_t i = 0; i < run->n_moves && !run->failed; i++)
-    if (!move (host, i % 2 == 0, &result->problem))
+    if (!run->move (host, i, &result->problem))
       run->failed = true;
   took = bench_clock_monotonic () - began;
   run->moved = true;
@@ -181,7 +200,7 @@ static void
 measure_loss (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
 {
   static const char *const cells[] = { BENCH_SEQUENCE, BENCH_CALLER, NULL };
-  Run run = { .n_calls = settings->quick ? 5000 : 500000, .n_moves = settings->quick ? 4 : 100 };
+  Run run = { .move = move_out_and_back, .n_calls = settings->quick ? 5000 : 500000, .n_moves = settings->quick ? 4 : 100 };
 
   (void) figure;
   run.daemon = bench_daemon_start (place->cpu, cells, &result->problem);
@@ -192,8 +211,126 @@ measure_loss (const BenchFigure *figure, const BenchSettings *settings, const Be
   bench_daemon_stop (run.daemon);
 }
 
+/* ---- a thousand builds -------------------------------------------------------------------------------------------------- */
+
+#define GROWN_MOST 64.0                 /* MiB */
+
+static double
+private_mib (const BenchDaemon *daemon)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/smaps_rollup", (int) daemon->pid), *text = NULL;
+
+  return g_file_get_contents (path, &text, NULL, NULL) ? bench_sum_of_lines (text, "Private_") / 1024 : 0;
+}
+
+static void
+measure_swaps (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
+{
+  static const char *const cells[] = { BENCH_SEQUENCE, BENCH_CALLER, NULL };
+  Run run = { .move = swap, .n_calls = settings->quick ? 5000 : 500000, .n_moves = settings->quick ? 4 : 1000 };
+  g_autofree char *note = NULL;
+  double before, grown;
+
+  (void) figure;
+  run.daemon = bench_daemon_start (place->cpu, cells, &result->problem);
+  if (!run.daemon)
+    return;
+  before = private_mib (run.daemon);
+  if (load_ejected (&run, "bench-caller-out", &result->problem))
+    call_and_move (&run, result);
+  grown = private_mib (run.daemon) - before;
+  note = g_strdup_printf ("%s; memory grew by %.1f MiB", result->note, grown);
+  g_strlcpy (result->note, note, sizeof result->note);
+  if (grown > GROWN_MOST && !result->problem.is_set)
+    bench_fail (&result->problem, "the host has %.1f MiB more after %" PRIu64 " swaps", grown, run.n_moves);
+  bench_daemon_stop (run.daemon);
+}
+
+/* ---- the longest gap ---------------------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  BenchDaemon *daemon;
+  _Atomic uint64_t longest_ns;  /* since somebody looked */
+  _Atomic bool done;
+  BenchProblem problem;
+} Gaps;
+
+static gpointer
+gaps_main (gpointer data)
+{
+  Gaps *gaps = data;
+  CellClient *ballast = cell_bind (gaps->daemon->bus, Ballast, "bench-ballast");
+  uint64_t before = bench_clock_monotonic (), now;
+
+  for (uint64_t n = 0; !gaps->done; n++, before = now)
+    {
+      cell_auto BallastNext next = ballast_next (ballast, .n = n);
+
+      if (!bench_check (&next.result, &gaps->problem)
+          || ((next.n != n || next.before != n) && !bench_fail (&gaps->problem, "call %" PRIu64 " was lost or repeated", n)))
+        break;
+      now = bench_clock_monotonic ();
+      if (now - before > gaps->longest_ns)
+        gaps->longest_ns = now - before;
+    }
+  cell_client_close (ballast);
+  return NULL;
+}
+
+/* The longest gap of each move, and of as much time without one. */
+static void
+watch_moves (Gaps *gaps, uint64_t n_moves, Histogram *moving, Histogram *resting, BenchProblem *problem)
+{
+  CellClient *host = cell_bind (gaps->daemon->bus, Host, "host");
+
+  for (uint64_t i = 0; i < n_moves && !problem->is_set && !gaps->problem.is_set; i++)
+    {
+      uint64_t began = bench_clock_monotonic (), took;
+
+      gaps->longest_ns = 0;
+      if (!move (host, i, "bench-ballast", problem))
+        break;
+      took = bench_clock_monotonic () - began;
+      histogram_record (moving, gaps->longest_ns * 1000);
+      gaps->longest_ns = 0;
+      g_usleep (took / 1000);
+      histogram_record (resting, gaps->longest_ns * 1000);
+    }
+  cell_client_close (host);
+}
+
+static void
+measure_blackout (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
+{
+  static const char *const cells[] = { BENCH_BALLAST, NULL };
+  static Histogram moving, resting;
+  Gaps gaps = { .daemon = bench_daemon_start (place->cpu, cells, &result->problem) };
+  GThread *thread;
+
+  if (!gaps.daemon)
+    return;
+  histogram_reset (&moving);
+  histogram_reset (&resting);
+  thread = g_thread_new ("gaps", gaps_main, &gaps);
+  watch_moves (&gaps, settings->quick ? 4 : 200, &moving, &resting, &result->problem);
+  gaps.done = true;
+  g_thread_join (thread);
+  if (gaps.problem.is_set && !result->problem.is_set)
+    result->problem = gaps.problem;
+  bench_result_percentiles (figure, result, &moving);
+  result->value = result->p50;
+  g_snprintf (result->note, sizeof result->note, "p99 may be 10 ms; as much time without a move: p50 %.0f, p99 %.0f ns",
+              (double) histogram_percentile (&resting, 0.5) / 1000, (double) histogram_percentile (&resting, 0.99) / 1000);
+  bench_daemon_stop (gaps.daemon);
+}
+
 const BenchFigure bench_relocate_figures[] = {
   { .name = "relocate.loss", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0,
     .timeout = 600, .run = measure_loss },
+  { .name = "relocate.blackout", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 1e6, .timeout = 300,
+    .run = measure_blackout },
+  { .name = "swap.thousand", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0, .timeout = 600,
+    .run = measure_swaps },
   { 0 }
 };

@@ -14,6 +14,7 @@
 /* Each ends with a figure that has no name. */
 static const BenchFigure *const tables[] = {
   bench_limit_figures, bench_call_figures, bench_load_figures, bench_memory_figures, bench_relocate_figures, bench_hostile_figures,
+  bench_recover_figures,
 #ifdef BENCH_EXCHANGE
   bench_exchange_figures, bench_host_figures,
 #endif
