@@ -49,6 +49,20 @@ look_at_link (Link *link, gint64 now)
   return g_strdup_printf ("it hung: %s had not ended %.1f s after its deadline", method, (double) hang_ms (link->cell->host) / 1000);
 }
 
+/* One that is locked is being made or closed, which may take as long as its child takes to answer: next time. */
+static char *
+try_link (Link *link, gint64 now)
+{
+  char *why = NULL;
+
+  if (pthread_mutex_trylock (&link->lock) != 0)
+    return NULL;
+  if (link->mapped && !link->gone)
+    why = look_at_link (link, now);
+  pthread_mutex_unlock (&link->lock);
+  return why;
+}
+
 /* TRUE: it may have to be looked at again. */
 static gboolean
 look_at_cell (HostCell *cell, gint64 now)
@@ -61,12 +75,7 @@ look_at_cell (HostCell *cell, gint64 now)
   there = cell->location == CELL_LOCATION_CHILD;
   pthread_mutex_lock (&cell->lock);
   for (guint i = 0; there && i < cell->links->len && why == NULL; i++)
-    {
-      Link *link = g_ptr_array_index (cell->links, i);
-
-      if (link->mapped && !link->gone)
-        why = look_at_link (link, now);
-    }
+    why = try_link (g_ptr_array_index (cell->links, i), now);
   pthread_mutex_unlock (&cell->lock);
   if (why != NULL)
     child_condemn (cell->child, why);
