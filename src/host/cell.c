@@ -48,7 +48,7 @@ cell_free (HostCell *cell)
   g_clear_pointer (&cell->links, g_ptr_array_unref);
   g_clear_pointer (&cell->config, g_hash_table_unref);
   g_clear_pointer (&cell->module, cell_module_unref);
-  contract_unref (cell->contract);
+  g_clear_pointer (&cell->contract, contract_unref);
   g_clear_pointer (&cell->contracts, g_ptr_array_unref);
   g_clear_pointer (&cell->given, g_hash_table_unref);
   if (cell->module_fd >= 0)

@@ -329,18 +329,23 @@ refuse_to_link (const char *path, const char *said, GError **error)
 static pthread_mutex_t places_lock = PTHREAD_MUTEX_INITIALIZER;
 static GHashTable *places;
 
-static void
+/* FALSE: it was there before, for the linker knows a file that it has loaded under whatever path. */
+static gboolean
 remember_place (const CellEntry *entry, const char *name)
 {
+  gboolean is_new;
   Dl_info info;
 
   if (dladdr (entry, &info) == 0)
-    return;
+    return TRUE;
   pthread_mutex_lock (&places_lock);
   if (places == NULL)
     places = g_hash_table_new (NULL, NULL);
-  g_hash_table_insert (places, info.dli_fbase, g_path_get_basename (name));
+  is_new = !g_hash_table_contains (places, info.dli_fbase);
+  if (is_new)
+    g_hash_table_insert (places, info.dli_fbase, g_path_get_basename (name));
   pthread_mutex_unlock (&places_lock);
+  return is_new;
 }
 
 const char *
@@ -366,11 +371,9 @@ link_file (const ModuleFile *file, GError **error)
   const CellEntry *entry = handle != NULL ? dlsym (handle, CELL_ENTRY_SYMBOL) : NULL;
   const char *why = entry == NULL ? dlerror () : NULL;
 
-  if (handle != NULL)
+  if (handle != NULL && (entry == NULL || remember_place (entry, file->name)))
     n_loaded++;
-  if (entry != NULL)
-    remember_place (entry, file->name);
-  else
+  if (entry == NULL)
     refuse_to_link (path, why != NULL ? why : "nothing", error);
   return entry;
 }
