@@ -43,6 +43,7 @@ struct Child
   uint64_t last_serial;
   uint64_t waiting_for;         /* serial of the question that is open */
   gboolean greeted, got, closed;
+  gboolean killed;              /* by who has claimed its cell, and knows what is to come of it */
   WireMessage answer;
   char *condemned;              /* why it was killed */
   pthread_mutex_t ending;       /* of what follows, which is found out once */
@@ -147,11 +148,15 @@ died_job (gpointer data)
 void
 child_closed (Child *child)
 {
+  gboolean by_itself;
+
   pthread_mutex_lock (&child->lock);
   child->closed = TRUE;
+  by_itself = !child->killed;
   pthread_cond_broadcast (&child->changed);
   pthread_mutex_unlock (&child->lock);
-  host_submit (child->cell->host, died_job, child_ref (child));
+  if (by_itself)
+    host_submit (child->cell->host, died_job, child_ref (child));
 }
 
 /* For people: what was asked. */
@@ -428,6 +433,9 @@ child_kill (Child *child)
 {
   gboolean gone;
 
+  pthread_mutex_lock (&child->lock);
+  child->killed = TRUE;
+  pthread_mutex_unlock (&child->lock);
   if (child->pidfd >= 0)
     syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
   if (child->process != NULL)

@@ -25,6 +25,7 @@
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (128u << 20)     /* memory for the requests of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
+#define BLOB_SMALL (1u << 20)           /* made at once, on the main loop */
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
@@ -510,8 +511,13 @@ receive (Connection *connection, WireMessage *message)
     case WIRE_OPEN:
     case WIRE_MAPPED:
     case WIRE_CLOSE:
-    case WIRE_BLOB_NEW:
       submit_question (connection, message);
+      return NULL;
+    case WIRE_BLOB_NEW:         /* a large one takes its time; a small one must not wait behind those who wait for a cell that needs it to move */
+      if (message->body.blob.size > BLOB_SMALL)
+        submit_question (connection, message);
+      else
+        do_blob_new (connection, message);
       return NULL;
     case WIRE_BLOB_EXPORT:      /* these wait for nothing, and others wait for them */
       do_blob_export (connection, message);

@@ -122,6 +122,15 @@ host_fixture_eject (HostCell *cell)
   g_assert_cmpstr (host_cell_location_name (cell), ==, "sandbox");
 }
 
+guint
+host_fixture_restarts (HostCell *cell)
+{
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  return info.restarts;
+}
+
 void
 host_fixture_absorb (HostCell *cell)
 {

@@ -41,6 +41,7 @@ HostCell *host_fixture_load (HostFixture *fixture, const char *file, const char 
 /* They must succeed. */
 void host_fixture_eject (HostCell *cell);
 void host_fixture_absorb (HostCell *cell);
+guint host_fixture_restarts (HostCell *cell);
 
 /* And all that is in it. */
 void host_fixture_remove_folder (const char *path);

@@ -216,7 +216,7 @@ test_idempotent (Scene *scene, gconstpointer data)
   cell_auto PhoenixBurnAgain burnt = phoenix_burn_again (scene->client, .how = "fault");
   g_assert_cmpint (burnt.result.status, ==, CELL_ERROR_CRASHED);
   check_serves (scene, 0);
-  g_assert_cmpuint (scene->phoenix->restarts, ==, 4);
+  g_assert_cmpuint (host_fixture_restarts (scene->phoenix), ==, 4);
 }
 
 /* Nothing is sent anew, and nothing has to be: what a child has forgotten its callers have not. */
@@ -333,7 +333,7 @@ test_intensity (Scene *scene, gconstpointer data)
   g_assert_nonnull (strstr (reason, "it failed"));
   g_assert_nonnull (strstr (reason, "SIGSEGV"));
   g_assert_nonnull (strstr (reason, "after 2 restarts within 600 s"));
-  g_assert_cmpuint (scene->phoenix->restarts, ==, 2);
+  g_assert_cmpuint (host_fixture_restarts (scene->phoenix), ==, 2);
 }
 
 /* Those of before the window do not count. */
@@ -352,7 +352,7 @@ test_window (Scene *scene, gconstpointer data)
       past = phoenix_hold (scene->client, .ms = 1100);
       g_assert_cmpstr (past.result.message, ==, NULL);
     }
-  g_assert_cmpuint (scene->phoenix->restarts, ==, 3);
+  g_assert_cmpuint (host_fixture_restarts (scene->phoenix), ==, 3);
 }
 
 static void

@@ -221,7 +221,7 @@ storm (Scene *scene, const char *path, guint n_kills)
   scene->done = TRUE;
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     g_thread_join (threads[i]);
-  g_assert_cmpuint (sequence->restarts, >=, n_kills - 1);
+  g_assert_cmpuint (host_fixture_restarts (sequence), >=, n_kills - 1);
   g_assert_true (host_unload (scene->host.host, "pacer", &error));
   g_assert_true (host_unload (scene->host.host, "sequence", &error));
   g_assert_no_error (error);
