@@ -16,6 +16,7 @@
 
 #define FILTER 7                        /* the descriptor on which bubblewrap reads it */
 #define WRITABLE_SIZE "67108864"        /* of each place where a cell can write */
+#define SIGNALS_ALONE "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0"
 
 /* ---- the spawner: bubblewrap's --die-with-parent follows the thread that started it ------------------- */
 
@@ -130,7 +131,7 @@ spawn_on_spawner (Spawn *what, GError **error)
 
 /* What is there in the end can be read and not written, but for two folders of a limited size: /tmp, which is the cell's own, and
  * /dev/shm.  /proc, too: of a host run by root the kernel's settings there belong to the very user who the cell is.
- * AddressSanitizer leaves signals alone: how a process ended is to be told from its end. */
+ * Sanitizers leave signals alone: how a process ended is to be told from its end. */
 static GStrv
 make_argv (const HostConfig *config, const SandboxAccess *access, const char *const *args, gboolean info)
 {
@@ -148,7 +149,7 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
     "--size", WRITABLE_SIZE, "--tmpfs", "/dev/shm", "--size", WRITABLE_SIZE, "--tmpfs", "/tmp", "--chdir", "/tmp",
     "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8",
     "--seccomp", G_STRINGIFY (FILTER),
-    "--setenv", "ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0", NULL
+    "--setenv", "ASAN_OPTIONS", "detect_leaks=0:" SIGNALS_ALONE, "--setenv", "TSAN_OPTIONS", SIGNALS_ALONE, NULL
   };
 
   g_strv_builder_add (builder, config->bwrap_path);
