@@ -15,7 +15,8 @@ typedef struct
 } ProbeStep;
 
 /* Has the very bytes loaded, and a cell made of them with that configuration (may be NULL), in a process of their own; what was known is
- * forgotten.  log: what the cell prints goes there, taken; -1: to standard error.  ret_steps (may be NULL): ProbeStep, as far as it came.  FALSE: it crashes, hangs or is refused, or there is no sandbox, and
+ * forgotten.  log: what the cell prints goes there, taken; -1: to standard error.  ret_steps (may be NULL): ProbeStep, as far as it came.
+ * FALSE: it crashes, hangs or is refused, or there is no sandbox, and
  * error says where. */
 gboolean probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps,
                     GError **error);

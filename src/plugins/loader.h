@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Loading a cell's code from the private copy of its file (module-file.h).  Nothing is ever unloaded: modules that nobody uses any more are counted as retired.
+ * Loading a cell's code from the private copy of its file (module-file.h).  Nothing is ever unloaded:
+ * modules that nobody uses any more are counted as retired.
  */
 #pragma once
 #include <glib.h>

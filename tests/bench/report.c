@@ -71,13 +71,19 @@ static const char *
 target_text (const BenchFigure *figure, const BenchResult *result, char *out, size_t size)
 {
   bool at_most = figure->target_kind == BENCH_RATIO_AT_MOST || figure->target_kind == BENCH_VALUE_AT_MOST;
+  bool is_time = figure->target_kind == BENCH_VALUE_AT_MOST && strcmp (figure->unit, "ns") == 0;
   const char *verdict = "";
+  char number[40];
 
   if (figure->target_kind == BENCH_NO_TARGET)
     return "";
   if (bench_has_target (figure, result))
     verdict = bench_target_met (figure, result) ? " met" : " MISSED";
-  snprintf (out, size, "%s %g%s", at_most ? "≤" : "≥", figure->target, verdict);
+  if (is_time)
+    with_unit (figure->target, figure->unit, number, sizeof number);
+  else
+    snprintf (number, sizeof number, "%g", figure->target);
+  snprintf (out, size, "%s %s%s", at_most ? "≤" : "≥", number, verdict);
   return out;
 }
 
