@@ -172,7 +172,7 @@ host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret)
 
   *ret = (HostCellStats) { 0 };
   pthread_mutex_lock (&cell->lock);
-  from[0] = cell->stats[callable];
+  from[0] = callable < cell->n_stats ? cell->stats[callable] : NULL;   /* a process may say that it has none */
   from[1] = stats_there (cell, callable);
   for (guint i = 0; i < G_N_ELEMENTS (from) && from[i] != NULL; i++)
     {
