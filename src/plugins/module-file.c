@@ -125,17 +125,20 @@ gboolean
 module_file_copy (ModuleFile *file, const char *path, GError **error)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  Origin origin;
   gboolean good;
 
   if (fd < 0)
     return cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
                            g_strerror (errno));
   good = own_file_check_folders (fd, error);
-  if (good)
-    good = copy (file, fd, path, error);
-  else
+  if (!good)
     g_prefix_error (error, "%s: ", path);
+  origin = origin_of (fd);
+  good = good && copy (file, fd, path, error);
   close (fd);
+  if (good)
+    file->origin = origin;
   return good;
 }
 

@@ -7,6 +7,7 @@
 #include <glib.h>
 
 #include "cell-error.h"
+#include "origin.h"
 
 #define MODULE_MAX_SIZE (256u << 20)            /* bytes of a file */
 
@@ -16,6 +17,7 @@ typedef struct
   gsize size;
   char *name;                   /* where it came from; for people */
   char sha256[65];              /* in hexadecimal */
+  Origin origin;                /* foreign unless it was opened by its path */
 } ModuleFile;
 
 #define MODULE_FILE_INIT { .fd = -1 }

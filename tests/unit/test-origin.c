@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Where a file has come from: what it lies in, and what is written beside it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "plugins/origin.h"
+
+static Origin
+look (const char *path)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC);
+  Origin origin;
+
+  g_assert_cmpint (fd, >=, 0);
+  origin = origin_of (fd);
+  g_assert_true ((origin.kind == ORIGIN_FOREIGN) == (origin.why != NULL));
+  close (fd);
+  return origin;
+}
+
+static void
+test_folders (void)
+{
+  g_autofree char *folder = g_dir_make_tmp ("cellhost-XXXXXX", NULL), *path = g_build_filename (folder, "a.so", NULL);
+
+  g_assert_true (g_file_set_contents (path, "x", 1, NULL));
+  g_assert_cmpint (look (path).kind, ==, ORIGIN_OWN);
+  g_assert_cmpint (g_chmod (folder, 01777), ==, 0);
+  g_assert_cmpint (look (path).kind, ==, ORIGIN_FOREIGN);
+  g_assert_cmpint (g_chmod (folder, 01770), ==, 0);
+  g_assert_cmpint (look (path).kind, ==, ORIGIN_FOREIGN);
+  g_assert_cmpint (g_chmod (folder, 0700), ==, 0);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+
+static void
+test_marks (void)
+{
+  static const char *const marks[] = { "user.xdg.origin.url", "user.xdg.referrer.url", "user.xdg.origin.email.from",
+                                       "user.xdg.origin.email.message-id" };
+  g_autofree char *folder = g_dir_make_tmp ("cellhost-XXXXXX", NULL), *path = g_build_filename (folder, "a.so", NULL);
+  int wrong = 0;
+
+  g_assert_true (g_file_set_contents (path, "x", 1, NULL));
+  for (guint i = 0; i < G_N_ELEMENTS (marks) && wrong == 0; i++)
+    {
+      wrong = setxattr (path, marks[i], "x", 1, 0) == 0 ? 0 : errno;
+      g_assert_cmpint (look (path).kind, ==, wrong == 0 ? ORIGIN_FOREIGN : ORIGIN_OWN);
+      removexattr (path, marks[i]);
+      g_assert_cmpint (look (path).kind, ==, ORIGIN_OWN);
+    }
+  if (wrong != 0)
+    g_test_skip ("this file system keeps no extended attributes of a user's");
+  g_unlink (path);
+  g_rmdir (folder);
+}
+
+/* Of root's own host all is root's. */
+static void
+test_system (void)
+{
+  g_assert_cmpint (look ("/usr/bin/env").kind, ==, geteuid () == 0 ? ORIGIN_OWN : ORIGIN_SYSTEM);
+}
+
+static void
+test_media (void)
+{
+  struct statfs here;
+
+  g_assert_true (origin_is_carried (MSDOS_SUPER_MAGIC) && origin_is_carried (ISOFS_SUPER_MAGIC) && origin_is_carried (UDF_SUPER_MAGIC));
+  g_assert_false (origin_is_carried (EXT4_SUPER_MAGIC) || origin_is_carried (BTRFS_SUPER_MAGIC) || origin_is_carried (TMPFS_MAGIC)
+                  || origin_is_carried (OVERLAYFS_SUPER_MAGIC) || origin_is_carried (NFS_SUPER_MAGIC));
+  g_assert_cmpint (statfs ("/usr", &here), ==, 0);
+  g_assert_false (origin_is_carried ((guint64) here.f_type));
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/origin/folders", test_folders);
+  g_test_add_func ("/origin/marks", test_marks);
+  g_test_add_func ("/origin/system", test_system);
+  g_test_add_func ("/origin/media", test_media);
+  return g_test_run ();
+}
