@@ -11,6 +11,7 @@
 #include "host/come-back.h"
 #include "host/policy.h"
 #include "host/relocate.h"
+#include "host/trust.h"
 
 CELL_STRUCT (CellInfo,
              field (str, name), field (str, interface), field (str, location, "in process, sandbox, restarting or dead"),
@@ -19,8 +20,10 @@ CELL_STRUCT (CellInfo,
              field (u64, calls, "wherever it was"), field (u64, errors), field (u32, channels, "callers"),
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"),
              field (u32, restarts, "how often its process was replaced because it had ended"),
-             field (str, reason, "why it was last restarted, or is dead; empty: neither"))
+             field (str, reason, "why it was last restarted, or is dead; empty: neither"),
+             field (str, origin, "of its file: system, own, foreign, or trusted, which is a foreign one that the user trusts; host: it has none"))
 CELL_STRUCT (SaidLine, field (i64, time, "Unix time, µs"), field (str, grade, "debug, info, warning or error"), field (str, text))
+CELL_STRUCT (TrustedFileInfo, field (str, sha256), field (str, file, "as it was called then"), field (str, when, "ISO 8601"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
 CELL_STRUCT (CellGrant,
              field (str, cell), field (bool, granted), field (str, why_not, "what is to be written where; empty: it is granted"))
@@ -59,6 +62,7 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
              idempotent)
 {
   g_autoptr(GPtrArray) cells = host_list (the_host.host);
+  g_autoptr(GKeyFile) trusted = trust_read (the_host.host);
   CellInfo *info = cell_array (call, out, cells, cells->len);
 
   for (guint i = 0; info != NULL && i < cells->len; i++, info++)
@@ -78,17 +82,21 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
       info->retired = place.retired;
       info->restarts = place.restarts;
       info->reason = cell_print (call, "%s", place.reason);
+      info->origin = trust_word (trusted, &place);
       host_cell_count_calls (cell, &info->calls, &info->errors);
     }
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process."),
+CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process; one that is foreign and not trusted in a sandbox."),
              in (str, path, "of the .so, or a name on the search path"),
              in (optional (str), name, "what to call it; the file's name unless said"),
              in (array (Setting), config), out (str, name),
-             out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"), access (admin), timeout (30000))
+             out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"),
+             out (str, foreign, "why it is, and therefore in a sandbox; empty: it is not, or is trusted"), access (admin), timeout (30000))
 {
+  g_autoptr(GKeyFile) trusted = NULL;
+  HostCellInfo place;
   g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr(HostCell) cell = NULL;
   GError *error = NULL;
@@ -98,8 +106,11 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   cell = host_load (the_host.host, in->path, in->has_name ? in->name : NULL, config, &error);
   if (cell == NULL)
     return fail (call, error);
+  trusted = trust_read (the_host.host);
+  host_cell_describe (cell, &place);
   out->name = cell_print (call, "%s", cell->name);
-  out->retired = cell->retired;
+  out->retired = place.retired;
+  out->foreign = g_str_equal (trust_word (trusted, &place), "foreign") ? place.origin.why : "";
   return CELL_OK;
 }
 
@@ -128,6 +139,41 @@ CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process; 
   return come_back_absorb (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
 }
 
+CELL_METHOD (HostSelf, trust, doc ("Trusts a foreign file, or trusts it no more: it may be in the host's process wherever it lies.  Where its cells are does not change."),
+             in (str, what, "a cell, the path of a file, or a name on the search path; to remove one, also its hash"), in (optional (bool), remove),
+             out (str, file), out (str, sha256), access (admin), timeout (30000))
+{
+  g_auto(TrustedFile) file = { 0 };
+  GError *error = NULL;
+
+  if (!(in->has_remove && in->remove ? trust_remove : trust_add) (the_host.host, in->what, &file, &error))
+    return fail (call, error);
+  out->file = cell_print (call, "%s", file.file);
+  out->sha256 = cell_print (call, "%s", file.sha256);
+  return CELL_OK;
+}
+
+CELL_METHOD (HostSelf, trusted, doc ("The foreign files that the user trusts."), out (array (TrustedFileInfo), files), access (view), max_reply (1048576),
+             idempotent)
+{
+  GError *error = NULL;
+  g_autoptr(GPtrArray) files = trust_list (the_host.host, &error);
+  TrustedFileInfo *to;
+
+  if (files == NULL)
+    return fail (call, error);
+  to = cell_array (call, out, files, files->len);
+  for (guint i = 0; to != NULL && i < files->len; i++, to++)
+    {
+      const TrustedFile *file = g_ptr_array_index (files, i);
+
+      to->sha256 = cell_print (call, "%s", file->sha256);
+      to->file = cell_print (call, "%s", file->file);
+      to->when = cell_print (call, "%s", file->when);
+    }
+  return CELL_OK;
+}
+
 CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its state; one that is dead begins in a sandbox."), in (str, name),
              access (admin), timeout (30000))
 {
@@ -152,9 +198,12 @@ CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with 
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text."), in (str, name), out (str, contract),
-             access (view), max_reply (300000), idempotent)
+CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text, and which file that is of."), in (str, name), out (str, contract),
+             out (str, origin, "as list says it"), out (str, foreign, "why it is foreign, trusted or not; empty: it is not"),
+             out (str, sha256, "of its file, in hexadecimal; empty: it has none"), access (view), max_reply (300000), idempotent)
 {
+  g_autoptr(GKeyFile) trusted = trust_read (the_host.host);
+  HostCellInfo place;
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
   g_autofree char *text = NULL;
@@ -162,7 +211,11 @@ CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text.")
   if (cell == NULL)
     return fail (call, error);
   text = contract_to_text (cell->contract, TRUE);
+  host_cell_describe (cell, &place);
   out->contract = cell_print (call, "%s", text);
+  out->origin = trust_word (trusted, &place);
+  out->foreign = place.origin.why != NULL && *place.sha256 != 0 ? place.origin.why : "";
+  out->sha256 = cell_print (call, "%s", place.sha256);
   return CELL_OK;
 }
 

@@ -27,21 +27,47 @@ fetch_contract (Session *session, const char *cell, GError **error)
   return contract_new_from_text (reply.contract, -1, error);
 }
 
+/* Behind the contract: which file that is of. */
+static void
+print_origin (const HostIntrospect *reply)
+{
+  g_autofree char *line = NULL;
+
+  if (*reply->sha256 == 0)
+    return;
+  line = g_strdup_printf ("# file: %s%s%s%s, SHA-256 %s\n", reply->origin, *reply->foreign != 0 ? " (" : "", reply->foreign,
+                          *reply->foreign != 0 ? ")" : "", reply->sha256);
+  print_text (line);
+}
+
+static void
+add_origin (JsonObject *to, const HostIntrospect *reply)
+{
+  json_object_set_string_member (to, "origin", reply->origin);
+  json_object_set_string_member (to, "foreign", *reply->foreign != 0 ? reply->foreign : NULL);
+  json_object_set_string_member (to, "sha256", *reply->sha256 != 0 ? reply->sha256 : NULL);
+}
+
 gboolean
 command_introspect (Session *session, char **args, GError **error)
 {
-  g_autoptr(Contract) contract = fetch_contract (session, args[0], error);
+  cell_auto HostIntrospect reply = host_introspect (session->host, .name = args[0]);
+  g_autoptr(Contract) contract = NULL;
   g_autofree char *text = NULL;
+  JsonNode *node;
 
-  if (contract == NULL)
+  if (!check_cell (session, args[0], &reply.result, error) || (contract = contract_new_from_text (reply.contract, -1, error)) == NULL)
     return FALSE;
   if (session->json)
     {
-      print_json (contract_to_json (contract));
+      node = contract_to_json (contract);
+      add_origin (json_node_get_object (node), &reply);
+      print_json (node);
       return TRUE;
     }
   text = contract_to_text (contract, TRUE);
   print_text (text);
+  print_origin (&reply);
   return TRUE;
 }
 

@@ -38,6 +38,10 @@ static const struct CommandRow
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },
+  { "trust", N_("FILE|CELL"), N_("trust a foreign file"),
+    N_("A file that was made elsewhere, as far as that can be seen, runs in a sandbox unless it is trusted.  It is known by what is in it, wherever "
+       "it lies.  --remove trusts it no more, and takes its SHA-256, too; --list shows all that are trusted."),
+    0, 1, command_trust },
   { "restart", N_("CELL"), N_("start a cell anew, with its state"),
     N_("The same file once more, in a new process if the cell is in a sandbox.  One that is dead begins in a sandbox."), 1, 1, command_restart },
   { "swap", N_("CELL FILE"), N_("replace a cell by another build of it"),
@@ -84,6 +88,11 @@ static const GOptionEntry main_entries[] = {
 };
 static const GOptionEntry debug_entries[] = {
   { "run", 'r', 0, G_OPTION_ARG_NONE, &session.run, N_("Run the debugger"), NULL },
+  G_OPTION_ENTRY_NULL
+};
+static const GOptionEntry trust_entries[] = {
+  { "remove", 0, 0, G_OPTION_ARG_NONE, &session.remove, N_("Trust it no more"), NULL },
+  { "list", 0, 0, G_OPTION_ARG_NONE, &session.list, N_("Show the files that are trusted"), NULL },
   G_OPTION_ENTRY_NULL
 };
 static const GOptionEntry call_entries[] = {
@@ -235,6 +244,8 @@ read_options (const CommandRow *row, char ***argv, GError **error)
     g_option_context_add_main_entries (context, call_entries, GETTEXT_PACKAGE);
   else if (row->run == command_debug)
     g_option_context_add_main_entries (context, debug_entries, GETTEXT_PACKAGE);
+  else if (row->run == command_trust)
+    g_option_context_add_main_entries (context, trust_entries, GETTEXT_PACKAGE);
   g_option_context_set_summary (context, text);
   if (row == NULL)
     g_option_context_set_description (context, _("'cellctl COMMAND --help' says more of each, cellctl(1) all."));

@@ -81,6 +81,7 @@ command_list (Session *session, char **args, GError **error)
   table_add_column (table, "since", "SINCE", 0);
   table_add_column (table, "retired", "RETIRED", TABLE_NUMBER);
   table_add_column (table, "restarts", "RESTARTS", TABLE_NUMBER);
+  table_add_column (table, "origin", "ORIGIN", 0);
   table_add_column (table, "reason", "REASON", TABLE_CUT);
   for (uint32_t i = 0; i < list.n_cells; i++)
     {
@@ -93,7 +94,7 @@ command_list (Session *session, char **args, GError **error)
       g_autofree char *retired = g_strdup_printf ("%u", cell->retired), *restarts = g_strdup_printf ("%u", cell->restarts);
       const char *const row[] = {
         cell->name, cell->interface, cell->location, pid, generation, moves, channels, calls, errors, when, retired, restarts,
-        *cell->reason != 0 ? cell->reason : NULL
+        cell->origin, *cell->reason != 0 ? cell->reason : NULL
       };
 
       table_add_row (table, row);
@@ -151,13 +152,25 @@ print_retired (const Session *session, uint32_t retired)
   print_text (line);
 }
 
-/* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
-static char *
+char *
 path_for_host (const char *file)
 {
   if (strchr (file, '/') != NULL || g_str_has_suffix (file, ".so") || g_str_has_suffix (file, ".cell"))
     return g_canonicalize_filename (file, NULL);
   return g_strdup (file);
+}
+
+/* Why it is not where others are, and what can be done. */
+static void
+print_foreign (const Session *session, const char *cell, const char *foreign)
+{
+  g_autofree char *line = NULL;
+
+  if (session->json || *foreign == 0)
+    return;
+  line = g_strdup_printf (_("its file is foreign: %s; 'cellctl trust %s' trusts it, then 'cellctl absorb %s' takes it into the host\n"), foreign, cell,
+                          cell);
+  print_text (line);
 }
 
 gboolean
@@ -174,7 +187,8 @@ command_load (Session *session, char **args, GError **error)
                                        .config = (const HostSetting *) config->data, .n_config = config->len);
   if (!check_result (&load.result, NULL, error))
     return FALSE;
-  print_done (session, load.name, _("loaded"));
+  print_done (session, load.name, *load.foreign == 0 ? _("loaded") : _("loaded into a sandbox"));
+  print_foreign (session, load.name, load.foreign);
   print_retired (session, load.retired);
   return TRUE;
 }

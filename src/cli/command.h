@@ -18,6 +18,7 @@ typedef struct
 {
   char *socket;                 /* NULL: the user's own host */
   gboolean json, run;           /* run: the debugger */
+  gboolean remove, list;        /* of trust */
   int timeout;                  /* seconds; 0: each method's own */
   char *input, *output;         /* of call: where the arguments are, where blobs go */
   CellBus *bus;
@@ -39,6 +40,7 @@ gboolean command_debug (Session *session, char **args, GError **error);
 gboolean command_shutdown (Session *session, char **args, GError **error);
 gboolean command_grants (Session *session, char **args, GError **error);
 gboolean command_stats (Session *session, char **args, GError **error);
+gboolean command_trust (Session *session, char **args, GError **error);
 gboolean command_introspect (Session *session, char **args, GError **error);
 gboolean command_client (Session *session, char **args, GError **error);
 gboolean command_call (Session *session, char **args, GError **error);
@@ -49,6 +51,9 @@ gboolean command_doctor (Session *session, char **args, GError **error);
 gboolean check_result (const CellResult *result, const char *what, GError **error);
 /* The same for a call that was about a cell: when there is no such cell, the error says what else could have been meant. */
 gboolean check_cell (Session *session, const char *cell, const CellResult *result, GError **error);
+
+/* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
+char *path_for_host (const char *file);
 
 /* Standard output, in UTF-8 whatever the locale: what is printed may be read by programs. */
 void print_text (const char *text);

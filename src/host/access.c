@@ -194,6 +194,22 @@ contains (const char *real, const char *file)
   return below;
 }
 
+/* The folder in which that is, or is to be made: one who can write there could have it made. */
+static gboolean
+contains_place_of (const char *real, const char *file)
+{
+  g_autofree char *folder = g_path_get_dirname (file);
+
+  while (access (folder, F_OK) != 0 && !g_str_equal (folder, "/"))
+    {
+      char *above = g_path_get_dirname (folder);
+
+      g_free (folder);
+      folder = above;
+    }
+  return contains (real, folder);
+}
+
 static gboolean
 check_target (const Question *question, PermitKind kind, const char *path, const char *real, GError **error)
 {
@@ -205,7 +221,9 @@ check_target (const Question *question, PermitKind kind, const char *path, const
   if (contains (real, config->socket_path))
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies the host's own socket, which no cell may have", name,
                            path);
-  if (kind == PERMIT_WRITE && (contains (real, config->policy_path) || contains (real, question->cell->key_file)))
+  if (kind == PERMIT_WRITE && (contains (real, config->policy_path) || contains_place_of (real, config->policy_path)
+                               || contains (real, config->trust_path) || contains_place_of (real, config->trust_path)
+                               || contains (real, question->cell->key_file)))
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies what says what it may, and it could write to that",
                            name, path);
   return TRUE;

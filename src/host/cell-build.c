@@ -10,6 +10,7 @@
 #include "crash-log.h"
 #include "probe.h"
 #include "suspects.h"
+#include "trust.h"
 
 void
 cell_build_free (HostBuild *build)
@@ -75,13 +76,17 @@ cell_build_of_file (HostCell *cell, const char *path, gboolean there, GError **e
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
   g_autoptr(HostBuild) build = NULL;
 
-  if (manifest == NULL || !module_file_open (&file, manifest->module, error) || !check_suspect (cell, &file, there, error)
+  if (manifest == NULL || !module_file_open (&file, manifest->module, error) || !check_suspect (cell, &file, there, error))
+    return NULL;
+  trust_find_origin (cell->host, &file);
+  if ((!there && !trust_check_build (cell, &file, error))
       || (build = cell_build_new (cell, file.fd, file.size, error)) == NULL)
     return NULL;
   build->path = g_strdup (file.name);
   build->key_file = g_intern_string (manifest->path);
   build->interface = g_strdup (manifest->interface);
   memcpy (build->sha256, file.sha256, sizeof build->sha256);
+  build->origin = file.origin;
   build->config = host_cell_merge_config (manifest->config, cell->given);
   if (there)
     return g_steal_pointer (&build);
@@ -100,7 +105,7 @@ cell_build_again (HostCell *cell, gboolean there, GError **error)
   build->path = g_strdup (cell->path);
   build->key_file = cell->key_file;
   build->config = g_hash_table_ref (cell->config);
-  return there || load_here (build, cell, error) ? g_steal_pointer (&build) : NULL;
+  return there || (trust_check_cell (cell, error) && load_here (build, cell, error)) ? g_steal_pointer (&build) : NULL;
 }
 
 gboolean
@@ -149,6 +154,13 @@ cell_build_take (HostBuild *build, HostCell *cell)
   cell->module = g_steal_pointer (&build->module);
   cell->saves = build->saves;
   cell->numbered = TRUE;
+  if (build->sha256[0] != 0)
+    {
+      cell->origin = build->origin;
+      memcpy (cell->sha256, build->sha256, sizeof cell->sha256);
+    }
+  g_free (cell->path);
+  cell->path = g_steal_pointer (&build->path);
   pthread_mutex_unlock (&cell->lock);
   if (cell->module != NULL)
     count_retired (cell);
@@ -162,8 +174,6 @@ cell_build_take (HostBuild *build, HostCell *cell)
   cell->module_fd = build->module_fd;
   cell->module_size = build->module_size;
   build->module_fd = -1;
-  g_free (cell->path);
-  cell->path = g_steal_pointer (&build->path);
   cell->key_file = build->key_file;
   g_hash_table_unref (cell->config);
   cell->config = g_steal_pointer (&build->config);

@@ -10,6 +10,7 @@ struct HostBuild
   char *path, *interface;       /* interface: that it must offer, by its key file, or NULL */
   const char *key_file;         /* interned */
   char sha256[65];              /* of the file; "": the same as before */
+  Origin origin;                /* … and where that has come from */
   int module_fd;
   gsize module_size;
   CellModule *module;           /* NULL: it is to run elsewhere */

@@ -25,6 +25,7 @@
 #include "state-file.h"
 #include "supervise.h"
 #include "suspects.h"
+#include "trust.h"
 
 #define DRAIN_NS (5u * 1000000000ull)   /* for what waits in the rings when a cell is stopped */
 #define CLAIM_SECONDS 20
@@ -148,6 +149,8 @@ host_cell_describe (HostCell *cell, HostCellInfo *ret)
     .location = cell->location, .pid = cell->child != NULL ? child_get_pid (cell->child) : 0, .moves = cell->moves,
     .restarts = cell->restarts, .retired = cell->retired, .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
   };
+  ret->origin = cell->origin;
+  g_strlcpy (ret->sha256, cell->sha256, sizeof ret->sha256);
   g_strlcpy (ret->reason, cell->reason != NULL ? cell->reason : "", sizeof ret->reason);
   if (!g_utf8_validate (ret->reason, -1, &end))
     ret->reason[end - ret->reason] = 0;         /* what was cut off was in the middle of a character */
@@ -414,6 +417,11 @@ cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const ch
   cell->bell = bell_new ();
   cell->module_fd = file != NULL ? fcntl (file->fd, F_DUPFD_CLOEXEC, 3) : -1;
   cell->module_size = file != NULL ? file->size : 0;
+  if (file != NULL)
+    {
+      cell->origin = file->origin;
+      g_strlcpy (cell->sha256, file->sha256, sizeof cell->sha256);
+    }
   if (cell->bell >= 0 && (file == NULL || cell->module_fd >= 0))
     return cell;
   cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no descriptor for cell %s: %s", name, g_strerror (errno));
@@ -525,12 +533,19 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
 {
   g_autoptr(GHashTable) merged = host_cell_merge_config (manifest->config, config);
   g_auto(ModuleFile) file = MODULE_FILE_INIT;
+  HostCell *cell;
   uint32_t number;
 
   if (!module_file_open (&file, manifest->module, error) || !suspects_check (host, name, &file, &ejected, error))
     return NULL;
+  trust_find_origin (host, &file);
+  if (!trust_check (host, name, &file, &ejected, error))
+    return NULL;
   number = crash_log_add (name, file.sha256);
-  return (ejected ? load_there : load_here) (host, manifest, &file, name, number, merged, error);
+  cell = (ejected ? load_there : load_here) (host, manifest, &file, name, number, merged, error);
+  if (cell == NULL)
+    trust_explain (host, name, &file, error);
+  return cell;
 }
 
 static HostCell *

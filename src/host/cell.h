@@ -7,6 +7,7 @@
 #include "plugins/contract.h"
 #include "plugins/instance.h"
 #include "plugins/manifest.h"
+#include "plugins/origin.h"
 
 #include "host.h"
 #include "link.h"
@@ -37,6 +38,8 @@ struct HostCell
   GHashTable *given;            /* what of that `load` was given; the key file has the rest */
   int module_fd;                /* the very bytes that were loaded, sealed, for a child; -1: a part of the program */
   gsize module_size;
+  char sha256[65];              /* of those bytes; "": a part of the program */
+  Origin origin;                /* of the file that they were */
   CellInstance *instance;       /* while it is here */
   Child *child;                 /* while it is there */
   Endpoint *endpoint;
@@ -79,6 +82,8 @@ typedef struct
   uint64_t generation;
   gint64 since;                 /* real time, µs */
   char reason[256];             /* why it is dead, or was last restarted; "": neither */
+  char sha256[65];              /* of its file; "": it is a part of the program */
+  Origin origin;
 } HostCellInfo;
 
 void host_cell_describe (HostCell *cell, HostCellInfo *ret);
@@ -110,8 +115,8 @@ void host_cell_make_room_for_stats (HostCell *cell, guint n);
 GHashTable *host_cell_merge_config (GHashTable *of_manifest, GHashTable *given);
 guint host_count_build (Host *host, const char *name);
 
-/* Loads a module under a name and starts it in this process, or in a sandbox when the host has crashed in it before.  config may be
- * NULL. */
+/* Loads a module under a name and starts it in this process, or in a sandbox when the host has crashed in it before, or when it is
+ * foreign and not trusted.  config may be NULL. */
 HostCell *host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
 /* The same in a sandbox from the beginning: nothing of it ever runs here. */
 HostCell *host_load_ejected (Host *host, const char *path, const char *name, GHashTable *config, GError **error);

@@ -25,6 +25,7 @@ host_config_clear (HostConfig *config)
   g_clear_pointer (&config->bwrap_path, g_free);
   g_clear_pointer (&config->state_dir, g_free);
   g_clear_pointer (&config->policy_path, g_free);
+  g_clear_pointer (&config->trust_path, g_free);
   g_clear_pointer (&config->system_policy_path, g_free);
   g_clear_pointer (&config->cache_dir, g_free);
 }
@@ -77,6 +78,12 @@ host_default_policy (void)
   return g_build_filename (g_get_user_config_dir (), "cellhost", "policy", NULL);
 }
 
+static char *
+default_trust (void)
+{
+  return g_build_filename (g_get_user_config_dir (), "cellhost", "trust", NULL);
+}
+
 /* One that makes no sense grants nothing; better to hear of it now. */
 static void
 look_at_policy (const HostConfig *config)
@@ -106,6 +113,7 @@ host_new (const HostConfig *config, GError **error)
     .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
     .step_ms = config->step_ms, .hang_ms = config->hang_ms, .probe_ms = config->probe_ms, .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
+    .trust_path = config->trust_path != NULL ? g_strdup (config->trust_path) : default_trust (),
     .cache_dir = g_strdup (config->cache_dir),
     .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,
     .on_step = config->on_step, .on_step_data = config->on_step_data,

@@ -27,6 +27,7 @@ typedef struct
   char *bwrap_path;             /* bubblewrap, or NULL when there is none */
   char *state_dir;              /* where state is kept between runs, or NULL */
   char *policy_path;            /* what the user allows ejected cells; NULL: $XDG_CONFIG_HOME/cellhost/policy */
+  char *trust_path;             /* which foreign files the user trusts; NULL: $XDG_CONFIG_HOME/cellhost/trust */
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   char *cache_dir;              /* where it is remembered what came of trying a file, or NULL */
   guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "plugins/manifest.h"
@@ -260,6 +261,30 @@ policy_get_paths (const Policy *policy, const char *cell, PermitKind kind)
     if (rules[i] != NULL && rules[i]->permits.paths[kind] != NULL)
       return (const char *const *) rules[i]->permits.paths[kind];
   return NULL;
+}
+
+gboolean
+policy_lets_write (const Policy *policy, const char *path)
+{
+  GHashTableIter iter;
+  gpointer value;
+
+  g_hash_table_iter_init (&iter, policy->rules);
+  while (g_hash_table_iter_next (&iter, NULL, &value))
+    {
+      char **granted = ((const Rule *) value)->permits.paths[PERMIT_WRITE];
+
+      for (guint i = 0; granted != NULL && granted[i] != NULL; i++)
+        {
+          char *folder = realpath (granted[i], NULL);
+          gboolean below = folder != NULL && permits_lies_below (path, folder);
+
+          free (folder);
+          if (below)
+            return TRUE;
+        }
+    }
+  return FALSE;
 }
 
 const char *

@@ -40,4 +40,6 @@ uint32_t policy_get_role (const Policy *policy, const char *cell);
 gboolean policy_get_network (const Policy *policy, const char *cell, gboolean *ret);
 /* NULL: likewise. */
 const char *const *policy_get_paths (const Policy *policy, const char *cell, PermitKind kind);
+/* Whether any cell may be granted to write to that file, or to a folder that it lies in. */
+gboolean policy_lets_write (const Policy *policy, const char *path);
 const char *policy_role_word (uint32_t role);

@@ -10,6 +10,7 @@
 #include "plugins/carry.h"
 #include "roster.h"
 #include "supervise.h"
+#include "trust.h"
 #include "watchdog.h"
 
 #define ANSWER_MS 5000u
@@ -489,7 +490,7 @@ absorb (HostCell *cell, const char *path, GError **error)
     return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in the host already", cell->name);
   if (cell->location != CELL_LOCATION_CHILD)
     return not_served (cell, error);
-  return move_to (cell, NULL, FALSE, error);
+  return trust_check_cell (cell, error) && move_to (cell, NULL, FALSE, error);
 }
 
 /* So many builds of it are in this process that another one is too many. */

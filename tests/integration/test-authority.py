@@ -12,7 +12,7 @@ import subprocess
 from programs import BOUND, CTL, EXIT, Skip, cell, main, wait_until
 
 PRETENDER = os.environ["TEST_PRETENDER"]
-MUTATIONS = ("load", "unload", "eject", "absorb", "shutdown")
+MUTATIONS = ("load", "unload", "eject", "absorb", "trust", "shutdown")
 
 
 def can_sandbox(here):
@@ -119,11 +119,11 @@ def the_host_itself(here):
     policy(here, "[Cell petitioner]\nRole=view\n")
     granted(here, "host", "list")
     for what in MUTATIONS:
-        said = denied(here, "host", what, cell("mirror") if what == "load" else "sequence")
+        said = denied(here, "host", what, cell("mirror") if what == "load" else "petitioner" if what == "trust" else "sequence")
         assert said.endswith(f"cell petitioner does not have the role 'admin', which this asks for; "
                              f"write Role=admin below [Cell petitioner] in {path}"), said
     assert [entry["name"] for entry in json.loads(here.good("--json", "list"))] == ["host", "petitioner", "sequence"]
-    assert here.process.poll() is None
+    assert here.process.poll() is None and json.loads(here.good("--json", "trust", "--list")) == []
     # In the host it may no more than that, too, without being told so by anybody.
     here.good("absorb", "petitioner")
     granted(here, "host", "list")

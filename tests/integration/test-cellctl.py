@@ -12,7 +12,7 @@ import time
 
 from programs import BOUND, CTL, Skip, cell, main, stop, wait_until
 
-SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "restart", "swap", "grants", "stats", "logs", "debug", "shutdown"]
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "trust", "restart", "swap", "grants", "stats", "logs", "debug", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
            "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
 ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}

@@ -168,6 +168,13 @@ def what_no_cell_gets(here):
         assert "lies the host's own socket" in here.refused("DENIED", "eject", "escaper")
         key_file(here, f"WritePaths={folder}/config")
         assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
+        # Also where that need not be yet: the policy is a link, and no file is trusted.
+        os.rename(f"{folder}/config/cellhost/policy", f"{folder}/policy")
+        os.symlink(f"{folder}/policy", f"{folder}/config/cellhost/policy")
+        assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
+        with open(f"{folder}/config/cellhost/trust", "w", encoding="utf-8"):
+            key_file(here, f"WritePaths={folder}/config/cellhost/trust")
+        assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
         key_file(here, f"ReadPaths={folder}/config")
         here.good("eject", "escaper")
 
