@@ -5,7 +5,6 @@
 #include "crash-log.h"
 #include "relocate.h"
 #include "roster.h"
-#include "sandbox.h"
 #include "suspects.h"
 
 #define AGAIN_MINUTES 10        /* a second crash within so many is no accident, and the first suspect not all of it */
@@ -91,7 +90,7 @@ load_asked_for (Host *host, const char *file, gboolean all_ejected, GError **err
   cell = load (host, file, NULL, NULL, all_ejected, &why);
   if (cell != NULL)
     return TRUE;
-  if (cell_status_from_error (why) != CELL_ERROR_UNSUPPORTED || sandbox_check (&host->config, NULL))
+  if (cell_status_from_error (why) != CELL_ERROR_UNSUPPORTED)
     {
       g_propagate_error (error, g_steal_pointer (&why));
       return FALSE;

@@ -323,19 +323,33 @@ probe_try (const HostConfig *config, const ModuleFile *file, const char *name, G
 
 /* ---- unless it is known --------------------------------------------------------------------------------------- */
 
-static gboolean
-has_sandbox (const HostConfig *config)
+static void
+say_untried (const char *why)
 {
   static gsize said;
 
-  if (config->bwrap_path != NULL)
+  if (!g_once_init_enter (&said))
+    return;
+  g_warning ("%s: cells are loaded without being tried first", why);
+  g_once_init_leave (&said, 1);
+}
+
+/* A sandbox that does not start says nothing of the file: then it is as if there were none. */
+static gboolean
+try_it (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error)
+{
+  g_autoptr(GPtrArray) steps = NULL;
+  g_autoptr(GError) wrong = NULL;
+
+  if (probe_try (config, file, name, values, child_log_open (name, NULL), &steps, &wrong))
     return TRUE;
-  if (g_once_init_enter (&said))
+  if (steps->len > 0 || cell_status_from_error (wrong) != CELL_ERROR_UNSUPPORTED)
     {
-      g_warning ("there is no sandbox here (install bubblewrap): cells are loaded without being tried first");
-      g_once_init_leave (&said, 1);
+      g_propagate_error (error, g_steal_pointer (&wrong));
+      return FALSE;
     }
-  return FALSE;
+  say_untried (wrong->message);
+  return TRUE;
 }
 
 gboolean
@@ -343,11 +357,14 @@ probe_file (const HostConfig *config, const ModuleFile *file, const char *name, 
 {
   g_autofree char *key = NULL, *known = NULL;
 
-  if (!has_sandbox (config))
-    return TRUE;
+  if (config->bwrap_path == NULL)
+    {
+      say_untried ("there is no sandbox here (install bubblewrap)");
+      return TRUE;
+    }
   key = probe_memory_key (file, values);
   if (!probe_memory_read (config, key, &known))
-    return probe_try (config, file, name, values, child_log_open (name, NULL), NULL, error);
+    return try_it (config, file, name, values, error);
   return known == NULL
          || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again", file->name,
                             known);

@@ -24,5 +24,6 @@ gboolean probe_try (const HostConfig *config, const ModuleFile *file, const char
  * how it came out, and has died, or hangs, in the last step. */
 gboolean probe_report_read (const char *text, gsize size, const char *file, GPtrArray *steps, GError **error);
 GPtrArray *probe_steps_new (void);
-/* The same unless it is known what comes of it.  TRUE where there is no sandbox, which is said in the log once. */
+/* The same unless it is known what comes of it.  TRUE where there is no sandbox, or none that starts, which is said
+ * in the log once. */
 gboolean probe_file (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, GError **error);
