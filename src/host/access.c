@@ -287,7 +287,11 @@ access_open (Access *access, HostCell *cell, GError **error)
 
   *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (SandboxFd)) };
   if (question_read (&question, cell, error) && open_network (access, &question, error) && open_paths (access, &question, error))
-    return TRUE;
+    {
+      access->hang_ms = question.manifest->watchdog * 1000;
+      access->memory = (guint64) question.manifest->memory << 20;
+      return TRUE;
+    }
   access_clear (access);
   return FALSE;
 }

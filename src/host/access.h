@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What more than an empty sandbox a cell gets: the network, paths, devices.  Its key file asks for them, and the policy grants them;
+ * What more than an empty sandbox a cell gets: the network, paths, devices; and what its key file bounds it to besides.  Its key file asks for them, and the policy grants them;
  * see plugins/permits.h.  A cell that asks for what the policy says nothing of does not get into a sandbox, so that nobody is
  * surprised later; what the policy withholds it does without.
  */
@@ -21,6 +21,8 @@ GPtrArray *access_describe (HostCell *cell, GError **error);
 
 typedef struct
 {
+  guint hang_ms;                /* that its handlers may run on after their deadlines; 0: as long as any */
+  guint64 memory;               /* bytes; 0: as much as any */
   gboolean network;
   GStrvBuilder *mounts;         /* arguments of bubblewrap */
   GArray *fds;                  /* SandboxFd, which they name: taken by who starts the sandbox */

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -16,10 +17,12 @@
 #include "access.h"
 #include "cell.h"
 #include "child-log.h"
+#include "plugins/bounds.h"
 #include "relocate.h"
 #include "sandbox.h"
 #include "scope.h"
 #include "supervise.h"
+#include "watchdog.h"
 
 #define GREETING_MS 10000u
 #define QUIT_MS 2000
@@ -36,6 +39,8 @@ struct Child
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
   int last_word;                /* of the runner; see plugins/last-word.h */
+  guint hang_ms;
+  guint64 memory;               /* bytes that it may take */
   StatsPage stats;              /* made before it loads its cell */
   pthread_mutex_t asking;       /* one question at a time */
   pthread_mutex_t lock;         /* of what follows */
@@ -353,6 +358,8 @@ child_start (Host *host, HostCell *cell, Access *access, GError **error)
       return NULL;
     }
   child = child_new (cell, connection, info[0]);
+  child->hang_ms = access->hang_ms != 0 ? access->hang_ms : watchdog_hang_ms (host);
+  child->memory = access->memory != 0 ? MIN (access->memory, bounds_memory ()) : bounds_memory ();
   connection->access = CELL_ACCESS_ANY;
   connection->cell = host_cell_ref (cell);
   close (connection->client_bell);
@@ -368,6 +375,20 @@ child_start (Host *host, HostCell *cell, Access *access, GError **error)
   return NULL;
 }
 
+/* The sanitizers' shadow would count, too. */
+static void
+limit_memory (GPid pid, guint64 most)
+{
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+  const struct rlimit limit = { most, most };
+
+  if (most < bounds_memory () && prlimit (pid, RLIMIT_DATA, &limit, NULL) < 0)
+    g_warning ("process %d cannot be bounded to what its key file says: %s", (int) pid, g_strerror (errno));
+#else
+  (void) pid, (void) most;
+#endif
+}
+
 /* Before anything of the cell is in it.  What its own limits do not bound is not where nobody makes scopes; `cellctl doctor` says so. */
 static void
 bound (Child *child)
@@ -375,7 +396,9 @@ bound (Child *child)
   g_autoptr(GError) error = NULL;
   GPid pid = child_get_pid (child);
 
-  if (pid > 0 && !scope_put (child->cell->name, pid, &error))
+  if (pid > 0)
+    limit_memory (pid, child->memory);
+  if (pid > 0 && !scope_put (child->cell->name, pid, child->memory, &error))
     g_debug ("cell %s: no scope of its own: %s", child->cell->name, error->message);
 }
 
@@ -460,6 +483,12 @@ child_is_closed (Child *child)
 }
 
 /* ---- how it ended --------------------------------------------------------------------------------------------- */
+
+guint
+child_get_hang_ms (const Child *child)
+{
+  return child->hang_ms;
+}
 
 void
 child_condemn (Child *child, const char *why)

@@ -28,6 +28,8 @@ gboolean child_kill (Child *child);
 
 /* Of the runner itself; 0: not known. */
 GPid child_get_pid (Child *child);
+/* How long its handlers may run on after their deadlines. */
+guint child_get_hang_ms (const Child *child);
 /* Its connection has ended: it answers nothing any more. */
 gboolean child_is_closed (Child *child);
 /* It is to go, for this reason; what comes of that is its supervisor's. */

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "plugins/bounds.h"
 #include "plugins/probe-report.h"
 #include "sandbox.h"
 #include "scope.h"
@@ -303,7 +304,7 @@ check_cgroups (Doctor *doctor)
   if (pid == 0)
     for (prctl (PR_SET_PDEATHSIG, SIGKILL);;)
       pause ();
-  if (pid > 0 && scope_put ("doctor", pid, &error))
+  if (pid > 0 && scope_put ("doctor", pid, bounds_memory (), &error))
     {
       cgroup = cgroup_of (pid);
       doctor->all_memory = read_cgroup (cgroup, "memory.max");

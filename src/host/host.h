@@ -58,6 +58,7 @@ struct Host
   guint offences_said;
   guint64 offences_unsaid;
   GSource *watch;               /* looks for cells that hang; NULL: there are none in sandboxes */
+  guint watch_ms;               /* how often */
   gboolean watch_more;          /* it is to look at least once more */
   struct Listener *listener;
   int state_lock;               /* held while it lives: nobody else writes into its state_dir; -1: there is none */

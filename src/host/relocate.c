@@ -303,7 +303,7 @@ hand_over (Move *move, GError **error)
   if (there)
     {
       endpoint_close (cell->endpoint);
-      watchdog_wake (cell->host);
+      watchdog_wake (cell->host, child_get_hang_ms (move->new.child));
     }
   /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of yet. */
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);

@@ -94,7 +94,7 @@ on_late (gpointer data)
 
 /* It may not use the machine's swap instead: that is memory, too. */
 static GVariant *
-describe (const char *unit, const char *cell, GPid pid)
+describe (const char *unit, const char *cell, GPid pid, guint64 memory)
 {
   g_autofree char *about = g_strconcat ("Cell ", cell, NULL);
   GVariantBuilder properties, pids;
@@ -105,7 +105,7 @@ describe (const char *unit, const char *cell, GPid pid)
   g_variant_builder_add (&properties, "(sv)", "Description", g_variant_new_string (about));
   g_variant_builder_add (&properties, "(sv)", "PIDs", g_variant_builder_end (&pids));
   g_variant_builder_add (&properties, "(sv)", "TasksMax", g_variant_new_uint64 (BOUNDS_PROCESSES));
-  g_variant_builder_add (&properties, "(sv)", "MemoryMax", g_variant_new_uint64 (bounds_memory ()));
+  g_variant_builder_add (&properties, "(sv)", "MemoryMax", g_variant_new_uint64 (memory));
   g_variant_builder_add (&properties, "(sv)", "MemorySwapMax", g_variant_new_uint64 (0));
   g_variant_builder_add (&properties, "(sv)", "CollectMode", g_variant_new_string ("inactive-or-failed"));
   return g_variant_new ("(ssa(sv)a(sa(sv)))", unit, "fail", &properties, NULL);
@@ -129,7 +129,7 @@ wait_for_job (Job *job, GMainContext *context, GError **error)
 }
 
 static gboolean
-make_scope (const char *unit, const char *cell, GPid pid, GError **error)
+make_scope (const char *unit, const char *cell, GPid pid, guint64 memory, GError **error)
 {
   g_autoptr(GMainContext) context = g_main_context_new ();
   g_autoptr(GVariant) answer = NULL;
@@ -140,7 +140,7 @@ make_scope (const char *unit, const char *cell, GPid pid, GError **error)
   g_main_context_push_thread_default (context);
   id = g_dbus_connection_signal_subscribe (bus, SYSTEMD, MANAGER, "JobRemoved", MANAGER_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
                                            on_removed, &job, NULL);
-  answer = ask ("StartTransientUnit", describe (unit, cell, pid), "(o)", error);
+  answer = ask ("StartTransientUnit", describe (unit, cell, pid, memory), "(o)", error);
   good = answer != NULL && wait_for_job (&job, context, error);
   g_dbus_connection_signal_unsubscribe (bus, id);
   /* What was on its way to it comes to nobody now. */
@@ -152,7 +152,7 @@ make_scope (const char *unit, const char *cell, GPid pid, GError **error)
 }
 
 gboolean
-scope_put (const char *cell, GPid pid, GError **error)
+scope_put (const char *cell, GPid pid, guint64 memory, GError **error)
 {
   g_autofree char *unit = g_strdup_printf ("cellhost-%s-%d.scope", cell, (int) pid);
   gboolean good = FALSE;
@@ -162,7 +162,7 @@ scope_put (const char *cell, GPid pid, GError **error)
     cell_set_error (error, CELL_ERROR_UNSUPPORTED, "it was tried a moment ago");
   else
     {
-      good = connect_bus (error) && make_scope (unit, cell, pid, error);
+      good = connect_bus (error) && make_scope (unit, cell, pid, memory, error);
       not_before = good ? 0 : g_get_monotonic_time () + PAUSE_US;
     }
   pthread_mutex_unlock (&lock);

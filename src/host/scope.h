@@ -5,6 +5,6 @@
 #pragma once
 #include <glib.h>
 
-/* Puts a process, and with it all that it will start, into a scope of its own.  TRUE: it is there.  CELL_ERROR_UNSUPPORTED: nobody
+/* Puts a process, and with it all that it will start, into a scope of its own, of so many bytes of memory.  TRUE: it is there.  CELL_ERROR_UNSUPPORTED: nobody
  * makes any here.  After a failure nobody is asked again for a while.  Any thread that may wait for a moment. */
-gboolean scope_put (const char *cell, GPid pid, GError **error);
+gboolean scope_put (const char *cell, GPid pid, guint64 memory, GError **error);

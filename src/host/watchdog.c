@@ -8,8 +8,8 @@
 
 #define HANG_MS 10000u          /* beyond its deadline */
 
-static guint64
-hang_ms (const Host *host)
+guint
+watchdog_hang_ms (const Host *host)
 {
   return host->config.hang_ms != 0 ? host->config.hang_ms : HANG_MS;
 }
@@ -35,6 +35,7 @@ look_at_link (Link *link, gint64 now)
   const HalfControl *said = link->replies->control;
   uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
   guint64 limit, since = link->watched_since;
+  guint hang_ms = child_get_hang_ms (link->cell->child);
   const char *method;
 
   if (taken <= released || released % RECORD_ALIGN != 0 || taken != link->watched)
@@ -43,10 +44,10 @@ look_at_link (Link *link, gint64 now)
       link->watched_since = (guint64) now;
       return NULL;
     }
-  limit = look_at_request (link, released, &method) + hang_ms (link->cell->host);
+  limit = look_at_request (link, released, &method) + hang_ms;
   if (((guint64) now - since) / 1000 <= limit)
     return NULL;
-  return g_strdup_printf ("it hung: %s had not ended %.1f s after its deadline", method, (double) hang_ms (link->cell->host) / 1000);
+  return g_strdup_printf ("it hung: %s had not ended %.1f s after its deadline", method, (double) hang_ms / 1000);
 }
 
 /* One that is locked is being made or closed, which may take as long as its child takes to answer: next time. */
@@ -89,16 +90,19 @@ tick_cb (gpointer data)
   Host *host = data;
   g_autoptr(GPtrArray) cells = NULL;
   gint64 now = g_get_monotonic_time ();
-  gboolean goes_on = FALSE;
+  gboolean goes_on = FALSE, succeeded;
 
   pthread_mutex_lock (&host->lock);
-  host->watch_more = FALSE;
+  succeeded = g_main_current_source () != host->watch;
+  host->watch_more &= succeeded;
   pthread_mutex_unlock (&host->lock);
+  if (succeeded)
+    return G_SOURCE_REMOVE;             /* by one that looks more often */
   cells = host_list (host);
   for (guint i = 0; i < cells->len; i++)
     goes_on |= look_at_cell (g_ptr_array_index (cells, i), now);
   pthread_mutex_lock (&host->lock);
-  goes_on |= host->watch_more;
+  goes_on |= host->watch_more || g_main_current_source () != host->watch;
   if (!goes_on)
     g_clear_pointer (&host->watch, g_source_unref);
   pthread_mutex_unlock (&host->lock);
@@ -106,13 +110,19 @@ tick_cb (gpointer data)
 }
 
 void
-watchdog_wake (Host *host)
+watchdog_wake (Host *host, guint hang_ms)
 {
   pthread_mutex_lock (&host->lock);
   host->watch_more = TRUE;
+  if (host->watch != NULL && hang_ms / 2 < host->watch_ms)
+    {
+      g_source_destroy (host->watch);   /* one that is about to look does so once more */
+      g_clear_pointer (&host->watch, g_source_unref);
+    }
   if (host->watch == NULL)
     {
-      host->watch = g_timeout_source_new ((guint) hang_ms (host) / 2);
+      host->watch_ms = hang_ms / 2;
+      host->watch = g_timeout_source_new (host->watch_ms);
       g_source_set_callback (host->watch, tick_cb, host, NULL);
       g_source_attach (host->watch, NULL);
     }

@@ -5,7 +5,10 @@
 #pragma once
 #include "host.h"
 
-/* A cell has come to be in a process of its own.  From here on somebody looks now and then, until there is no such cell any more. */
-void watchdog_wake (Host *host);
+/* How long a handler may run on after its call's deadline, unless its cell's key file says otherwise. */
+guint watchdog_hang_ms (const Host *host);
+/* A cell has come to be in a process of its own, where its handlers may run on for so long.  From here on somebody looks now and then, until there
+ * is no such cell any more. */
+void watchdog_wake (Host *host, guint hang_ms);
 /* Nobody looks any more. */
 void watchdog_end (Host *host);

@@ -67,7 +67,8 @@ check_permits (const Permits *permits, GError **error)
 static gboolean
 check_keys (GKeyFile *file, Permits *permits, GError **error)
 {
-  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Calls", NULL };
+  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Watchdog", "Memory", "Calls",
+                                       NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
 
   for (guint i = 0; groups[i] != NULL; i++)
@@ -118,6 +119,13 @@ read_intensity (GKeyFile *file, Manifest *manifest, GError **error)
 {
   return read_number (file, "RestartIntensity", 0, MANIFEST_INTENSITY_MAX, MANIFEST_INTENSITY, &manifest->restart_intensity, error)
          && read_number (file, "RestartWindow", 1, MANIFEST_WINDOW_MAX, MANIFEST_WINDOW, &manifest->restart_window, error);
+}
+
+static gboolean
+read_bounds (GKeyFile *file, Manifest *manifest, GError **error)
+{
+  return read_number (file, "Watchdog", 1, MANIFEST_WATCHDOG_MAX, 0, &manifest->watchdog, error)
+         && read_number (file, "Memory", MANIFEST_MEMORY_MIN, MANIFEST_MEMORY_MAX, 0, &manifest->memory, error);
 }
 
 static gboolean
@@ -211,7 +219,7 @@ parse (const char *path, const char *text, gsize length, GError **error)
     return NULL;
   read_places (file, path, manifest);
   if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_intensity (file, manifest, error)
-      || !read_autostart (file, manifest, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
+      || !read_bounds (file, manifest, error) || !read_autostart (file, manifest, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
     return NULL;
   return g_steal_pointer (&manifest);
 }

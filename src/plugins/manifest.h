@@ -10,6 +10,8 @@
  *   Restart=permanent           or transient, temporary: when its process has ended, in a sandbox
  *   RestartIntensity=5          it has failed when it would have to be restarted more often than that …
  *   RestartWindow=60            … within so many seconds
+ *   Watchdog=10                 in a sandbox: so many seconds its handlers may run on after their deadlines …
+ *   Memory=256                  … and so many MiB it may take, if that is less than any cell may
  *   Calls=exchange;clock        the cells that it may call
  *   Network=true                and more that it wants in a sandbox: see permits.h
  *   [Config]
@@ -26,6 +28,9 @@
 #define MANIFEST_INTENSITY_MAX 1000u
 #define MANIFEST_WINDOW 60u     /* seconds */
 #define MANIFEST_WINDOW_MAX 86400u
+#define MANIFEST_WATCHDOG_MAX 86400u
+#define MANIFEST_MEMORY_MIN 16u /* MiB: a runner has to live in there, too */
+#define MANIFEST_MEMORY_MAX (1u << 20)
 #define MANIFEST_SUFFIX ".cell"
 #define MODULE_SUFFIX ".so"
 
@@ -45,6 +50,7 @@ typedef struct
   gboolean autostart;
   ManifestRestart restart;
   guint restart_intensity, restart_window;
+  guint watchdog, memory;       /* s, MiB; 0: nothing was said */
   char **calls;                 /* NULL: nothing was said */
   Permits permits;              /* what it asks for */
   GHashTable *config;           /* char * → char * */

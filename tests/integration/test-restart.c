@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cell/remote/phoenix.h>
 
@@ -392,6 +393,32 @@ test_hung (Scene *scene, gconstpointer data)
   g_assert_cmpstr (reason, ==, "it hung: hang had not ended 0.1 s after its deadline");
 }
 
+/* Its key file says how long that may be, and how much it may take. */
+static void
+test_bounds (Scene *scene, gconstpointer data)
+{
+  struct rlimit memory = { 0 };
+  g_autofree char *reason = NULL;
+  HostCellInfo place;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", "Watchdog=1\nMemory=64\n");
+  host_cell_describe (scene->phoenix, &place);
+  g_assert_cmpint (prlimit (place.pid, RLIMIT_DATA, NULL, &memory), ==, 0);
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+  g_assert_cmpuint (memory.rlim_max, ==, 64u << 20);
+#endif
+  cell_set_timeout (scene->client, 1000);
+  cell_auto PhoenixHang hang = phoenix_hang (scene->client);
+  g_assert_true (hang.result.status == CELL_ERROR_CRASHED || hang.result.status == CELL_ERROR_DEADLINE);
+  cell_set_timeout (scene->client, 60000);
+  check_serves (scene, 0);
+  reason = why (scene->phoenix);
+  g_assert_cmpstr (reason, ==, "it hung: hang had not ended 1.0 s after its deadline");
+}
+
 /* ---- while it is being restarted ------------------------------------------------------------------------------------- */
 
 /* Who comes then waits with the others. */
@@ -475,6 +502,7 @@ main (int argc, char **argv)
   add ("/restart/window", NULL, test_window);
   g_test_add_func ("/restart/delays", test_delays);
   add_three ("/restart/hung", test_hung);
+  add ("/restart/bounds", NULL, test_bounds);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
   return g_test_run ();

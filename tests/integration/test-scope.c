@@ -204,7 +204,7 @@ test_agrees (void)
   systemd_start (&systemd);
   for (guint i = 1; i <= 3; i++)
     {
-      scope_put ("tested", getpid (), &error);
+      scope_put ("tested", getpid (), bounds_memory (), &error);
       g_assert_no_error (error);
       g_assert_cmpuint (systemd.n_asked, ==, i);
     }
@@ -235,10 +235,10 @@ test_fails (gconstpointer data)
       return;
     }
   systemd_start (&systemd);
-  g_assert_false (scope_put ("tested", getpid (), &error));
+  g_assert_false (scope_put ("tested", getpid (), bounds_memory (), &error));
   g_assert_nonnull (strstr (error->message, says[systemd.mood]));
   g_clear_error (&error);
-  g_assert_false (scope_put ("tested", getpid (), &error));
+  g_assert_false (scope_put ("tested", getpid (), bounds_memory (), &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_UNSUPPORTED);
   g_assert_cmpuint (systemd.n_asked, ==, 1);
   systemd_end (&systemd);
@@ -258,7 +258,7 @@ test_no_bus (void)
   if (geteuid () == 0)
     return;                             /* would ask the machine's */
   g_unsetenv ("DBUS_SESSION_BUS_ADDRESS");
-  g_assert_false (scope_put ("tested", getpid (), &error));
+  g_assert_false (scope_put ("tested", getpid (), bounds_memory (), &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_UNSUPPORTED);
   g_assert_nonnull (strstr (error->message, "no bus"));
 }
