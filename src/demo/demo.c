@@ -22,6 +22,7 @@
 #include <cell/remote/trader.h>
 
 #include "daemon.h"
+#include "fragile.h"
 #include "pictures.h"
 #include "report.h"
 
@@ -31,6 +32,7 @@
 #define PICTURES_A_MOVE 10       /* at least, unless they are fewer than thrice that */
 #define ORDERS 50000             /* that the trader sends at a time */
 #define TRADE_SECONDS 2          /* for which it does, in each place, unless the command line says otherwise */
+#define GOOD_KEPT 16             /* pictures for the build that does not survive some */
 #define QUOTES 20000             /* orders from outside of the host, each of them timed */
 
 typedef enum
@@ -55,6 +57,7 @@ typedef struct
   CellBus *bus;
   CellClient *host, *thumbnailer, *ledger, *trader, *exchange;
   GPtrArray *files;
+  GPtrArray *good;              /* those of them that are pictures, as many as are wanted later; not copied */
   GHashTable *failures;         /* reason → names of the files, GPtrArray */
   guint n_done, n_failed;
   guint64 bytes, booked;
@@ -297,6 +300,8 @@ save_and_book (Demo *demo, guint number, const ThumbnailerThumbnail *t, gsize si
     }
   demo->booked += (guint64) amount;
   demo->n_done++;
+  if (demo->good->len < GOOD_KEPT)
+    g_ptr_array_add (demo->good, (char *) path);
 }
 
 static void
@@ -499,6 +504,7 @@ demo_clear (Demo *demo)
   daemon_clear (&demo->daemon);
   if (demo->folder != NULL)
     remove_folder (demo->folder);
+  g_clear_pointer (&demo->good, g_ptr_array_unref);
   g_clear_pointer (&demo->files, g_ptr_array_unref);
   g_clear_pointer (&demo->failures, g_hash_table_unref);
   g_clear_pointer (&demo->folder, g_free);
@@ -526,7 +532,8 @@ run (Demo *demo)
 
   do_pictures (demo);
   print_moves (demo);
-  good = trade (demo) && demo->stays == NULL;
+  good = g_atomic_int_get (&interrupted) || fragile_run (demo->bus, demo->host, demo->folder, demo->good, &interrupted);
+  good = trade (demo) && demo->stays == NULL && good;
   good = books_are_right (demo) && good;
   print_calls (demo);
   print_failures (demo);
@@ -591,6 +598,7 @@ main (int argc, char **argv)
   demo.output = argc > 2 ? argv[2] : usual;
   demo.trade_us = (gint64) ((argc > 3 ? g_ascii_strtod (argv[3], NULL) : TRADE_SECONDS) * G_USEC_PER_SEC);
   demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_ptr_array_unref);
+  demo.good = g_ptr_array_new ();
   daemon_watch (&demo.daemon);
   if (!find_pictures (&demo, folder))
     {

@@ -117,6 +117,27 @@ def calls_are_counted_where_they_ran(here):
     assert traded == 50000 * n["trader", "in process", ""], n
 
 
+def a_stranger_that_some_pictures_kill(here):
+    """Each of them is told with its reason, and all the good ones are done."""
+    need_sandbox(here)
+    pictures(here, 3)
+    done = demo(here, "pictures")
+    said = done.stdout.decode()
+    assert done.returncode == 0 and not done.stderr, done
+    told = re.search(r"^stranger  a build of the thumbnailer begins in a sandbox, for it is foreign: it lies in a folder that is not yours alone\n"
+                     r"  crash\.png: (.*)\n  hang\.png: (.*)\n  memory\.png: (.*)\n"
+                     r" +its process ended (\d+) times, and another took its place; 13 of 13 good pictures were done$", said, re.MULTILINE)
+    assert told, said
+    assert told[1] == "its process was killed by SIGSEGV (Segmentation fault)", told[1]
+    assert told[2] == "it hung: thumbnail had not ended 2.0 s after its deadline", told[2]
+    if os.environ["TEST_SANITIZE"] == "none":
+        assert re.fullmatch(r"its process was killed by SIG\w+ \(.*\); it said: there is no memory for 16777216 bytes more, after 1?\d times as many", told[3]), told[3]
+    assert int(told[4]) == 3, told[4]
+    # The pictures of the folder are not among those, and nobody trusts the stranger for it.
+    assert re.search(r"^pictures +3 thumbnails of 5 files", said, re.MULTILINE), said
+    assert not os.path.exists(os.path.join(here.env["XDG_CONFIG_HOME"], "cellhost", "trust"))
+
+
 def nothing_can_be_saved(here):
     """Then no picture is done, and none is booked."""
     need_sandbox(here)
@@ -253,5 +274,5 @@ def nobody_reads(here):
     wait_until(lambda: not remains(here), "the end of all processes")
 
 
-main([pictures_are_worked_through, calls_are_counted_where_they_ran, nothing_can_be_saved, progress, without_pictures, the_host_does_not_start,
+main([pictures_are_worked_through, calls_are_counted_where_they_ran, a_stranger_that_some_pictures_kill, nothing_can_be_saved, progress, without_pictures, the_host_does_not_start,
       interrupted, interrupted_at_once, a_host_that_hangs, nobody_reads])
