@@ -61,15 +61,25 @@ supervise_delay (guint n, double random)
 
 /* Those within the window that ends now. */
 static guint
-count_lately (Supervision *supervision, gint64 now, guint window)
+count_lately (GArray *times, gint64 now, guint window)
 {
-  GArray *times = supervision->times;
   guint old = 0;
 
   while (old < times->len && now - g_array_index (times, gint64, old) > (gint64) window * G_USEC_PER_SEC)
     old++;
   g_array_remove_range (times, 0, old);
   return times->len;
+}
+
+SuperviseVerdict
+supervise_judge (const Manifest *manifest, gboolean normal, GArray *times, gint64 now)
+{
+  if (manifest->restart == RESTART_TEMPORARY || (manifest->restart == RESTART_TRANSIENT && normal))
+    return SUPERVISE_LEAVE;
+  if (count_lately (times, now, manifest->restart_window) >= manifest->restart_intensity)
+    return SUPERVISE_FAIL;
+  g_array_append_val (times, now);
+  return SUPERVISE_RESTART;
 }
 
 /* One that makes no sense now is what none is. */
@@ -188,22 +198,21 @@ static void
 try_again (HostCell *cell, const ProcessEnd *end)
 {
   g_autoptr(Manifest) manifest = read_manifest (cell);
-  Supervision *supervision = cell->supervision;
-  gint64 now = g_get_monotonic_time ();
-  guint n = count_lately (supervision, now, manifest->restart_window), delay;
+  GArray *times = cell->supervision->times;
+  guint delay;
 
-  if (manifest->restart == RESTART_TEMPORARY || (manifest->restart == RESTART_TRANSIENT && end->normal))
+  switch (supervise_judge (manifest, end->normal, times, g_get_monotonic_time ()))
     {
+    case SUPERVISE_LEAVE:
       give_up (cell, "%s, and it is %s", end->why, manifest->restart == RESTART_TEMPORARY ? "temporary" : "transient");
       return;
-    }
-  if (n >= manifest->restart_intensity)
-    {
-      give_up (cell, "it failed: %s, after %u restarts within %u s", end->why, n, manifest->restart_window);
+    case SUPERVISE_FAIL:
+      give_up (cell, "it failed: %s, after %u restarts within %u s", end->why, times->len, manifest->restart_window);
       return;
+    case SUPERVISE_RESTART:
+      break;
     }
-  g_array_append_val (supervision->times, now);
-  delay = supervise_delay (n + 1, g_random_double ());
+  delay = supervise_delay (times->len, g_random_double ());
   say (cell, "%s; it is restarted%s", end->why, delay == 0 ? "" : " in a moment");
   pthread_mutex_lock (&cell->lock);
   cell->restarts++;

@@ -17,5 +17,15 @@ void supervise_cancel (HostCell *cell);
 void supervise_forgive (HostCell *cell);
 void supervise_free (struct Supervision *supervision);
 
+typedef enum
+{
+  SUPERVISE_RESTART,
+  SUPERVISE_LEAVE,              /* it is not of a kind to be restarted after such an end */
+  SUPERVISE_FAIL                /* it would be one restart more than the intensity allows */
+} SuperviseVerdict;
+
+/* What is to come of a process that has ended now, or has not come so far as to serve.  normal: it has ended itself, with status 0.  times: of the
+ * restarts so far, monotonic µs, the oldest first: those that the window does not reach go, and this one comes to them if it is to be. */
+SuperviseVerdict supervise_judge (const Manifest *manifest, gboolean normal, GArray *times, gint64 now);
 /* How long the nth restart within the window has to wait: ms; random: 0 to 1. */
 guint supervise_delay (guint n, double random);
