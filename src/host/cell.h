@@ -56,6 +56,7 @@ struct HostCell
   MethodStats **stats;          /* one for each callable: what was counted here, and by processes that it has left */
   guint n_stats;
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
+  uint64_t replies_seen;        /* how far callers here had read what children wrote when one last rang; under the lanes' lock */
   GPtrArray *links;             /* a reference to each */
   gboolean saves;               /* it has a save () */
   gboolean is_host;             /* the host's own cell: stays where it is */

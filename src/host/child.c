@@ -17,6 +17,7 @@
 #include "access.h"
 #include "cell.h"
 #include "child-log.h"
+#include "offence.h"
 #include "plugins/bounds.h"
 #include "relocate.h"
 #include "sandbox.h"
@@ -48,6 +49,7 @@ struct Child
   uint64_t last_serial;
   uint64_t waiting_for;         /* serial of the question that is open */
   gboolean greeted, got, closed;
+  gboolean restrained;          /* and that was said */
   gboolean killed;              /* by who has claimed its cell, and knows what is to come of it */
   WireMessage answer;
   char *condemned;              /* why it was killed */
@@ -287,6 +289,29 @@ bell_rang (void *data)
   relocate_bell_rang (data);
 }
 
+static bool
+bell_brings (void *data)
+{
+  return relocate_bell_brings (((Child *) data)->cell);
+}
+
+static void
+flooded_job (gpointer data)
+{
+  child_restrain (data, "it rings its bell without end, and brings nothing");
+  child_unref (data);
+}
+
+static void
+bell_flooded (void *data)
+{
+  Child *child = data;
+
+  host_submit (child->cell->host, flooded_job, child_ref (child));
+}
+
+static const BellLimit bell_limit = { bell_brings, bell_flooded };
+
 static Child *
 child_new (HostCell *cell, Connection *connection, int info)
 {
@@ -417,6 +442,8 @@ child_spawn (Host *host, HostCell *cell, GError **error)
   if (child == NULL)
     return NULL;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);
+  if (child->connection->bell != NULL)
+    lanes_limit_bell (host->lanes, child->connection->bell, &bell_limit, child);
   pthread_mutex_lock (&handed_over);
   pthread_mutex_unlock (&handed_over);
   g_main_context_invoke_full (NULL, G_PRIORITY_DEFAULT, start_reading, connection_ref (child->connection), (GDestroyNotify) connection_unref);
@@ -488,6 +515,23 @@ guint
 child_get_hang_ms (const Child *child)
 {
   return child->hang_ms;
+}
+
+void
+child_restrain (Child *child, const char *why)
+{
+  gboolean first;
+
+  pthread_mutex_lock (&child->lock);
+  first = !child->restrained && !child->closed;
+  child->restrained = TRUE;
+  pthread_mutex_unlock (&child->lock);
+  if (first)
+    offence_warn (child->cell->host, "the process %d of cell %s: %s; from now on it has the processor time that others leave",
+                  (int) child_get_pid (child), child->cell->name, why);
+  /* One that has not been waited for keeps its number. */
+  if (child->pidfd >= 0 && syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) == 0)
+    sandbox_goes_last (child_get_pid (child));
 }
 
 void

@@ -755,6 +755,26 @@ connection_close (Connection *connection)
   connection_unref (connection);
 }
 
+/* ---- a program that rings for nothing ------------------------------------------------------------------------- */
+
+static void
+flooded_job (gpointer data)
+{
+  complain (data, "it rings its bell without end, and brings nothing", "");
+  connection_unref (data);
+}
+
+static void
+bell_flooded (void *data)
+{
+  Connection *connection = data;
+
+  if (!atomic_exchange (&connection->flooded, TRUE))
+    host_submit (connection->host, flooded_job, connection_ref (connection));
+}
+
+static const BellLimit bell_limit = { NULL, bell_flooded };
+
 /* ---- listening ----------------------------------------------------------------------------------------------- */
 
 struct Listener
@@ -819,6 +839,8 @@ accept_cb (gint fd, GIOCondition condition, gpointer data)
   else if ((connection = connection_new (host, socket, &error)) != NULL)
     {
       connection->bell = lanes_add_bell (host->lanes, connection->host_bell, NULL, NULL);
+      if (connection->bell != NULL)
+        lanes_limit_bell (host->lanes, connection->bell, &bell_limit, connection);
       connection_start (connection);
       connection_unref (connection);
     }

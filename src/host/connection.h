@@ -18,6 +18,7 @@ struct Connection
   uint32_t access;              /* of a program: CELL_ACCESS_… of its calls, admin for those of the user's own; who lets somebody else in gives
                                  * less.  What a runner's cell may do is not its connection's to say: see authority.h */
   _Atomic gboolean denied;      /* it has asked for what it may not have, and that was said */
+  _Atomic gboolean flooded;     /* it has rung for nothing without end, and that was said */
   gboolean greeted;
   gboolean closed;
   guint n_questions;            /* that jobs are working at: it is not taken apart before they are through */

@@ -91,13 +91,33 @@ report_free (Report *report)
   g_free (report);
 }
 
+/* The child that the host itself has caught; a reference.  NULL: it was a program, or has been replaced. */
+static Child *
+offender (Report *report)
+{
+  HostCell *cell = report->cell;
+  Child *child = NULL;
+
+  if (report->connection != NULL)
+    return connection_get_child (report->connection);
+  pthread_rwlock_rdlock (&cell->place);
+  if (cell->location == CELL_LOCATION_CHILD && cell->generation == report->public.generation)
+    child = child_ref (cell->child);
+  pthread_rwlock_unlock (&cell->place);
+  return child;
+}
+
 static void
 report_run (gpointer data)
 {
   Report *report = data;
   Host *host = report->cell->host;
+  Child *child = report->public.claimed ? NULL : offender (report);
 
   say (host, &report->public);
+  if (child != NULL)
+    child_restrain (child, "it has broken a rule");
+  child_unref (child);
   if (report->connection != NULL)
     connection_end_link (report->connection, report->link);
   else if (report->local != NULL)

@@ -611,3 +611,41 @@ relocate_bell_rang (HostCell *cell)
       channel->notify (channel);
   pthread_mutex_unlock (&cell->endpoint->lock);
 }
+
+/* Something to read lies where the caller will go on; it may be busy for long.  Whatever the child says it has written does not count. */
+static gboolean
+is_unread (const Link *link, uint64_t taken)
+{
+  const Record *record = (const Record *) (link->replies->data + (taken & (link->replies->capacity - 1)));
+
+  return load_acquire (&record->sequence) == link->replies->salt + taken;
+}
+
+gboolean
+relocate_bell_brings (HostCell *cell)
+{
+  gboolean brings = FALSE;
+  uint64_t seen = 0;
+
+  /* Whoever has it locked may be waiting for just this. */
+  if (pthread_rwlock_tryrdlock (&cell->place) != 0)
+    return TRUE;
+  if (pthread_mutex_trylock (&cell->lock) == 0)
+    {
+      for (guint i = 0; i < cell->links->len; i++)
+        {
+          const Link *link = g_ptr_array_index (cell->links, i);
+          uint64_t taken = link->local ? atomic_load (&link->requests->control->taken) : 0;
+
+          seen += taken;
+          brings |= link->local && load_relaxed (&link->channel->broken) == CELL_OK && is_unread (link, taken);
+        }
+      brings |= seen != cell->replies_seen;
+      cell->replies_seen = seen;
+      pthread_mutex_unlock (&cell->lock);
+    }
+  else
+    brings = TRUE;
+  pthread_rwlock_unlock (&cell->place);
+  return brings;
+}

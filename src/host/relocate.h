@@ -39,3 +39,5 @@ void relocate_end (HostCell *cell, const char *reason, gboolean crashed);
 
 /* A child rang: replies to asynchronous calls of cells in this process may have come. */
 void relocate_bell_rang (HostCell *cell);
+/* Whether it had a reason to.  Never waits; where that cannot be told, it had. */
+gboolean relocate_bell_brings (HostCell *cell);

@@ -29,3 +29,5 @@ GSubprocess *sandbox_spawn (const HostConfig *config, const SandboxAccess *acces
                             guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */
 void sandbox_goes_first (GPid pid);
+/* From now on that process, and what it starts, has a processor when hardly anybody else wants one. */
+void sandbox_goes_last (GPid pid);

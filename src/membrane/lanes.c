@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
@@ -17,6 +19,10 @@
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 #define NOBODY UINT32_MAX
+#define VAIN_MOST 16u           /* rings in a row that may bring nothing */
+#define DEAF_FIRST_NS 1000000u  /* then nobody listens for so long; it doubles, … */
+#define DEAF_DOUBLINGS 6u       /* … so often */
+#define FLOOD_EVERY 8u          /* vain looks after that, between two times that it is said */
 
 /* A channel on the lanes. */
 typedef struct Entry Entry;
@@ -34,12 +40,19 @@ struct Bell
   Entry *entries;
   void (*rang) (void *data);
   void *data;
+  const BellLimit *limit;       /* NULL: whoever rings it is believed */
+  void *limit_data;
+  uint64_t seen;                /* where its channels were at the last ring */
+  uint32_t vain;                /* rings in a row that brought nothing */
+  uint64_t deaf_until;          /* monotonic ns; 0: it is listened to */
   Bell *next;
 };
 
 struct Lanes
 {
   int epoll, kick;
+  int timer;                    /* goes off when a bell is to be listened to again */
+  uint64_t timer_at;            /* 0: it is not set */
   pthread_mutex_t lock;         /* of all that is not atomic; whoever polls holds it but in handlers */
   Bell *bells;
   Entry *hot[HOT_MAX];
@@ -284,6 +297,103 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
   return any;
 }
 
+/* ---- bells that are rung for nothing ------------------------------------------------------------------- */
+
+/* Somebody has taken a request since the last ring, or there is one that will be: it may be in the ready list of a gate that is held for
+ * long.  What the other side says of itself does not count. */
+static bool
+bell_brings (Bell *bell)
+{
+  uint64_t seen = 0;
+  bool waits = false;
+
+  for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
+    {
+      const Channel *channel = entry->channel;
+      const HalfControl *own = entry_words (entry);
+      uint64_t at = load_relaxed (&own->taken);
+      const Record *record = (const Record *) (channel->requests.data + (at & channel->requests.mask));
+
+      seen += at + load_relaxed (&own->head);
+      waits |= load_relaxed (&channel->broken) == CELL_OK && !channel_is_blocked (channel)
+               && load_acquire (&record->sequence) == channel->requests.salt + at;
+    }
+  waits |= seen != bell->seen;
+  bell->seen = seen;
+  return waits || (bell->limit->brings != NULL && bell->limit->brings (bell->limit_data));
+}
+
+static void
+set_timer (Lanes *lanes, uint64_t at)
+{
+  struct itimerspec when = { .it_value = { (time_t) (at / 1000000000u), (long) (at % 1000000000u) } };
+
+  lanes->timer_at = at;
+  timerfd_settime (lanes->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void
+listen_to (Lanes *lanes, Bell *bell, bool listen)
+{
+  struct epoll_event event = { .events = listen ? EPOLLIN | EPOLLET : 0, .data.ptr = bell };
+
+  epoll_ctl (lanes->epoll, EPOLL_CTL_MOD, bell->fd, &event);    /* fails for one that is about to be removed */
+}
+
+/* What is rung from now on stays in the descriptor and is found there when the time is over; what was rung before is looked for by whoever
+ * calls this, afterwards.  So a ring comes late, by so much at most, and none is lost.  Only we read it, and whoever rings it may have made it
+ * block. */
+static void
+stop_listening (Lanes *lanes, Bell *bell)
+{
+  uint32_t doublings = bell->vain - VAIN_MOST < DEAF_DOUBLINGS ? bell->vain - VAIN_MOST : DEAF_DOUBLINGS;
+  uint64_t count;
+
+  listen_to (lanes, bell, false);
+  if (preadv2 (bell->fd, &(struct iovec) { &count, sizeof count }, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN)
+    {
+      listen_to (lanes, bell, true);
+      return;
+    }
+  bell->deaf_until = monotonic_ns () + ((uint64_t) DEAF_FIRST_NS << doublings);
+  if (lanes->timer_at == 0 || bell->deaf_until < lanes->timer_at)
+    set_timer (lanes, bell->deaf_until);
+}
+
+static void
+judge_ring (Lanes *lanes, Bell *bell)
+{
+  if (bell_brings (bell))
+    {
+      bell->vain = 0;
+      return;
+    }
+  if (++bell->vain < VAIN_MOST)
+    return;
+  stop_listening (lanes, bell);
+  if (bell->vain >= VAIN_MOST + DEAF_DOUBLINGS && (bell->vain - VAIN_MOST - DEAF_DOUBLINGS) % FLOOD_EVERY == 0)
+    bell->limit->flooded (bell->limit_data);
+}
+
+/* Those whose time is over; a ring that came meanwhile makes the epoll say so at once. */
+static void
+listen_again (Lanes *lanes)
+{
+  uint64_t now = monotonic_ns (), next = 0;
+
+  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
+    {
+      if (bell->deaf_until != 0 && bell->deaf_until <= now)
+        {
+          bell->deaf_until = 0;
+          listen_to (lanes, bell, true);
+        }
+      else if (bell->deaf_until != 0 && (next == 0 || bell->deaf_until < next))
+        next = bell->deaf_until;
+    }
+  set_timer (lanes, next);              /* 0: never */
+}
+
 /* ---- sleeping ----------------------------------------------------------------------------------------- */
 
 static void
@@ -292,6 +402,8 @@ bell_rang (Lanes *lanes, Bell *bell)
   for (Bell *b = lanes->bells; b != bell; b = b->next)
     if (b == NULL)
       return;                           /* removed meanwhile */
+  if (bell->limit != NULL)
+    judge_ring (lanes, bell);
   if (bell->rang != NULL)
     bell->rang (bell->data);
   for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
@@ -419,7 +531,9 @@ wait_for_bell (Lanes *lanes, uint32_t number)
       n = epoll_wait (lanes->epoll, events, 16, -1);
       lock_lanes (lanes);
       for (int i = 0; i < n; i++)
-        if (events[i].data.ptr != NULL)
+        if (events[i].data.ptr == &lanes->timer)
+          listen_again (lanes);
+        else if (events[i].data.ptr != NULL)
           bell_rang (lanes, events[i].data.ptr);
       lanes->watched = lanes->watching; /* whoever asked for it asks again */
       if (load_relaxed (&lanes->poller) == NOBODY)
@@ -477,7 +591,7 @@ Lanes *
 lanes_start (Fault *fault)
 {
   Lanes *lanes = calloc (1, sizeof *lanes);
-  struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+  struct epoll_event event = { .events = EPOLLIN | EPOLLET }, timer = { .events = EPOLLIN | EPOLLET, .data.ptr = &lanes->timer };
   bool started;
 
   if (lanes == NULL)
@@ -485,7 +599,9 @@ lanes_start (Fault *fault)
   pthread_mutex_init (&lanes->lock, NULL);
   lanes->epoll = epoll_create1 (EPOLL_CLOEXEC);
   lanes->kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (lanes->epoll < 0 || lanes->kick < 0 || epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, lanes->kick, &event) < 0)
+  lanes->timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (lanes->epoll < 0 || lanes->kick < 0 || lanes->timer < 0 || epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, lanes->kick, &event) < 0
+      || epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, lanes->timer, &timer) < 0)
     {
       fault_set (fault, CELL_ERROR_NO_RESOURCES, "no descriptors for the serving threads: %s", strerror (errno));
       return NULL;
@@ -523,6 +639,7 @@ lanes_stop (Lanes *lanes)
     lanes_remove_bell (lanes, lanes->bells);
   close (lanes->epoll);
   close (lanes->kick);
+  close (lanes->timer);
   pthread_mutex_destroy (&lanes->lock);
   if (the_lanes == lanes)
     the_lanes = NULL;
@@ -550,6 +667,15 @@ lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
     return bell;
   lanes_remove_bell (lanes, bell);
   return NULL;
+}
+
+void
+lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *data)
+{
+  lock_lanes (lanes);
+  bell->limit_data = data;
+  bell->limit = limit;
+  pthread_mutex_unlock (&lanes->lock);
 }
 
 void

@@ -287,6 +287,30 @@ fill_bell (int fd, const char *what, void *data)
   fcntl (fd, F_SETFL, 0);
 }
 
+static void
+ring_bell (int fd, const char *what, void *data)
+{
+  uint64_t one = 1;
+
+  (void) data;
+  if (strstr (what, "eventfd"))
+    (void) !write (fd, &one, sizeof one);
+}
+
+/* For nothing. */
+static void *
+ring_main (void *data)
+{
+  Rogue *self = data;
+
+  while (!self->stop)
+    {
+      for_each_fd (ring_bell, NULL);
+      usleep (1000);
+    }
+  return NULL;
+}
+
 /* Says of every channel that there may be that its caller has broken a rule, twice. */
 static void
 accuse (const char *rule)
@@ -347,6 +371,8 @@ CELL_METHOD (Rogue, attack, doc ("Does it, and says what came of it."), in (str,
       for_each_fd (fill_bell, &said);
       ask_to_be_rung (self);
     }
+  else if (strcmp (in->how, "ring") == 0)
+    start (self, ring_main);
   else if (strcmp (in->how, "survive") == 0)
     prctl (PR_SET_PDEATHSIG, 0);
   else if (strcmp (in->how, "authority") == 0)

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -185,6 +186,34 @@ test_bells (Scene *scene, gconstpointer data)
   good_wait (scene->good, 2);
 }
 
+/* Who has rung for long and brought nothing gets what processor time others leave, and can do nothing about it; what it is asked it answers
+ * as before. */
+static void
+test_rings (Scene *scene, gconstpointer data)
+{
+  gint64 until = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
+  GPid child;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  child = child_pid (scene);
+  if (child == 0)
+    {
+      g_test_skip ("this kernel does not say who a process's children are");
+      return;
+    }
+  g_assert_cmpint (sched_getscheduler (child), ==, SCHED_OTHER);
+  g_free (attack (scene, "ring"));
+  while (sched_getscheduler (child) != SCHED_IDLE)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_usleep (1000);
+    }
+  call_on (scene, 5);
+  good_wait (scene->good, 2);
+}
+
 /* It answers the host's questions no more. */
 static void
 test_deaf (Scene *scene, gconstpointer data)
@@ -282,6 +311,7 @@ main (int argc, char **argv)
   add ("/hostile-cell/scribble", test_scribble);
   add ("/hostile-cell/flood", test_flood);
   add ("/hostile-cell/bells", test_bells);
+  add ("/hostile-cell/rings", test_rings);
   add ("/hostile-cell/deaf", test_deaf);
   add ("/hostile-cell/junk", test_junk);
   add ("/hostile-cell/survive", test_survive);

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Bells that are rung for nothing: they are listened to less and less, and no ring is lost by that.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "membrane-fixture.h"
+#include "membrane/lanes.h"
+
+#define VAIN_MOST 16u           /* as lanes.c has it */
+#define PATIENCE_US (20 * G_USEC_PER_SEC)
+
+typedef struct
+{
+  Lanes *lanes;
+  Bell *bell;
+  int fd;
+  _Atomic uint32_t n_rang, n_flooded, brings;
+} Belfry;
+
+static void
+rang (void *data)
+{
+  atomic_fetch_add (&((Belfry *) data)->n_rang, 1);
+}
+
+static bool
+brings (void *data)
+{
+  return atomic_load (&((Belfry *) data)->brings) != 0;
+}
+
+static void
+flooded (void *data)
+{
+  atomic_fetch_add (&((Belfry *) data)->n_flooded, 1);
+}
+
+static const BellLimit limit = { brings, flooded };
+
+static void
+set_up (Belfry *self, gconstpointer data)
+{
+  Fault fault = { 0 };
+
+  (void) data;
+  self->fd = eventfd (0, EFD_CLOEXEC);  /* blocking, as whoever rings it can make it */
+  self->lanes = lanes_start (&fault);
+  g_assert_cmpstr (fault.message, ==, "");
+  self->bell = lanes_add_bell (self->lanes, self->fd, rang, self);
+  g_assert_nonnull (self->bell);
+  lanes_limit_bell (self->lanes, self->bell, &limit, self);
+}
+
+static void
+tear_down (Belfry *self, gconstpointer data)
+{
+  (void) data;
+  lanes_remove_bell (self->lanes, self->bell);
+  lanes_stop (self->lanes);
+  close (self->fd);
+}
+
+/* Rings, and waits until that was heard: as often as it is rung. */
+static void
+ring (Belfry *self, uint32_t n)
+{
+  gint64 until = g_get_monotonic_time () + PATIENCE_US;
+  uint64_t one = 1;
+
+  for (uint32_t i = 0; i < n; i++)
+    {
+      uint32_t before = atomic_load (&self->n_rang);
+
+      g_assert_cmpint (write (self->fd, &one, sizeof one), ==, sizeof one);
+      while (atomic_load (&self->n_rang) == before)
+        {
+          g_assert_cmpint (g_get_monotonic_time (), <, until);
+          g_thread_yield ();
+        }
+    }
+}
+
+/* Nobody takes anything out of a bell that is listened to; of one that is not, what it holds is what came since. */
+static bool
+is_empty (Belfry *self)
+{
+  return poll (&(struct pollfd) { self->fd, POLLIN, 0 }, 1, 0) == 0;
+}
+
+static void
+test_vain (Belfry *self, gconstpointer data)
+{
+  (void) data;
+  ring (self, VAIN_MOST - 1);
+  g_assert_false (is_empty (self));
+  ring (self, 1);
+  g_assert_true (is_empty (self));
+  /* Each is heard all the same, and so is what is rung without end. */
+  ring (self, 5);
+  g_assert_cmpuint (atomic_load (&self->n_flooded), ==, 0);
+  ring (self, 2);
+  g_assert_cmpuint (atomic_load (&self->n_flooded), ==, 1);
+  ring (self, 8);
+  g_assert_cmpuint (atomic_load (&self->n_flooded), ==, 2);
+}
+
+/* One that brings something is believed again. */
+static void
+test_honest (Belfry *self, gconstpointer data)
+{
+  (void) data;
+  for (unsigned i = 0; i < 4; i++)
+    {
+      ring (self, VAIN_MOST + 2);
+      g_assert_true (is_empty (self));
+      atomic_store (&self->brings, 1);
+      ring (self, 1);
+      atomic_store (&self->brings, 0);
+    }
+  ring (self, VAIN_MOST - 1);
+  g_assert_false (is_empty (self));
+  atomic_store (&self->brings, 1);
+  ring (self, 1000);
+  g_assert_false (is_empty (self));
+  g_assert_cmpuint (atomic_load (&self->n_flooded), ==, 0);
+}
+
+/* Several at once, each with a time of its own. */
+static void
+test_several (Belfry *self, gconstpointer data)
+{
+  Belfry others[8] = { 0 };
+
+  (void) data;
+  for (unsigned i = 0; i < G_N_ELEMENTS (others); i++)
+    {
+      others[i].lanes = self->lanes;
+      others[i].fd = eventfd (0, EFD_CLOEXEC);
+      others[i].bell = lanes_add_bell (self->lanes, others[i].fd, rang, &others[i]);
+      lanes_limit_bell (self->lanes, others[i].bell, &limit, &others[i]);
+    }
+  for (uint32_t n = 0; n < VAIN_MOST + 4; n++)
+    for (unsigned i = 0; i < G_N_ELEMENTS (others); i++)
+      ring (&others[i], 1 + i % 2);
+  for (unsigned i = 0; i < G_N_ELEMENTS (others); i++)
+    {
+      lanes_remove_bell (self->lanes, others[i].bell);
+      close (others[i].fd);
+    }
+  ring (self, VAIN_MOST + 3);
+}
+
+static void
+add (const char *path, void (*test) (Belfry *self, gconstpointer data))
+{
+  g_test_add (path, Belfry, NULL, set_up, test, tear_down);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  add ("/lanes/vain", test_vain);
+  add ("/lanes/honest", test_honest);
+  add ("/lanes/several", test_several);
+  return g_test_run ();
+}
