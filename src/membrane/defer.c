@@ -15,12 +15,14 @@
 #define DEFERRED_MAX 16384u                     /* calls of one service … */
 #define DEFERRED_BLOBS_MAX 1024u                /* … and blobs in them: each is a descriptor */
 #define LOOK_MIN 8u
+#define GRACE_MS CHANNEL_TIMEOUT_MS     /* after its deadline: whoever starts a call, and waits for it later, counts from then */
 
 struct Deferred
 {
   Deferred *next;
   uint64_t id;
   bool resumed;                         /* the cell may have its request in its hands */
+  uint32_t due;                         /* past that its caller waits no more: coarse clock, ms */
   CellCall call;
   ThreadContext memory;                 /* only its arena is used */
 };
@@ -145,6 +147,17 @@ deferred_free (Deferred *deferred)
   free (deferred);
 }
 
+/* In the handler: its record is the one that has been taken and not released.  What a peer says of it harms nobody but itself. */
+static uint32_t
+due_of (const Channel *channel)
+{
+  const RingReader *requests = &channel->requests;
+  const Record *record = (const Record *) (requests->data + (load_relaxed (&requests->own->released) & requests->mask));
+  uint32_t timeout = *(const volatile uint32_t *) &record->timeout;
+
+  return coarse_ms () + (timeout < INT32_MAX - GRACE_MS ? timeout + GRACE_MS : INT32_MAX);
+}
+
 /* Its caller's channel has ended, no handler of it runs, and the cell has not begun to answer: it will be told that there is no such call. */
 static bool
 is_orphan (const Deferred *deferred, const Channel *current)
@@ -153,6 +166,30 @@ is_orphan (const Deferred *deferred, const Channel *current)
 
   return !deferred->resumed && (deferred->call.flags & RECORD_ONEWAY) == 0 && channel != current && load_acquire (&channel->ended) != 0
          && load_acquire (&channel->busy) == BUSY_NOT;
+}
+
+/* Those of which that is so, out of the list; with the service's lock. */
+static Deferred *
+take_out (Service *service, bool (*is_so) (const Deferred *deferred, const Channel *channel), const Channel *channel)
+{
+  Deferred *taken = NULL;
+
+  for (Deferred **link = &service->deferred; *link != NULL;)
+    {
+      Deferred *deferred = *link;
+
+      if (!is_so (deferred, channel))
+        {
+          link = &deferred->next;
+          continue;
+        }
+      *link = deferred->next;
+      deferred->next = taken;
+      taken = deferred;
+      service->n_deferred--;
+      service->n_deferred_blobs -= deferred->call.n_blobs;
+    }
+  return taken;
 }
 
 /* Whoever connects, has a call kept and goes, again and again, would leave a channel and its descriptors with each.  Looked for now and then,
@@ -165,21 +202,7 @@ drop_orphans (Service *service, const Channel *current)
   pthread_mutex_lock (&service->lock);
   if (service->n_deferred >= service->look_at)
     {
-      for (Deferred **link = &service->deferred; *link != NULL;)
-        {
-          Deferred *deferred = *link;
-
-          if (!is_orphan (deferred, current))
-            {
-              link = &deferred->next;
-              continue;
-            }
-          *link = deferred->next;
-          deferred->next = orphans;
-          orphans = deferred;
-          service->n_deferred--;
-          service->n_deferred_blobs -= deferred->call.n_blobs;
-        }
+      orphans = take_out (service, is_orphan, current);
       service->look_at = service->n_deferred < LOOK_MIN / 2 ? LOOK_MIN : 2 * service->n_deferred;
     }
   pthread_mutex_unlock (&service->lock);
@@ -249,6 +272,7 @@ call_defer (CellCall *call)
   call->n_blobs = 0;
   call->blobs = NULL;
   deferred->call.request = NULL;
+  deferred->due = due_of (call->channel);
   deferred->id = new_id ();
   pthread_mutex_lock (&call->service->lock);
   keep (call->service, deferred);
@@ -351,6 +375,48 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   unlink_deferred (call->deferred);
 }
 
+/* ---- past their deadlines ---------------------------------------------------------------------- */
+
+static bool
+is_overdue (const Deferred *deferred, const Channel *channel)
+{
+  return deferred->call.channel == channel && (deferred->call.flags & RECORD_ONEWAY) == 0 && (int32_t) (coarse_ms () - deferred->due) > 0;
+}
+
+/* The cell has not begun to answer: it will be told that there is no such call. */
+static bool
+is_forgotten (const Deferred *deferred, const Channel *channel)
+{
+  return !deferred->resumed && is_overdue (deferred, channel);
+}
+
+static void
+answer_late (Deferred *deferred)
+{
+  deferred->call.error = NULL;
+  deferred->call.message = "the cell has kept the call past its deadline";
+  call_answer (&deferred->call, CELL_ERROR_DEADLINE, NULL);
+}
+
+bool
+deferred_end_overdue (Service *service, Channel *channel)
+{
+  uint32_t before = channel->reserved;
+  Deferred *forgotten;
+
+  pthread_mutex_lock (&service->lock);
+  forgotten = take_out (service, is_forgotten, channel);
+  pthread_mutex_unlock (&service->lock);
+  while (forgotten != NULL)
+    {
+      Deferred *next = forgotten->next;
+
+      answer_late (forgotten);
+      forgotten = next;
+    }
+  return channel->reserved < before;
+}
+
 /* What the handler was given, as another build's struct. */
 static bool
 convert_request (Deferred *deferred, const CodecPlan *plan)
@@ -434,7 +500,7 @@ deferred_export (Service *service, bool (*each) (const DeferredRecord *record, v
       const CodecPlan *plan = call->method->in;
       DeferredRecord record = {
         .id = deferred->id, .channel = call->channel->serial, .call = call->id, .trace = call->trace, .method = call->number,
-        .flags = call->flags & RECORD_ONEWAY, .n_blobs = call->n_blobs, .blobs = call->blobs,
+        .flags = call->flags & RECORD_ONEWAY, .due = deferred->due, .n_blobs = call->n_blobs, .blobs = call->blobs,
       };
       uint8_t *payload = NULL;
 
@@ -494,6 +560,7 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
   if (deferred == NULL)
     return fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a kept call");
   deferred->id = record->id;
+  deferred->due = record->due;
   arena_init (&deferred->memory.arena, DEFERRED_ARENA);
   deferred->call = (CellCall) {
     .channel = channel_ref (channel), .service = service, .method = method, .thread = &deferred->memory, .id = record->call,

@@ -13,6 +13,9 @@ uint64_t call_defer (CellCall *call);
 CellCall *call_resume (Service *service, uint64_t id);
 const void *call_request (CellCall *call);
 void call_answer (CellCall *call, CellStatus status, const void *out);
+/* Answers those of a channel whose callers have given up, unless the cell is about to: room for replies was promised to them that others need.
+ * By whoever has the channel, when there is no other room.  True: there is some now. */
+bool deferred_end_overdue (Service *service, Channel *channel);
 /* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not
  * have ends in CELL_ERROR_NO_METHOD. */
 void deferred_move (Service *from, Service *to);
@@ -20,7 +23,7 @@ void deferred_move (Service *from, Service *to);
 typedef struct
 {
   uint64_t id, channel, call, trace;    /* channel: its serial */
-  uint32_t method, flags, root, length;
+  uint32_t method, flags, root, length, due;
   const uint8_t *payload;
   uint32_t n_blobs;
   CellBlob *const *blobs;

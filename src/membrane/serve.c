@@ -491,6 +491,8 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   /* A ring that is smaller than the largest reply is a limit, not a reason to wait for ever. */
   capacity = method->max_reply < whole ? method->max_reply : whole;
   reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
+  if (reply == NULL && ring_fault.status == CELL_OK && channel->reserved != 0 && deferred_end_overdue (service, channel))
+    reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
   if (reply == NULL && ring_fault.status == CELL_OK)
     {
       /* The caller's cursor as it was before the last look: what it reads from here on changes it. */

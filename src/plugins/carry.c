@@ -8,11 +8,11 @@
 
 #include "cell-error.h"
 
-/* Channels: serial, subscriptions, signals missed, and the one that waits for room: number, size of the root, payload.  Kept calls: id, channel, call, method, flags, size of the root, trace, payload,
- * blobs by their ids in transit. */
+/* Channels: serial, subscriptions, signals missed, and the one that waits for room: number, size of the root, payload.  Kept calls: id, channel, call, method, flags, size of the root, when
+ * it is due (the machine's coarse clock, ms), trace, payload, blobs by their ids in transit. */
 #define UNSENT_TYPE "(uuay)"
 #define CHANNEL_TYPE "(ttta" UNSENT_TYPE ")"
-#define KEPT_TYPE "(tttuuutayat)"
+#define KEPT_TYPE "(tttuuuutayat)"
 #define CARRY_TYPE "(a" CHANNEL_TYPE "a" KEPT_TYPE ")"
 #define BLOBS_MAX 1024u
 
@@ -68,8 +68,8 @@ collect_kept (const DeferredRecord *record, void *data)
     }
   for (uint32_t i = 0; i < record->n_blobs; i++)
     ids[i] = channel->blobs != NULL ? channel->blobs->export_blob (channel->blobs, record->blobs[i]) : 0;
-  g_variant_builder_add (collect->builder, "(tttuuut@ay@at)", record->id, record->channel, record->call, record->method, record->flags,
-                         record->root, record->trace, payload,
+  g_variant_builder_add (collect->builder, "(tttuuuut@ay@at)", record->id, record->channel, record->call, record->method, record->flags,
+                         record->root, record->due, record->trace, payload,
                          g_variant_new_fixed_array (G_VARIANT_TYPE_UINT64, ids, record->n_blobs, sizeof (guint64)));
   return true;
 }
@@ -196,8 +196,8 @@ apply_kept (GVariant *tuple, Service *service, gboolean no_way_back, GError **er
   Channel *channel;
   gsize length;
 
-  g_variant_get (tuple, "(tttuuut@ay@at)", &record.id, &record.channel, &record.call, &record.method, &record.flags, &record.root,
-                 &record.trace, &payload, &ids);
+  g_variant_get (tuple, "(tttuuuut@ay@at)", &record.id, &record.channel, &record.call, &record.method, &record.flags, &record.root,
+                 &record.due, &record.trace, &payload, &ids);
   channel = find_channel (service->endpoint, record.channel);
   if (channel == NULL)
     return TRUE;

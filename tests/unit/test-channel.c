@@ -477,6 +477,42 @@ test_kept_without_end (void)
   rig_free (rig);
 }
 
+/* A cell that keeps calls and forgets them: when nobody waits for them any more others get the room that was promised to their answers.  One
+ * that the cell has in its hands stays. */
+static void
+test_kept_too_long (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel (rig);
+  CallPlan plan = plan_of[LATER];
+  uint64_t ids[64];
+  unsigned n = 0;
+
+  plan.timeout = 1;
+  call_plan_finish (&plan);
+  while (n < G_N_ELEMENTS (ids) && rig->n_kept == n)
+    {
+      ids[n] = start_token (channel, &plan, 1, n + 1);
+      n++;
+    }
+  g_assert_cmpuint (n, >, 2);
+  g_assert_cmpuint (n, <, G_N_ELEMENTS (ids));  /* the last one waits for room */
+  g_assert_nonnull (call_resume (&rig->service, rig->kept[0]));
+  g_assert_cmpint (call_token (channel, ECHO, 1, 0, 0), ==, CELL_OK);
+  for (unsigned i = 1; i < n - 1; i++)
+    {
+      g_assert_null (call_resume (&rig->service, rig->kept[i]));
+      g_assert_cmpint (finish_token (channel, ids[i], NULL), ==, CELL_ERROR_DEADLINE);
+    }
+  g_assert_cmpint (call_token (channel, ANSWER, 0, 0, rig->n_kept), ==, CELL_OK);
+  g_assert_cmpint (finish_token (channel, ids[0], NULL), ==, CELL_OK);
+  g_assert_cmpint (finish_token (channel, ids[n - 1], NULL), ==, CELL_OK);
+  g_assert_cmpuint (channel->reserved, ==, 0);
+  g_assert_cmpuint (deferred_count (&rig->service), ==, 0);
+  channel_unref (channel);
+  rig_free (rig);
+}
+
 /* A kept call that waits for ever does not get in the way of a hundred thousand others. */
 static void
 test_one_stays_open (void)
@@ -1208,6 +1244,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/kept", test_kept);
   g_test_add_func ("/channel/kept-and-gone", test_kept_and_gone);
   g_test_add_func ("/channel/kept-without-end", test_kept_without_end);
+  g_test_add_func ("/channel/kept-too-long", test_kept_too_long);
   g_test_add_func ("/channel/one-stays-open", test_one_stays_open);
   g_test_add_func ("/channel/credits", test_credits);
   g_test_add_func ("/channel/busy", test_busy);
