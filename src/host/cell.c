@@ -503,6 +503,8 @@ load_here (Host *host, const Manifest *manifest, const ModuleFile *file, const c
   return NULL;
 }
 
+static gboolean stop_claimed (HostCell *cell, gboolean whatever, GError **error);
+
 /* Takes the number. */
 static HostCell *
 load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number, GHashTable *config,
@@ -518,12 +520,13 @@ load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const 
   if (good)
     {
       good = relocate_begin_in_child (cell, error) && check_interface (manifest, cell->contract, error);
+      /* Before anybody else can claim it: its supervisor would begin again with a cell that nobody knows of. */
+      if (!good && cell->child != NULL)
+        stop_claimed (cell, TRUE, NULL);
       host_cell_unclaim (cell);
     }
   if (good)
     return cell;
-  if (cell->child != NULL)
-    host_cell_stop (cell, TRUE, NULL);
   host_cell_unref (cell);
   return NULL;
 }
@@ -775,15 +778,12 @@ forget_name (HostCell *cell)
   roster_remove (host->roster, cell->name);
 }
 
-gboolean
-host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
+static gboolean
+stop_claimed (HostCell *cell, gboolean whatever, GError **error)
 {
-  g_autoptr(HostCell) self = host_cell_ref (cell);
   gboolean good = TRUE, crashed = FALSE;
   Child *child;
 
-  if (!host_cell_claim (cell, whatever ? 0 : CLAIM_SECONDS, error))
-    return FALSE;
   if (cell->ended)
     good = whatever || cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s any more", cell->name);
   else if (cell->location == CELL_LOCATION_HERE)
@@ -802,6 +802,18 @@ host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
       forget_name (cell);
       child_unref (child);
     }
+  return good;
+}
+
+gboolean
+host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
+{
+  g_autoptr(HostCell) self = host_cell_ref (cell);
+  gboolean good;
+
+  if (!host_cell_claim (cell, whatever ? 0 : CLAIM_SECONDS, error))
+    return FALSE;
+  good = stop_claimed (cell, whatever, error);
   host_cell_unclaim (cell);
   return good;
 }

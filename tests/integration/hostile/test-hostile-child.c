@@ -6,12 +6,14 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <signal.h>
 
 #include <cell/remote/sequence.h>
 
 #include "host-fixture.h"
 
 #define WARM_UP 4               /* rounds until the host has all that it keeps for good */
+#define DEATHS 40
 #define PATIENCE_US (20 * G_USEC_PER_SEC)
 
 static guint
@@ -192,6 +194,45 @@ test_dies_at_attach (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
+static void
+kill_once (const char *cell, const char *step, GPid child, gpointer data)
+{
+  gboolean *armed = data;
+
+  (void) cell;
+  if (!*armed || !g_str_equal (step, "start"))
+    return;
+  *armed = FALSE;
+  kill (child, SIGKILL);
+}
+
+/* One that is to begin in a sandbox and dies when it is to serve has come to nothing, and nobody restarts it, though the next one would live. */
+static void
+test_dies_at_start (void)
+{
+  gboolean armed = FALSE;
+  HostFixture fixture = { .on_step = kill_once, .on_step_data = &armed };
+  g_autofree char *file = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL);
+  guint n_fds = 0;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  host_fixture_set_up (&fixture, NULL);
+  for (guint i = 0; i < WARM_UP + DEATHS; i++)
+    {
+      g_autoptr (GError) error = NULL;
+
+      if (i == WARM_UP)
+        n_fds = count ("/proc/self/fd");
+      armed = TRUE;
+      g_assert_null (host_load_ejected (fixture.host, file, "wild", NULL, &error));
+      g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_CRASHED);
+      g_assert_false (armed);
+    }
+  wait_for_descriptors (n_fds + 2);
+  host_fixture_tear_down (&fixture, NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -199,5 +240,6 @@ main (int argc, char **argv)
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* that a child answers nonsense is said in the log */
   g_test_add_func ("/hostile-child/lies", test_lies);
   g_test_add ("/hostile-child/dies-at-attach", HostFixture, NULL, host_fixture_set_up, test_dies_at_attach, host_fixture_tear_down);
+  g_test_add_func ("/hostile-child/dies-at-start", test_dies_at_start);
   return g_test_run ();
 }
