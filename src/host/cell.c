@@ -3,6 +3,7 @@
 #define G_LOG_DOMAIN "cellhost-cell"
 #include "cell.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
+#include "offence.h"
 #include "probe.h"
 #include "provider.h"
 #include "relocate.h"
@@ -314,7 +316,7 @@ host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
   cell->coming = build;
   instance = cell_instance_new (build != NULL ? build->module : cell->module, &env, cell->name, build != NULL ? build->config : cell->config, error);
   cell->coming = NULL;
-  if (crash_log_go_first ())
+  if (crash_log_go_first (NULL))
     g_warning ("cell %s has installed handlers of signals that crashes are told by; they come after the host's", cell->name);
   return instance;
 }
@@ -649,6 +651,43 @@ host_list (Host *host)
   pthread_mutex_unlock (&host->lock);
   g_ptr_array_sort (list, by_name);
   return list;
+}
+
+/* ---- handlers of signals ------------------------------------------------------------------------------------- */
+
+/* NULL: none that is here now. */
+static HostCell *
+cell_of_code (Host *host, const void *code)
+{
+  g_autoptr(GPtrArray) cells = host_list (host);
+  Dl_info of_code, of_cell;
+
+  for (guint i = 0; i < cells->len && code != NULL && dladdr (code, &of_code) != 0; i++)
+    {
+      HostCell *cell = g_ptr_array_index (cells, i);
+      gboolean found = FALSE;
+
+      if (cell->is_host || pthread_rwlock_tryrdlock (&cell->place) != 0)
+        continue;                       /* it is moving, and may get another build */
+      found = cell->module != NULL && dladdr (cell->module->entry, &of_cell) != 0 && of_cell.dli_fbase == of_code.dli_fbase;
+      pthread_rwlock_unlock (&cell->place);
+      if (found)
+        return host_cell_ref (cell);
+    }
+  return NULL;
+}
+
+void
+host_look_at_handlers (Host *host)
+{
+  const void *handler = NULL;
+  g_autoptr(HostCell) cell = NULL;
+
+  if (!crash_log_go_first (&handler))
+    return;
+  cell = cell_of_code (host, handler);
+  offence_warn (host, "%s%s has changed, since it began, what becomes of signals that crashes are told by; the host's handlers come first again",
+                cell != NULL ? "cell " : "a cell", cell != NULL ? cell->name : "");
 }
 
 const char *

@@ -128,6 +128,9 @@ gboolean host_unload (Host *host, const char *name, GError **error);
 HostCell *host_find (Host *host, const char *name, GError **error);
 /* References, sorted by name. */
 GPtrArray *host_list (Host *host);
+/* A cell may have installed handlers of the signals that crashes are told by: ours come first again, and that is said.  Costs microseconds, so
+ * not in calls. */
+void host_look_at_handlers (Host *host);
 
 HostCell *host_cell_ref (HostCell *cell);
 void host_cell_unref (HostCell *cell);

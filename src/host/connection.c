@@ -422,6 +422,7 @@ question_run (gpointer data)
   WireMessage *message = &question->message;
   gboolean last;
 
+  host_look_at_handlers (connection->host);
   switch (message->header.type)
     {
     case WIRE_BIND: do_bind (connection, message); break;

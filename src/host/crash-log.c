@@ -255,10 +255,17 @@ our_action (void)
   return ours;
 }
 
+static const void *
+address_of (const struct sigaction *action)
+{
+  return is_default (action) ? NULL : action->sa_flags & SA_SIGINFO ? (const void *) action->sa_sigaction : (const void *) action->sa_handler;
+}
+
 gboolean
-crash_log_go_first (void)
+crash_log_go_first (const void **ret_handler)
 {
   struct sigaction ours = our_action (), now;
+  const void *handler = NULL;
   gboolean any = FALSE;
 
   pthread_mutex_lock (&lock);
@@ -267,9 +274,12 @@ crash_log_go_first (void)
       {
         before[i] = now;
         sigaction (signals[i], &ours, NULL);
+        handler = handler == NULL ? address_of (&now) : handler;
         any = TRUE;
       }
   pthread_mutex_unlock (&lock);
+  if (any && ret_handler != NULL)
+    *ret_handler = handler;
   return any;
 }
 

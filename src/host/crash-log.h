@@ -46,8 +46,9 @@ gboolean crash_signal_is_crash (int number);
 
 /* From now on a crash of this process is written there; what was there is gone. */
 gboolean crash_log_open (const char *path, GError **error);
-/* A cell may have installed handlers of its own: they come after ours again.  TRUE: there were some. */
-gboolean crash_log_go_first (void);
+/* A cell may have installed handlers of its own: they come after ours again.  TRUE: there were some.  ret_handler (may be NULL): the first of
+ * them; NULL: the signal was to have its way, or be ignored.  That is seven system calls. */
+gboolean crash_log_go_first (const void **ret_handler);
 /* A clean end: the file goes. */
 void crash_log_close (void);
 

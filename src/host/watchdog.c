@@ -98,6 +98,7 @@ tick_cb (gpointer data)
   pthread_mutex_unlock (&host->lock);
   if (succeeded)
     return G_SOURCE_REMOVE;             /* by one that looks more often */
+  host_look_at_handlers (host);
   cells = host_list (host);
   for (guint i = 0; i < cells->len; i++)
     goes_on |= look_at_cell (g_ptr_array_index (cells, i), now);

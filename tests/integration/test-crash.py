@@ -140,6 +140,19 @@ def a_handler_of_its_own(here):
     quiet(here)
 
 
+def a_handler_that_came_later(here):
+    sandboxed(here)
+    host = supervised(here, "--cell", cell("mirror"), "--cell", cell("crasher"))
+    here.good("call", "crasher", "handle")
+    # Whoever connects next has the host look.
+    said = crash(here, "crasher", "crash", "fault")
+    assert "cell crasher has changed" in here.read("log"), here.read("log")
+    assert "in cell crasher (SIGSEGV at 0x0)" in said and "cell crasher is suspected" in said, said
+    back(here, crasher=OUT, mirror=IN)
+    assert stop(host) == 0
+    quiet(here)
+
+
 def wherever_its_code_runs(here):
     sandboxed(here)
     for where, then in (("init", None), ("fini", ("unload", "crasher")), ("save", ("eject", "crasher")), ("restore", None)):
@@ -472,7 +485,7 @@ def systemd_starts_it_again(here):
 
 
 main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
-      wherever_its_code_runs, a_constructor, a_loop,
+      a_handler_that_came_later, wherever_its_code_runs, a_constructor, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
       state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
       its_manager_is_told_once, systemd_starts_it_again])
