@@ -7,7 +7,7 @@
 %%   s:CELL:END:N                its worker ends (normal, crash or kill), and the next N starts of it fail
 %%   w:MS                        nothing happens for a while
 %%
-%% For each end: TIME:WHAT:OTHERS, the monotonic time in µs; r (restarted), e (not restarted), x (its supervisor has given up) or - (it was not
+%% For each end: TIME:UNTIL:WHAT:OTHERS, the monotonic times in µs before and after it; r (restarted), e (not restarted), x (its supervisor has given up) or - (it was not
 %% there any more); and whether all other workers are those that they were.
 -mode(compile).
 -behaviour(supervisor).
@@ -79,8 +79,9 @@ step(Cells, ["s", Number, End, N]) ->
     Before = [worker(Other) || Other <- Others],
     Time = erlang:monotonic_time(microsecond),
     What = what(Sub, worker(Sub), End, Fails, list_to_integer(N)),
+    Until = erlang:monotonic_time(microsecond),
     Same = Before =:= [worker(Other) || Other <- Others],
-    [io_lib:format("~b:~s:~p", [Time, What, Same])].
+    [io_lib:format("~b:~b:~s:~p", [Time, Until, What, Same])].
 
 what(Sub, Worker, End, Fails, N) when is_pid(Worker) ->
     counters:put(Fails, 1, N),
