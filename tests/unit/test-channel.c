@@ -477,6 +477,51 @@ test_kept_without_end (void)
   rig_free (rig);
 }
 
+static CellBlob *the_blob;
+
+static CellStatus
+keep_with_blobs (void *self, CellCall *call, const void *in, void *out)
+{
+  (void) self;
+  (void) in;
+  (void) out;
+  for (unsigned i = 0; i < 3; i++)
+    call_keep_blob (call, blob_ref (the_blob));
+  return call_defer (call) != 0 ? CELL_DEFERRED : CELL_ERROR_NO_RESOURCES;
+}
+
+/* Each blob is a descriptor: of these there may be less. */
+static void
+test_kept_blobs (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel (rig);
+  CallPlan plan = plan_of[NOTHING];
+  Fault fault = { 0 };
+
+  the_blob = blob_new (1, &fault);
+  g_assert_nonnull (the_blob);
+  plan.oneway = true;
+  call_plan_finish (&plan);
+  rig->methods[NOTHING].invoke = keep_with_blobs;
+  for (unsigned n = 0; n < 1000; n++)
+    channel_start (channel, thread_context (), &plan, NULL, NULL, NULL, NULL);
+  g_assert_cmpuint (deferred_count (&rig->service), ==, 1024 / 3);
+  g_assert_cmpuint (rig->service.n_deferred_blobs, ==, 1024 / 3 * 3);
+  /* Calls without any are kept all the same, and with room there is room for blobs. */
+  rig->methods[NOTHING].invoke = keep_it;
+  channel_start (channel, thread_context (), &plan, NULL, NULL, NULL, NULL);
+  g_assert_cmpuint (deferred_count (&rig->service), ==, 1024 / 3 + 1);
+  deferred_end_all (&rig->service, CELL_ERROR_GONE, "");
+  g_assert_cmpuint (rig->service.n_deferred_blobs, ==, 0);
+  rig->methods[NOTHING].invoke = keep_with_blobs;
+  channel_start (channel, thread_context (), &plan, NULL, NULL, NULL, NULL);
+  g_assert_cmpuint (rig->service.n_deferred_blobs, ==, 3);
+  channel_unref (channel);
+  rig_free (rig);
+  blob_unref (the_blob);
+}
+
 /* A cell that keeps calls and forgets them: when nobody waits for them any more others get the room that was promised to their answers.  One
  * that the cell has in its hands stays. */
 static void
@@ -1244,6 +1289,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/kept", test_kept);
   g_test_add_func ("/channel/kept-and-gone", test_kept_and_gone);
   g_test_add_func ("/channel/kept-without-end", test_kept_without_end);
+  g_test_add_func ("/channel/kept-blobs", test_kept_blobs);
   g_test_add_func ("/channel/kept-too-long", test_kept_too_long);
   g_test_add_func ("/channel/one-stays-open", test_one_stays_open);
   g_test_add_func ("/channel/credits", test_credits);
