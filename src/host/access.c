@@ -26,6 +26,7 @@ static const char *const mount_options[PERMIT_KINDS] = {
 typedef struct
 {
   HostCell *cell;
+  const char *key_file;
   Manifest *manifest;
   Policy *policy;
 } Question;
@@ -51,14 +52,15 @@ asks (const Permits *permits)
 
 /* The policy only if it is of use: nonsense in there is nothing to a cell that asks for nothing. */
 static gboolean
-question_read (Question *question, HostCell *cell, GError **error)
+question_read (Question *question, HostCell *cell, const char *key_file, GError **error)
 {
   const HostConfig *config = &cell->host->config;
 
   question->cell = cell;
-  if (cell->key_file == NULL)
+  question->key_file = key_file;
+  if (key_file == NULL)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", cell->name);
-  question->manifest = manifest_load (cell->key_file, error);
+  question->manifest = manifest_load (key_file, error);
   if (question->manifest == NULL || !asks (&question->manifest->permits))
     return question->manifest != NULL;
   question->policy = policy_load (config->system_policy_path, config->policy_path, error);
@@ -142,7 +144,7 @@ access_describe (HostCell *cell, GError **error)
   g_auto(Question) question = { 0 };
   const Permits *asked;
 
-  if (!question_read (&question, cell, error))
+  if (!question_read (&question, cell, cell->key_file, error))
     return NULL;
   asked = &question.manifest->permits;
   if (asked->network)
@@ -223,7 +225,7 @@ check_target (const Question *question, PermitKind kind, const char *path, const
                            path);
   if (kind == PERMIT_WRITE && (contains (real, config->policy_path) || contains_place_of (real, config->policy_path)
                                || contains (real, config->trust_path) || contains_place_of (real, config->trust_path)
-                               || contains (real, question->cell->key_file)))
+                               || contains (real, question->key_file)))
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies what says what it may, and it could write to that",
                            name, path);
   return TRUE;
@@ -281,12 +283,12 @@ open_network (Access *access, const Question *question, GError **error)
 }
 
 gboolean
-access_open (Access *access, HostCell *cell, GError **error)
+access_open (Access *access, HostCell *cell, const char *key_file, GError **error)
 {
   g_auto(Question) question = { 0 };
 
   *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (SandboxFd)) };
-  if (question_read (&question, cell, error) && open_network (access, &question, error) && open_paths (access, &question, error))
+  if (question_read (&question, cell, key_file, error) && open_network (access, &question, error) && open_paths (access, &question, error))
     {
       access->hang_ms = question.manifest->watchdog * 1000;
       access->memory = (guint64) question.manifest->memory << 20;

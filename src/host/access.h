@@ -30,5 +30,5 @@ typedef struct
 
 /* Both are read, and what is granted is opened.  CELL_ERROR_DENIED: a sentence that says what is to be written where;
  * CELL_ERROR_REFUSED: it cannot be opened. */
-gboolean access_open (Access *access, HostCell *cell, GError **error);
+gboolean access_open (Access *access, HostCell *cell, const char *key_file, GError **error);
 void access_clear (Access *access);

@@ -24,14 +24,14 @@ authority_clear (Authority *authority)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Authority, authority_clear)
 
 static gboolean
-authority_read (Authority *authority, HostCell *caller, GError **error)
+authority_read (Authority *authority, HostCell *caller, const char *key_file, GError **error)
 {
   const HostConfig *config = &caller->host->config;
 
   authority->caller = caller;
-  if (caller->key_file == NULL)
+  if (key_file == NULL)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", caller->name);
-  authority->manifest = manifest_load (caller->key_file, error);
+  authority->manifest = manifest_load (key_file, error);
   if (authority->manifest == NULL)
     return FALSE;
   authority->policy = policy_load (config->system_policy_path, config->policy_path, error);
@@ -133,13 +133,13 @@ check (const Authority *authority, const char *const *names, GError **error)
 /* ---- who asks --------------------------------------------------------------------------------------- */
 
 HostCell *
-authority_find (HostCell *caller, const char *name, uint32_t *ret_role, GError **error)
+authority_find (HostCell *caller, const char *key_file, const char *name, uint32_t *ret_role, GError **error)
 {
   const char *const names[] = { name, NULL };
   g_auto(Authority) authority = { 0 };
   HostCell *cell;
 
-  if (!authority_read (&authority, caller, error) || !check (&authority, names, error))
+  if (!authority_read (&authority, caller, key_file, error) || !check (&authority, names, error))
     return NULL;
   cell = host_find (caller->host, name, error);
   if (cell != NULL)
@@ -148,11 +148,11 @@ authority_find (HostCell *caller, const char *name, uint32_t *ret_role, GError *
 }
 
 gboolean
-authority_check (HostCell *caller, const char *const *names, GError **error)
+authority_check (HostCell *caller, const char *key_file, const char *const *names, GError **error)
 {
   g_auto(Authority) authority = { 0 };
 
-  return names[0] == NULL || (authority_read (&authority, caller, error) && check (&authority, names, error));
+  return names[0] == NULL || (authority_read (&authority, caller, key_file, error) && check (&authority, names, error));
 }
 
 static void
@@ -198,7 +198,7 @@ authority_describe (HostCell *caller, uint32_t *ret_role, GError **error)
   g_auto(GStrv) uses = uses_now (caller);
   char **listed;
 
-  if (!authority_read (&authority, caller, error))
+  if (!authority_read (&authority, caller, caller->key_file, error))
     return NULL;
   listed = authority.manifest->calls;
   for (guint i = 0; listed != NULL && listed[i] != NULL; i++)

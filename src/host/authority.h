@@ -10,11 +10,13 @@
 #pragma once
 #include "host.h"
 
+/* key_file: the caller's, or that of the build of it that asks, which is to take its place. */
+
 /* For an ejected cell that asks for another: a reference, and the role in which it may call it.  CELL_ERROR_DENIED, with a sentence that
  * names both and what is to be written where; whether there is such a cell at all is not said then. */
-HostCell *authority_find (HostCell *caller, const char *name, uint32_t *ret_role, GError **error);
+HostCell *authority_find (HostCell *caller, const char *key_file, const char *name, uint32_t *ret_role, GError **error);
 /* Whether it may call all of these from a sandbox.  The sentence is about all for which the same file is to be changed. */
-gboolean authority_check (HostCell *caller, const char *const *names, GError **error);
+gboolean authority_check (HostCell *caller, const char *key_file, const char *const *names, GError **error);
 
 typedef struct
 {

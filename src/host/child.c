@@ -428,19 +428,20 @@ bound (Child *child)
 }
 
 Child *
-child_spawn (Host *host, HostCell *cell, GError **error)
+child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error)
 {
   Access access;
   Child *child;
 
   if (!sandbox_check (&host->config, error))
     return NULL;
-  if (!access_open (&access, cell, error))
+  if (!access_open (&access, cell, key_file, error))
     return NULL;
   child = child_start (host, cell, &access, error);
   access_clear (&access);
   if (child == NULL)
     return NULL;
+  child->connection->key_file = key_file;
   child->connection->bell = lanes_add_bell (host->lanes, child->connection->host_bell, bell_rang, cell);
   if (child->connection->bell != NULL)
     lanes_limit_bell (host->lanes, child->connection->bell, &bell_limit, child);

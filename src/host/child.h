@@ -9,8 +9,8 @@
 #include "host.h"
 #include "process-end.h"
 
-/* Starts a runner; nothing is loaded in it yet. */
-Child *child_spawn (Host *host, HostCell *cell, GError **error);
+/* Starts a runner; nothing is loaded in it yet.  key_file (interned): what it is given is asked for there. */
+Child *child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error);
 
 /* One question, one answer.  answer: to be cleared; its type is `expected`, or error says what the child says, or which step it did not
  * answer within so many milliseconds. */

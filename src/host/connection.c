@@ -226,7 +226,7 @@ find_for (Connection *connection, const char *name, uint32_t *ret_access, GError
       *ret_access = connection->access;
       return host_find (connection->host, name, error);
     }
-  cell = authority_find (connection->cell, name, ret_access, error);
+  cell = authority_find (connection->cell, connection->key_file, name, ret_access, error);
   /* Once: it may ask without end. */
   if (cell == NULL && cell_status_from_error (*error) == CELL_ERROR_DENIED && !atomic_exchange (&connection->denied, TRUE))
     g_warning ("%s", (*error)->message);

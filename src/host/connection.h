@@ -29,6 +29,7 @@ struct Connection
   GQueue outgoing;
   GSource *writable;
   HostCell *cell;               /* of a runner: whose it is, a reference; NULL: of a program */
+  const char *key_file;         /* likewise: of the build that it runs; interned */
   Child *child;                 /* likewise, until it is closed */
 };
 

@@ -102,7 +102,7 @@ child_load (HostCell *cell, HostBuild *build, Child *child, GError **error)
 static gboolean
 prepare_child (Consumer *ret, HostCell *cell, HostBuild *build, GError **error)
 {
-  Child *child = child_spawn (cell->host, cell, error);
+  Child *child = child_spawn (cell->host, cell, build != NULL ? build->key_file : cell->key_file, error);
 
   if (child == NULL)
     return FALSE;

@@ -365,7 +365,7 @@ may_call_from_there (Move *move, char ***checked, GError **error)
   uses = cell_instance_get_uses (move->old.instance);
   if (*checked != NULL && g_strv_equal ((const char *const *) *checked, (const char *const *) uses))
     return TRUE;
-  if (!authority_check (move->cell, (const char *const *) uses, error))
+  if (!authority_check (move->cell, move->build != NULL ? move->build->key_file : move->cell->key_file, (const char *const *) uses, error))
     return FALSE;
   g_strfreev (*checked);
   *checked = g_steal_pointer (&uses);

@@ -202,5 +202,23 @@ def places_that_are_taken(here):
         assert f"ReadPaths: {path} is the sandbox's own" in said, said
 
 
+def another_build(here):
+    """Its process is made for it, and not for the one that it comes after."""
+    with outside() as folder:
+        with open(os.path.join(folder, "file"), "w", encoding="utf-8") as file:
+            file.write("there\n")
+        start(here, "", f"ReadPaths={folder}")
+        here.good("eject", "escaper")
+        assert tried(here, "read_file", f"{folder}/file") == errno.ENOENT
+        asks = here.write("next.cell", f"[Cell]\nRestart=temporary\nModule={cell('escaper')}\nReadPaths={folder}\n")
+        here.good("swap", "escaper", asks)
+        assert tried(here, "read_file", f"{folder}/file") == 0
+        here.good("swap", "escaper", here.path("escaper.cell"))
+        assert tried(here, "read_file", f"{folder}/file") == errno.ENOENT
+        policy(here, "")
+        assert f"asks to read {folder}, of which the policy says nothing" in here.refused("DENIED", "swap", "escaper", asks)
+        assert tried(here, "read_file", f"{folder}/file") == errno.ENOENT
+
+
 main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, the_network, paths, links, what_no_cell_gets, devices,
-      places_that_are_taken])
+      places_that_are_taken, another_build])
