@@ -17,6 +17,7 @@ cell_build_free (HostBuild *build)
 {
   if (build == NULL)
     return;
+  crash_log_remove (build->number);
   g_free (build->path);
   g_free (build->interface);
   if (build->module_fd >= 0)
@@ -25,6 +26,12 @@ cell_build_free (HostBuild *build)
   g_clear_pointer (&build->contract, contract_unref);
   g_clear_pointer (&build->config, g_hash_table_unref);
   g_free (build);
+}
+
+uint32_t
+cell_build_number (const HostBuild *build, const HostCell *cell)
+{
+  return build != NULL && build->sha256[0] != 0 ? build->number : cell->number;
 }
 
 static HostBuild *
@@ -41,17 +48,15 @@ cell_build_new (HostCell *cell, int fd, gsize size, GError **error)
   return NULL;
 }
 
-/* As another cell, while its constructors run: a crash is theirs. */
+/* A crash of its constructors is theirs. */
 static gboolean
 load_here (HostBuild *build, HostCell *cell, GError **error)
 {
   ThreadContext *thread = thread_context ();
-  uint32_t number = crash_log_add (cell->name, build->sha256[0] != 0 ? build->sha256 : cell->module->sha256);
-  uint32_t depth = trail_enter (&thread->trail, number);
+  uint32_t depth = trail_enter (&thread->trail, cell_build_number (build, cell));
 
   build->module = cell_module_load_fd (build->module_fd, build->path, error);
   trail_leave (&thread->trail, depth);
-  crash_log_remove (number);
   return build->module != NULL
          && cell_build_accept (build, cell, build->module->contract, build->module->options->threading, build->module->options->save != NULL, error);
 }
@@ -86,6 +91,7 @@ cell_build_of_file (HostCell *cell, const char *path, gboolean there, GError **e
   build->key_file = g_intern_string (manifest->path);
   build->interface = g_strdup (manifest->interface);
   memcpy (build->sha256, file.sha256, sizeof build->sha256);
+  build->number = crash_log_add (cell->name, build->sha256);
   build->origin = file.origin;
   build->config = host_cell_merge_config (manifest->config, cell->given);
   if (there)
@@ -167,8 +173,8 @@ cell_build_take (HostBuild *build, HostCell *cell)
   cell_module_unref (module);
   if (build->sha256[0] != 0)
     {
-      cell->number = cell->endpoint->cell = crash_log_add (cell->name, build->sha256);
-      crash_log_remove (number);
+      cell->number = cell->endpoint->cell = build->number;
+      build->number = number;
     }
   close (cell->module_fd);
   cell->module_fd = build->module_fd;

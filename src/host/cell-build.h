@@ -10,6 +10,7 @@ struct HostBuild
   char *path, *interface;       /* interface: that it must offer, by its key file, or NULL */
   const char *key_file;         /* interned */
   char sha256[65];              /* of the file; "": the same as before */
+  uint32_t number;              /* what trails call it; when the cell has it, what they called the one before, which is about to end */
   Origin origin;                /* … and where that has come from */
   int module_fd;
   gsize module_size;
@@ -28,5 +29,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (HostBuild, cell_build_free)
 
 /* Whether the cell's callers can go on with it; if so, its numbers are theirs. */
 gboolean cell_build_accept (HostBuild *build, HostCell *cell, const Contract *contract, uint32_t threading, gboolean saves, GError **error);
-/* From here on it is what the cell is. */
+/* What trails call it (NULL: what the cell has now); not the same bytes, not the same number. */
+uint32_t cell_build_number (const HostBuild *build, const HostCell *cell);
+/* From here on it is what the cell is.  It is freed when the one before has ended. */
 void cell_build_take (HostBuild *build, HostCell *cell);

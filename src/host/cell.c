@@ -307,7 +307,7 @@ host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
 {
   const CellInstanceEnv env = {
     .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider, .clients_data = cell,
-    .method_number = cell_method_number, .signal_number = cell_signal_number,
+    .method_number = cell_method_number, .signal_number = cell_signal_number, .number = cell_build_number (build, cell),
   };
   CellInstance *instance;
 

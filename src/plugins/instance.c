@@ -23,7 +23,7 @@ cell_instance_run (CellInstance *instance, void (*run) (gpointer data), gpointer
       loop_run (instance->loop, run, data);     /* whose thread is always in the cell's code */
       return;
     }
-  depth = trail_enter (&thread->trail, instance->env.endpoint->cell);
+  depth = trail_enter (&thread->trail, instance->env.number);
   frame_enter (&frame, &instance->service, thread);
   run (data);
   frame_leave (&frame, thread);
@@ -306,7 +306,7 @@ cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *n
   instance->service.endpoint = env->endpoint;
   instance->service.interface = module->contract->interface;
   instance->service.data = instance;
-  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, &instance->service, error)) == NULL)
+  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, &instance->service, instance->env.number, error)) == NULL)
     return NULL;
   host_api_init ();
   if (g_atomic_pointer_get (module->entry->host) != &host_api)

@@ -29,6 +29,7 @@
 typedef struct
 {
   Endpoint *endpoint;           /* outlives the instance; its threading is the module's */
+  uint32_t number;              /* what trails call it where its code runs outside of calls: another build may serve meanwhile */
 
   /* The number by which callers know a callable ("transfer", "@limit", "=limit") or a signal, whichever build serves.  Up to
    * INSTANCE_NUMBERS_MAX; signals from WIRE_SIGNALS_MAX on cannot be subscribed to.  NULL: its place in the contract. */

@@ -22,6 +22,7 @@ struct Loop
 {
   char name[16];
   const Service *service;
+  uint32_t number;              /* what trails call it */
   pthread_t id;
   GMainContext *context;
   ThreadContext *thread;        /* set before loop_new () returns */
@@ -104,7 +105,7 @@ loop_main (void *data)
   g_main_context_push_thread_default (loop->context);
   pthread_mutex_lock (&loop->lock);
   loop->thread = thread_context ();     /* with its signals blocked: see thread_begins */
-  trail_enter (&loop->thread->trail, loop->service->endpoint->cell);    /* always, its timers and sockets included */
+  trail_enter (&loop->thread->trail, loop->number);    /* always, its timers and sockets included */
   frame_enter (&frame, loop->service, loop->thread);
   pthread_cond_broadcast (&loop->changed);
   while (!loop->ending)
@@ -137,12 +138,13 @@ loop_destroy (Loop *loop)
 }
 
 Loop *
-loop_new (const char *name, const Service *service, GError **error)
+loop_new (const char *name, const Service *service, uint32_t number, GError **error)
 {
   Loop *loop = g_new0 (Loop, 1);
   int failed;
 
   loop->service = service;
+  loop->number = number;
   g_strlcpy (loop->name, name, sizeof loop->name);
   pthread_mutex_init (&loop->lock, NULL);
   pthread_cond_init (&loop->changed, NULL);

@@ -187,6 +187,21 @@ def a_constructor(here):
     assert stop(host) == 0
 
 
+def another_build(here):
+    """One that crashes when it is to begin: it is to blame, and not the one that serves meanwhile."""
+    sandboxed(here)
+    host = supervised(here, "--cell", cell("mirror"), "--cell", cell("crasher"))
+    with open(cell("crasher"), "rb") as file:
+        here.write("next.so", file.read() + b"\0", 0o755)
+    here.write("next.cell", f"[Cell]\nModule={here.path('next.so')}\n[Config]\ncrash=init\n")
+    done = here.ctl("swap", "crasher", here.path("next.cell"))
+    assert done.returncode in (EXIT["CRASHED"], EXIT["UNREACHABLE"], EXIT["GONE"]), done
+    assert "in cell crasher" in crashed(here, 0)
+    back(here, crasher=IN, mirror=IN)
+    assert "the host has crashed in" in here.refused("DENIED", "swap", "crasher", here.path("next.cell"))
+    assert stop(host) == 0
+
+
 def a_loop(here):
     sandboxed(here)
     host = supervised(here, "--cell", cell("crasher-loop"), "--cell", cell("mirror"))
@@ -485,7 +500,7 @@ def systemd_starts_it_again(here):
 
 
 main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
-      a_handler_that_came_later, wherever_its_code_runs, a_constructor, a_loop,
+      a_handler_that_came_later, wherever_its_code_runs, a_constructor, another_build, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
       state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
       its_manager_is_told_once, systemd_starts_it_again])
