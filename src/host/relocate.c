@@ -9,6 +9,7 @@
 #include "membrane/wait.h"
 #include "plugins/carry.h"
 #include "roster.h"
+#include "state-file.h"
 #include "supervise.h"
 #include "trust.h"
 #include "watchdog.h"
@@ -21,7 +22,9 @@ typedef struct
   HostCell *cell;
   HostBuild *build;             /* of the new one; NULL: the one that the cell has */
   Consumer old, new;            /* old: neither of them when there is none */
-  GBytes *carry;                /* what the old one gives; NULL: nothing */
+  GBytes *state;                /* what the old one has saved, of that version; NULL: nothing yet */
+  uint32_t version;
+  GBytes *carry;                /* what it gives; NULL: nothing */
   GVariant *carried;            /* the same from a child, looked at */
   GPtrArray *halves;            /* for the replies of each caller */
   gboolean no_way_back;         /* the old one is gone, or about to be */
@@ -375,13 +378,10 @@ may_call_from_there (Move *move, char ***checked, GError **error)
 static gboolean
 move_state (Move *move, GError **error)
 {
-  g_autoptr(GBytes) state = NULL;
-  uint32_t version = 0;
-
   if (!has_old (move))
     return consumer_restore_kept (&move->new, move->cell, error);
-  state = consumer_save (&move->old, move->cell, &version, error);
-  if (state == NULL || !consumer_restore (&move->new, version, state, error))
+  move->state = consumer_save (&move->old, move->cell, &move->version, error);
+  if (move->state == NULL || !consumer_restore (&move->new, move->version, move->state, error))
     return FALSE;
   if (stays_here (move))
     return TRUE;
@@ -400,6 +400,16 @@ move_held (Move *move, char ***uses, GError **error)
   return move_state (move, error) && replace (move, error);
 }
 
+/* For whoever begins in the place of both, and knows what was kept. */
+static void
+keep_state (const Move *move)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (move->state != NULL && !state_file_keep_saved (move->cell, move->version, move->state, &error))
+    g_warning ("%s", error->message);
+}
+
 /* The old one goes on; or it is gone, and what comes of that is the supervisor's to say.  A successor of none that has been handed the calls is
  * left to who asked for it; one that has not may have written to what its callers have, and they get other memory once more. */
 static void
@@ -410,7 +420,10 @@ fail (Move *move, const char *why)
   if (has_old (move) && !move->no_way_back)
     consumer_go_on (&move->old);
   else if (has_old (move))
-    supervise_lost (cell, why);
+    {
+      keep_state (move);
+      supervise_lost (cell, why);
+    }
   else if (!move->handed_over && cell->location == CELL_LOCATION_RESTARTING)
     {
       child_kill (move->new.child);
@@ -440,6 +453,7 @@ move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 
+  g_clear_pointer (&move.state, g_bytes_unref);
   g_clear_pointer (&move.carry, g_bytes_unref);
   g_clear_pointer (&move.carried, g_variant_unref);
   if (good && !there)

@@ -102,6 +102,12 @@ state_file_keep (HostCell *cell, GError **error)
   return state != NULL && keep (cell, version, state, error);
 }
 
+gboolean
+state_file_keep_saved (HostCell *cell, uint32_t version, GBytes *state, GError **error)
+{
+  return !state_file_is_wanted (cell) || keep (cell, version, state, error);
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
 gboolean

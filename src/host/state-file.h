@@ -23,3 +23,5 @@ gboolean state_file_set_aside (HostCell *cell, GError **error);
 /* Keeps what a cell that has been stopped saves, if there is a state_dir and it saves anything.  FALSE: what was kept before is still
  * there. */
 gboolean state_file_keep (HostCell *cell, GError **error);
+/* The same of what it has saved already. */
+gboolean state_file_keep_saved (HostCell *cell, uint32_t version, GBytes *state, GError **error);

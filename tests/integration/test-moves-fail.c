@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 
 #include <cell/remote/sequence.h>
@@ -20,13 +21,28 @@ typedef struct
   CellBus *bus;
   CellClient *client;           /* of the traveller */
   gboolean skipped;
+  gboolean armed;               /* the next child that is to start is killed */
 } Scene;
+
+static void
+kill_once (const char *cell, const char *step, GPid child, gpointer data)
+{
+  gboolean *armed = data;
+
+  (void) cell;
+  if (!*armed || !g_str_equal (step, "start"))
+    return;
+  *armed = FALSE;
+  kill (child, SIGKILL);
+}
 
 static void
 set_up (Scene *scene, gconstpointer data)
 {
   (void) data;
   scene->host.step_ms = STEP_MS;
+  scene->host.on_step = kill_once;
+  scene->host.on_step_data = &scene->armed;
   host_fixture_set_up (&scene->host, NULL);
   scene->skipped = !host_fixture_has_sandbox ();
   scene->bus = cell_open (scene->host.socket);
@@ -186,6 +202,26 @@ wait_taken (HostCell *cell, guint n)
       pthread_mutex_unlock (&cell->lock);
       sched_yield ();
     }
+}
+
+/* Neither the old one, which has let go, nor the new one is there any more.  The one that comes then knows what the old one did. */
+static void
+test_killed_at_start (Scene *scene, gconstpointer data)
+{
+  g_autoptr(GError) error = NULL;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, NULL);
+  traveller_say (scene->client, .n = 41);
+  scene->armed = TRUE;
+  g_assert_false (relocate_eject (scene->traveller, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_CRASHED);
+  g_assert_false (scene->armed);
+  check_place (scene, "sandbox");
+  cell_auto TravellerTotals totals = traveller_totals (scene->client);
+  g_assert_cmpuint (totals.spoken, ==, 42);
 }
 
 /* A call that does not end: the move gives up, and what cannot be stopped can be killed. */
@@ -382,6 +418,7 @@ main (int argc, char **argv)
   add ("/moves-fail/itself/loop", "traveller-loop", test_itself);
   add ("/moves-fail/itself/many", "traveller-many", test_itself);
   add ("/moves-fail/busy", NULL, test_busy);
+  add ("/moves-fail/killed-at-start", NULL, test_killed_at_start);
   add ("/moves-fail/movers", NULL, test_many_movers);
   add ("/moves-fail/unloaded", NULL, test_unloaded);
   return g_test_run ();
