@@ -28,6 +28,7 @@
 #include "supervise.h"
 #include "suspects.h"
 #include "trust.h"
+#include "watchdog.h"
 
 #define DRAIN_NS (5u * 1000000000ull)   /* for what waits in the rings when a cell is stopped */
 #define CLAIM_SECONDS 20
@@ -49,6 +50,7 @@ cell_free (HostCell *cell)
   endpoint_free (cell->endpoint);
   epoch_page_clear (&cell->epoch);
   g_clear_pointer (&cell->links, g_ptr_array_unref);
+  g_clear_pointer (&cell->left, g_ptr_array_unref);
   g_clear_pointer (&cell->config, g_hash_table_unref);
   g_clear_pointer (&cell->module, cell_module_unref);
   g_clear_pointer (&cell->contract, contract_unref);
@@ -414,6 +416,7 @@ cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const ch
   cell->contracts = g_ptr_array_new_with_free_func ((GDestroyNotify) contract_unref);
   cell->config = config != NULL ? g_hash_table_ref (config) : NULL;
   cell->links = g_ptr_array_new ();
+  cell->left = watchdog_left_new ();
   cell->log = log_tail_new ();
   cell->epoch.fd = -1;
   cell->bell = bell_new ();

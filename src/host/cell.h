@@ -58,6 +58,7 @@ struct HostCell
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
   uint64_t replies_seen;        /* how far callers here had read what children wrote when one last rang; under the lanes' lock */
   GPtrArray *links;             /* a reference to each */
+  GPtrArray *left;              /* what its process was at when the callers left; see watchdog.c */
   gboolean saves;               /* it has a save () */
   gboolean is_host;             /* the host's own cell: stays where it is */
   gboolean ended;               /* it was stopped for good */

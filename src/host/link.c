@@ -7,6 +7,7 @@
 #include "connection.h"
 #include "membrane/blob.h"
 #include "plugins/dispatch.h"
+#include "watchdog.h"
 
 #define REQUESTS_MAX (8u << 20)
 #define ATTACH_MS 2000u
@@ -279,8 +280,8 @@ leave (Link *link)
 
   if (!link->local)
     lanes_remove (cell->host->lanes, link->channel);
-  if (cell->location == CELL_LOCATION_CHILD && link->mapped)
-    child_tell (cell->child, WIRE_DETACH, &body, NULL, 0, ATTACH_MS, NULL);
+  if (cell->location == CELL_LOCATION_CHILD && link->mapped && !child_tell (cell->child, WIRE_DETACH, &body, NULL, 0, ATTACH_MS, NULL))
+    watchdog_keep (link);
   endpoint_remove (cell->endpoint, link->channel);
   pthread_mutex_lock (&cell->lock);
   g_ptr_array_remove_fast (cell->links, link);

@@ -14,6 +14,12 @@
 
 typedef struct Connection Connection;
 
+/* See watchdog.c. */
+typedef struct
+{
+  uint64_t end, since;          /* where a call that was taken ends, 0: there is none; and when that was first seen: µs */
+} Watched;
+
 typedef struct
 {
   _Atomic guint refs;
@@ -37,7 +43,7 @@ typedef struct
   uint64_t taken, answered;     /* where the callee's end stood when the last consumer but one ended, and the last one began */
   uint64_t again;               /* where what was taken when a consumer died began, and was taken again; UINT64_MAX: never */
   uint64_t subscribed;          /* signals that the caller had asked for of a consumer that died */
-  uint64_t watched, watched_since;      /* what a child has taken and not finished: where it ends, and when that was first seen; see watchdog.c */
+  Watched watched;              /* what a child has taken and not finished */
 } Link;
 
 /* A caller's channel to a cell: of a program or a child (connection), or of a cell in this process (caller).  One from outside is not

@@ -39,6 +39,8 @@ set_place (HostCell *cell, CellLocation location, const Consumer *consumer)
   pthread_mutex_lock (&cell->lock);
   if (cell->child != NULL && cell->child != consumer->child)
     host_cell_keep_stats (cell);
+  if (cell->child != consumer->child)
+    g_ptr_array_set_size (cell->left, 0);
   cell->location = location;
   cell->instance = consumer->instance;
   cell->child = consumer->child;

@@ -7,6 +7,7 @@
 #include "membrane/wait.h"
 
 #define HANG_MS 10000u          /* beyond its deadline */
+#define LEFT_MAX 16u            /* callers */
 
 guint
 watchdog_hang_ms (const Host *host)
@@ -14,13 +15,20 @@ watchdog_hang_ms (const Host *host)
   return host->config.hang_ms != 0 ? host->config.hang_ms : HANG_MS;
 }
 
+/* Of a caller that has left. */
+typedef struct
+{
+  Half *requests, *replies;
+  Watched watched;
+} Left;
+
 /* The request that has been taken and not finished.  A caller may say that it waits for longer than the method asks for, and not for less: its impatience
  * is no fault of the cell's. */
 static guint64
-look_at_request (Link *link, uint64_t at, const char **ret_method)
+look_at_request (HostCell *cell, const Half *requests, uint64_t at, const char **ret_method)
 {
-  const Contract *contract = link->cell->contract;
-  const Record *record = (const Record *) (link->requests->data + (at & (link->requests->capacity - 1)));
+  const Contract *contract = cell->contract;
+  const Record *record = (const Record *) (requests->data + (at & (requests->capacity - 1)));
   guint number = *(const volatile uint16_t *) &record->method, timeout = *(const volatile uint32_t *) &record->timeout;
   const ContractCallable *callable = number < contract->n_callables ? &contract->callables[number] : NULL;
 
@@ -30,21 +38,20 @@ look_at_request (Link *link, uint64_t at, const char **ret_method)
 
 /* NULL: all is well, as far as the child says. */
 static char *
-look_at_link (Link *link, gint64 now)
+look_at_halves (HostCell *cell, const Half *requests, const Half *replies, Watched *watched, gint64 now)
 {
-  const HalfControl *said = link->replies->control;
+  const HalfControl *said = replies->control;
   uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
-  guint64 limit, since = link->watched_since;
-  guint hang_ms = child_get_hang_ms (link->cell->child);
+  guint64 limit, since = watched->since;
+  guint hang_ms = child_get_hang_ms (cell->child);
   const char *method;
 
-  if (taken <= released || released % RECORD_ALIGN != 0 || taken != link->watched)
+  if (taken <= released || released % RECORD_ALIGN != 0 || taken != watched->end)
     {
-      link->watched = taken > released ? taken : 0;
-      link->watched_since = (guint64) now;
+      *watched = (Watched) { taken > released ? taken : 0, (guint64) now };
       return NULL;
     }
-  limit = look_at_request (link, released, &method) + hang_ms;
+  limit = look_at_request (cell, requests, released, &method) + hang_ms;
   if (((guint64) now - since) / 1000 <= limit)
     return NULL;
   return g_strdup_printf ("it hung: %s had not ended %.1f s after its deadline", method, (double) hang_ms / 1000);
@@ -59,8 +66,25 @@ try_link (Link *link, gint64 now)
   if (pthread_mutex_trylock (&link->lock) != 0)
     return NULL;
   if (link->mapped && !link->gone)
-    why = look_at_link (link, now);
+    why = look_at_halves (link->cell, link->requests, link->replies, &link->watched, now);
   pthread_mutex_unlock (&link->lock);
+  return why;
+}
+
+/* With the cell's lock.  What has been finished meanwhile is forgotten. */
+static char *
+look_at_left (HostCell *cell, gint64 now)
+{
+  char *why = NULL;
+
+  for (guint i = 0; i < cell->left->len && why == NULL; i++)
+    {
+      Left *left = g_ptr_array_index (cell->left, i);
+
+      why = look_at_halves (cell, left->requests, left->replies, &left->watched, now);
+      if (left->watched.end == 0)
+        g_ptr_array_remove_index_fast (cell->left, i--);
+    }
   return why;
 }
 
@@ -77,6 +101,8 @@ look_at_cell (HostCell *cell, gint64 now)
   pthread_mutex_lock (&cell->lock);
   for (guint i = 0; there && i < cell->links->len && why == NULL; i++)
     why = try_link (g_ptr_array_index (cell->links, i), now);
+  if (there && why == NULL)
+    why = look_at_left (cell, now);
   pthread_mutex_unlock (&cell->lock);
   if (why != NULL)
     child_condemn (cell->child, why);
@@ -128,6 +154,38 @@ watchdog_wake (Host *host, guint hang_ms)
       g_source_attach (host->watch, NULL);
     }
   pthread_mutex_unlock (&host->lock);
+}
+
+static void
+left_free (gpointer data)
+{
+  Left *left = data;
+
+  half_unref (left->requests);
+  half_unref (left->replies);
+  g_free (left);
+}
+
+GPtrArray *
+watchdog_left_new (void)
+{
+  return g_ptr_array_new_with_free_func (left_free);
+}
+
+void
+watchdog_keep (Link *link)
+{
+  HostCell *cell = link->cell;
+  Left *left;
+
+  pthread_mutex_lock (&cell->lock);
+  if (cell->left->len < LEFT_MAX)       /* those that are there are enough to see that it hangs */
+    {
+      left = g_new (Left, 1);
+      *left = (Left) { half_ref (link->requests), half_ref (link->replies), link->watched };
+      g_ptr_array_add (cell->left, left);
+    }
+  pthread_mutex_unlock (&cell->lock);
 }
 
 void

@@ -3,12 +3,16 @@
  * Ends processes of cells that hang: a handler that runs far beyond its call's deadline.  In this process nothing can be done about that.
  */
 #pragma once
-#include "host.h"
+#include "link.h"
 
 /* How long a handler may run on after its call's deadline, unless its cell's key file says otherwise. */
 guint watchdog_hang_ms (const Host *host);
 /* A cell has come to be in a process of its own, where its handlers may run on for so long.  From here on somebody looks now and then, until there
  * is no such cell any more. */
 void watchdog_wake (Host *host, guint hang_ms);
+/* The caller leaves, and the cell's process, which does not let go of the channel, may be at a call of its.  With the cell's place locked. */
+void watchdog_keep (Link *link);
+/* For what is kept so. */
+GPtrArray *watchdog_left_new (void);
 /* Nobody looks any more. */
 void watchdog_end (Host *host);

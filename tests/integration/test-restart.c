@@ -393,6 +393,35 @@ test_hung (Scene *scene, gconstpointer data)
   g_assert_cmpstr (reason, ==, "it hung: hang had not ended 0.1 s after its deadline");
 }
 
+/* Its caller has left long before the time comes to say that it hangs. */
+static void
+test_hung_and_left (Scene *scene, gconstpointer data)
+{
+  g_autofree char *reason = NULL;
+  gint64 until = patience ();
+  CellClient *other;
+  CellBus *bus;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", "Watchdog=4\n");
+  bus = cell_open (scene->host.socket);
+  other = cell_bind (bus, Phoenix, "phoenix");
+  cell_set_timeout (other, 100);
+  cell_auto PhoenixHang hang = phoenix_hang (other);
+  g_assert_cmpint (hang.result.status, ==, CELL_ERROR_DEADLINE);
+  cell_close (bus);
+  while (host_fixture_restarts (scene->phoenix) == 0)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_usleep (10000);
+    }
+  check_serves (scene, 0);
+  reason = why (scene->phoenix);
+  g_assert_cmpstr (reason, ==, "it hung: hang had not ended 4.0 s after its deadline");
+}
+
 /* Its key file says how long that may be, and how much it may take. */
 static void
 test_bounds (Scene *scene, gconstpointer data)
@@ -502,6 +531,7 @@ main (int argc, char **argv)
   add ("/restart/window", NULL, test_window);
   g_test_add_func ("/restart/delays", test_delays);
   add_three ("/restart/hung", test_hung);
+  add ("/restart/hung-and-left", NULL, test_hung_and_left);
   add ("/restart/bounds", NULL, test_bounds);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
