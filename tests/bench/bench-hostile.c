@@ -176,7 +176,8 @@ measure_p99 (const BenchFigure *figure, const BenchSettings *settings, const Ben
 }
 
 static const BenchSubject alone = { .name = "alone" };
-/* Each does harm a thousand times a second; or without end, and then it is the kernel who says when anybody has a processor. */
+/* Each does harm a thousand times a second, or without end.  Held against the same calls alone, and not beside 31 that are merely busy: what
+ * these get is the kernel's to say, and who does harm is to cost others nothing.  In the first tenth of a second of it the host finds that out. */
 static const BenchSubject beside = { .name = "beside", .option = 1000 }, beside_busy = { .name = "beside.busy" };
 
 const BenchFigure bench_hostile_figures[] = {
