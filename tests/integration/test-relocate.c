@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The promise: a cell moves out of the host and back, again and again, while a cell in the host and a program outside keep calling it, and
- * every call is answered, once, in its order.
+ * The promise: a cell moves out of the host, into another sandbox and back, again and again and at random, while a cell in the host, one in a
+ * sandbox and a program outside keep calling it, and every call is answered, once, in its order.
  *
- * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves; the suite has half of what the promise is measured with, which
- * is 1000000 and 100, and fewer under a sanitizer.
+ * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves: a million and a hundred in all, fewer under a sanitizer, and ten
+ * times as many in the suite of what takes long.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -22,8 +22,8 @@
 # define CALLS 100000u
 # define MOVES 20u
 #else
-# define CALLS 500000u
-# define MOVES 50u
+# define CALLS 1000000u
+# define MOVES 100u
 #endif
 
 static guint
@@ -68,18 +68,19 @@ progress_wait (Progress *progress, guint thousands)
 typedef struct
 {
   const char *socket;
+  const char *cell;             /* that calls; NULL: a program does */
   Progress *progress;
   guint64 who;
   guint thousands;
 } Caller;
 
-/* A cell in the host calls; this thread only says when. */
+/* A cell calls; this thread only says when. */
 static gpointer
 cell_caller_main (gpointer data)
 {
   Caller *caller = data;
   CellBus *bus = cell_open (caller->socket);
-  CellClient *pacer = cell_bind (bus, Pacer, "pacer");
+  CellClient *pacer = cell_bind (bus, Pacer, caller->cell);
 
   for (guint i = 0; i < caller->thousands; i++)
     {
@@ -165,44 +166,83 @@ check_totals (const char *socket, guint64 calls)
 }
 
 static void
+progress_init (Progress *progress, guint running)
+{
+  *progress = (Progress) { .running = running };
+  pthread_mutex_init (&progress->lock, NULL);
+  pthread_cond_init (&progress->changed, NULL);
+}
+
+static void
+progress_clear (Progress *progress)
+{
+  pthread_mutex_destroy (&progress->lock);
+  pthread_cond_destroy (&progress->changed);
+}
+
+/* Out; or, when it is out, back or into another sandbox. */
+static void
+move_somewhere (HostCell *cell)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (cell->location == CELL_LOCATION_HERE)
+    host_fixture_eject (cell);
+  else if (g_test_rand_int_range (0, 3) > 0)
+    host_fixture_absorb (cell);
+  else if (!relocate_restart (cell, &error))
+    g_error ("%s", error->message);
+}
+
+/* Each at a random time of its share of the calls. */
+static gint64
+move_about (HostCell *cell, Progress *progress, guint thousands, guint moves)
+{
+  gint64 longest = 0;
+
+  for (guint i = 0; i < moves; i++)
+    {
+      guint from = thousands * i / moves, to = thousands * (i + 1) / moves;
+      gint64 started;
+
+      progress_wait (progress, (guint) g_test_rand_int_range ((gint32) from, (gint32) MAX (to, from + 1)));
+      started = g_get_monotonic_time ();
+      move_somewhere (cell);
+      longest = MAX (longest, g_get_monotonic_time () - started);
+    }
+  return longest;
+}
+
+static void
 test_promise (HostFixture *fixture, gconstpointer data)
 {
   guint thousands = size_from ("CELLHOST_TEST_CALLS", CALLS) / 1000, moves = size_from ("CELLHOST_TEST_MOVES", MOVES);
-  Progress progress = { .running = 2 };
-  Caller callers[2] = {
-    { fixture->socket, &progress, 1, thousands - thousands / 2 }, { fixture->socket, &progress, 2, thousands / 2 },
+  Progress progress;
+  Caller callers[] = {
+    { fixture->socket, "pacer", &progress, 1, thousands - 2 * (thousands / 3) },
+    { fixture->socket, "pacer-out", &progress, 2, thousands / 3 },
+    { fixture->socket, NULL, &progress, 3, thousands / 3 },
   };
-  g_autoptr(HostCell) sequence = NULL, pacer = NULL;
-  GThread *threads[2];
-  gint64 longest = 0;
+  g_autoptr(HostCell) sequence = NULL, pacer = NULL, out = NULL;
+  GThread *threads[G_N_ELEMENTS (callers)];
+  gint64 longest;
 
   if (!host_fixture_has_sandbox ())
     return;
-  pthread_mutex_init (&progress.lock, NULL);
-  pthread_cond_init (&progress.changed, NULL);
+  progress_init (&progress, G_N_ELEMENTS (callers));
   sequence = host_fixture_load (fixture, data, "sequence", NULL);
   pacer = host_fixture_load (fixture, "pacer", NULL, NULL);
-  threads[0] = g_thread_new ("cell-caller", cell_caller_main, &callers[0]);
-  threads[1] = g_thread_new ("program-caller", program_caller_main, &callers[1]);
-  for (guint i = 0; i < moves; i++)
-    {
-      gint64 started;
-
-      progress_wait (&progress, thousands * i / moves);
-      started = g_get_monotonic_time ();
-      if (i % 2 == 0)
-        host_fixture_eject (sequence);
-      else
-        host_fixture_absorb (sequence);
-      longest = MAX (longest, g_get_monotonic_time () - started);
-    }
+  out = host_fixture_load (fixture, "pacer", "pacer-out", NULL);
+  host_fixture_eject (out);
+  for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
+    threads[i] = g_thread_new ("caller", callers[i].cell != NULL ? cell_caller_main : program_caller_main, &callers[i]);
+  longest = move_about (sequence, &progress, thousands, moves);
   for (guint i = 0; i < G_N_ELEMENTS (threads); i++)
     g_thread_join (threads[i]);
   check_totals (fixture->socket, thousands * 1000);
   g_assert_cmpuint (sequence->moves, ==, moves);
   g_test_message ("%u,000 calls, %u moves, the longest took %" G_GINT64_FORMAT " ms", thousands, moves, longest / 1000);
-  pthread_mutex_destroy (&progress.lock);
-  pthread_cond_destroy (&progress.changed);
+  progress_clear (&progress);
 }
 
 /* ---- callers that stand still, or fall ------------------------------------------------------------------ */
@@ -230,7 +270,7 @@ move (HostCell *cell, guint n)
 static void
 test_stopped (HostFixture *fixture, gconstpointer data)
 {
-  Caller caller = { fixture->socket, NULL, 1, 20 };
+  Caller caller = { .socket = fixture->socket, .who = 1, .thousands = 20 };
   g_autoptr(HostCell) sequence = NULL;
   CellBus *bus;
   guint seen = 0, who = 2, moves = 0;
@@ -278,7 +318,7 @@ count_channels (HostCell *cell)
 static void
 test_killed (HostFixture *fixture, gconstpointer data)
 {
-  Caller caller = { fixture->socket, NULL, 1, 1000 };
+  Caller caller = { .socket = fixture->socket, .who = 1, .thousands = 1000 };
   g_autoptr(HostCell) sequence = NULL;
   gint64 patience = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
   CellBus *bus;
