@@ -17,6 +17,7 @@
 #include "access.h"
 #include "cell.h"
 #include "child-log.h"
+#include "freeze.h"
 #include "offence.h"
 #include "plugins/bounds.h"
 #include "relocate.h"
@@ -479,16 +480,35 @@ child_quit (Child *child)
   child_kill (child);
 }
 
+static void
+note_killed (Child *child)
+{
+  pthread_mutex_lock (&child->lock);
+  child->killed = TRUE;
+  pthread_mutex_unlock (&child->lock);
+}
+
+gboolean
+child_freeze (Child *child)
+{
+  note_killed (child);
+  return freeze_process (child_get_pid (child), child->pidfd) || child_kill (child);
+}
+
+void
+child_kill_frozen (Child *child)
+{
+  if (child->pidfd >= 0)
+    syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+}
+
 gboolean
 child_kill (Child *child)
 {
   gboolean gone;
 
-  pthread_mutex_lock (&child->lock);
-  child->killed = TRUE;
-  pthread_mutex_unlock (&child->lock);
-  if (child->pidfd >= 0)
-    syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+  note_killed (child);
+  child_kill_frozen (child);
   if (child->process != NULL)
     {
       g_subprocess_force_exit (child->process);

@@ -44,6 +44,8 @@ static const struct
   { "clone3", ENOSYS },
   /* would make other calls behind the filter's back */
   { "io_uring_setup", ENOSYS }, { "io_uring_enter", ENOSYS }, { "io_uring_register", ENOSYS },
+  /* would write to memory when nobody runs any more */
+  { "io_setup", ENOSYS },
   /* memory that nothing bounds */
   { "shmget", ENOSYS }, { "msgget", ENOSYS },
   /* keys belong to the user, in whatever namespace */

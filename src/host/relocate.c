@@ -190,20 +190,21 @@ has_old (const Move *move)
   return move->old.instance != NULL || move->old.child != NULL;
 }
 
-/* A child has been stopped, but nobody needs to believe that.  Only when it is dead are its positions what they will ever be. */
+/* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it stands for good are its positions what they
+ * will ever be; that it is buried is waited for when its successor serves. */
 static gboolean
 find_positions (Move *move, GError **error)
 {
   HostCell *cell = move->cell;
+  Child *child = move->old.child;
 
-  if (move->old.child != NULL)
-    {
-      move->no_way_back = TRUE;
-      if (!child_kill (move->old.child))
-        return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process cannot be ended", cell->name);
-    }
+  move->no_way_back = child != NULL;
+  if (child != NULL && !child_freeze (child))
+    return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process cannot be ended", cell->name);
   for (guint i = 0; i < cell->links->len && has_old (move); i++)
     link_find_positions (link_at (cell, i), move->old.instance != NULL);
+  if (child != NULL)
+    child_kill_frozen (child);
   return TRUE;
 }
 

@@ -258,7 +258,7 @@ test_failing (Scene *scene, gconstpointer data)
     const char *what;
     int number;
   } calls[] = {
-    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM }, { "futex_waitv", EINVAL },
+    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM }, { "futex_waitv", EINVAL },
   };
 
   (void) data;

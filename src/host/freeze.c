@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The kernel says of each thread in /proc whether it is stopped (proc_pid_stat(5)).  A thread that is stopped starts no other; so when
+ * a second look finds the same threads as the first, and the first found all of them stopped, there are no more of them.
+ */
+#define _GNU_SOURCE
+#include "freeze.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FREEZE_US 20000
+#define STEP_NS 20000
+#define THREADS_MAX 256u        /* of one with more the end is waited for */
+
+typedef struct
+{
+  guint n;
+  int id[THREADS_MAX];
+} Threads;
+
+/* Up to size - 1 bytes; -1: there is no such file, or it cannot be read. */
+static ssize_t
+read_file (int folder, int thread, const char *name, char *text, size_t size)
+{
+  char path[64];
+  ssize_t n;
+  int fd;
+
+  g_snprintf (path, sizeof path, "%d/%s", thread, name);
+  fd = openat (folder, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return -1;
+  n = read (fd, text, size - 1);
+  close (fd);
+  if (n >= 0)
+    text[n] = '\0';
+  return n;
+}
+
+/* "1234 (name) T …": the name may have anything in it. */
+static gboolean
+is_stopped (int folder, int thread)
+{
+  char text[256];
+  const char *end = read_file (folder, thread, "stat", text, sizeof text) > 0 ? strrchr (text, ')') : NULL;
+
+  return end != NULL && g_str_has_prefix (end, ") T ");
+}
+
+/* A process that it has started has what it has, and goes on. */
+static gboolean
+is_alone (int folder, int thread)
+{
+  char text[16];
+
+  return read_file (folder, thread, "children", text, sizeof text) == 0;
+}
+
+static gboolean
+list_threads (DIR *folder, Threads *ret)
+{
+  struct dirent *entry;
+
+  ret->n = 0;
+  rewinddir (folder);
+  while ((entry = readdir (folder)) != NULL)
+    if (entry->d_name[0] != '.')
+      {
+        if (ret->n == THREADS_MAX)
+          return FALSE;
+        ret->id[ret->n++] = atoi (entry->d_name);
+      }
+  return ret->n > 0;
+}
+
+static gboolean
+stand (DIR *folder, const Threads *threads)
+{
+  for (guint i = 0; i < threads->n; i++)
+    if (!is_stopped (dirfd (folder), threads->id[i]))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+are_alone (DIR *folder, const Threads *threads)
+{
+  for (guint i = 0; i < threads->n; i++)
+    if (!is_alone (dirfd (folder), threads->id[i]))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+wait_until_stopped (DIR *folder)
+{
+  gint64 until = g_get_monotonic_time () + FREEZE_US;
+  Threads before = { 0 }, now;
+
+  do
+    {
+      if (!list_threads (folder, &now))
+        return FALSE;
+      if (now.n == before.n && memcmp (now.id, before.id, now.n * sizeof now.id[0]) == 0)
+        return are_alone (folder, &now);
+      before.n = 0;
+      if (stand (folder, &now))
+        before = now;
+      else
+        clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, STEP_NS }, NULL);
+    }
+  while (g_get_monotonic_time () < until);
+  return FALSE;
+}
+
+gboolean
+freeze_process (GPid pid, int pidfd)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/task", (int) pid);
+  DIR *folder;
+  gboolean stopped;
+
+  if (pidfd < 0 || pid <= 0 || syscall (SYS_pidfd_send_signal, pidfd, SIGSTOP, NULL, 0) < 0)
+    return FALSE;
+  folder = opendir (path);
+  if (folder == NULL)
+    return FALSE;
+  stopped = wait_until_stopped (folder);
+  closedir (folder);
+  /* Still there to be signalled, so that what was looked at was it, and not another one with its number. */
+  return stopped && syscall (SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Stopping a process for good, without waiting for the milliseconds that the kernel takes to bury it.
+ */
+#pragma once
+#include <glib.h>
+
+/* Stops a process and sees that it stands.  TRUE: none of its threads runs and it has started no other process, so that what it has
+ * written is all that it will write until somebody lets it go on, or kills it.  FALSE: that cannot be seen, or it has not stopped in time;
+ * it may stand or run.  pidfd: of the same process. */
+gboolean freeze_process (GPid pid, int pidfd);
