@@ -19,6 +19,7 @@
 #define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
 #define STATE_MS 10000u                 /* to save or restore */
 #define STATE_MAX ((gsize) 1 << 30)
+#define SMALL_MAX 4096u                 /* bytes of state that travel in a message */
 #define STOP_NS (2u * 1000000000ull)    /* for the handler that runs */
 #define RETIRE_NS (5u * 1000000000ull)  /* for the handler that runs when a cell is stopped */
 
@@ -194,44 +195,64 @@ memfd_of_bytes (GBytes *bytes, GError **error)
   return fd;
 }
 
+/* Memory is made for what is large: a message is copied, and copies once more where it is read. */
 static gboolean
 bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GError **error)
 {
   WireState body = { .version = version, .size = g_bytes_get_size (bytes) };
+  const gboolean small = body.size <= SMALL_MAX;
+  WireMessage answer;
   gboolean good;
-  int fd = memfd_of_bytes (bytes, error);
+  int fd = small ? -1 : memfd_of_bytes (bytes, error);
 
-  if (fd < 0)
+  if (!small && fd < 0)
     return FALSE;
-  good = child_tell (child, type, &body, &fd, 1, STATE_MS, error);
-  close (fd);
+  good = child_ask (child, type, &body, small ? g_bytes_get_data (bytes, NULL) : NULL, small ? (uint32_t) body.size : 0, &fd, small ? 0 : 1,
+                    WIRE_DONE, &answer, STATE_MS, error);
+  if (good)
+    wire_message_clear (&answer);
+  if (fd >= 0)
+    close (fd);
   return good;
 }
 
 /* Whatever a child has put there: read once into memory of our own. */
 static GBytes *
+read_bytes (HostCell *cell, int fd, gsize size, GError **error)
+{
+  guint8 *data = size <= STATE_MAX ? g_try_malloc (size + 1) : NULL;
+  gsize at = 0;
+  ssize_t n;
+
+  if (data == NULL)
+    {
+      cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state has %" G_GSIZE_FORMAT " bytes, more than can be moved", cell->name, size);
+      return NULL;
+    }
+  while (at < size && (n = pread (fd, data + at, size - at, (off_t) at)) > 0)
+    at += (gsize) n;
+  if (at == size)
+    return g_bytes_new_take (data, size);
+  g_free (data);
+  cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state is shorter than it said", cell->name);
+  return NULL;
+}
+
+static GBytes *
 bytes_from_child (HostCell *cell, Child *child, WireType type, uint32_t *ret_version, GError **error)
 {
   WireMessage state;
   GBytes *bytes = NULL;
-  guint8 *data;
-  gsize at = 0, size;
-  ssize_t n = 1;
 
   if (!child_ask (child, type, NULL, NULL, 0, NULL, 0, WIRE_STATE, &state, STATE_MS, error))
     return NULL;
-  size = state.body.state.size;
   *ret_version = state.body.state.version;
-  data = size <= STATE_MAX ? g_try_malloc (size + 1) : NULL;
-  while (data != NULL && at < size && (n = pread (state.fds[0], data + at, size - at, (off_t) at)) > 0)
-    at += (gsize) n;
-  if (data == NULL)
-    cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state has %" G_GSIZE_FORMAT " bytes, more than can be moved", cell->name, size);
-  else if (at < size)
-    cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state is shorter than it said", cell->name);
+  if (state.header.n_fds > 0)
+    bytes = read_bytes (cell, state.fds[0], state.body.state.size, error);
+  else if (state.body.state.size == state.tail_size)
+    bytes = g_bytes_new_take (g_steal_pointer (&state.tail), state.tail_size);
   else
-    bytes = g_bytes_new_take (g_steal_pointer (&data), size);
-  g_free (data);
+    cell_set_error (error, CELL_ERROR_STATE, "cell %s: its state does not have the size that it said", cell->name);
   wire_message_clear (&state);
   return bytes;
 }

@@ -44,7 +44,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_ATTACH: *ret = (Shape) { sizeof (WireAttach), 2, 3, false }; return true;
     case WIRE_RESTORE:
     case WIRE_TAKE:
-    case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 1, 1, false }; return true;
+    case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 0, 1, true }; return true;
     case WIRE_OFFENCE: *ret = (Shape) { sizeof (WireOffence), 0, 0, false }; return true;
     case WIRE_START:
     case WIRE_STOP:

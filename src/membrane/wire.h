@@ -185,7 +185,7 @@ typedef struct
   uint32_t version;
   uint32_t reserved;
   uint64_t size;
-} WireState;
+} WireState;                    /* so many bytes: in the memory that is passed; without any, they are the tail */
 
 typedef struct
 {

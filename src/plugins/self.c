@@ -17,6 +17,7 @@
 #endif
 
 #define REGION ((size_t) 1 << 22)       /* of address space; no memory is taken before it is used */
+#define READY_MAX ((size_t) 1 << 18)     /* a struct up to this has its memory from the start */
 #define COLOURS 32u                     /* lines at which a struct may begin in its page: all at one would share a few of the cache's */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -90,6 +91,9 @@ self_new (CellInstance *instance, uint32_t size)
   pthread_mutex_unlock (&lock);
   if (pages == NULL)
     return NULL;
+  /* At once and while nobody waits: when a cell moves, what it restores is written while its callers do. */
+  if (whole > (size_t) getpagesize () && whole <= READY_MAX)
+    madvise (pages, whole, MADV_POPULATE_WRITE);
   self = pages + before;
   atomic_store (&header_of (self)->instance, instance);
   ASAN_POISON_MEMORY_REGION ((uint8_t *) self + size, whole - before - size);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -31,7 +32,6 @@
 #define HOST_SOCKET 3
 #define HELLO_NS (5u * 1000000000ull)
 #define STOP_NS (2u * 1000000000ull)
-#define STATE_MAX ((gsize) 1 << 30)
 
 typedef struct
 {
@@ -196,18 +196,24 @@ timer_rang (void *data)
 /* ---- answers ---------------------------------------------------------------------------------------------- */
 
 static void
-say (Runner *runner, WireType type, uint64_t serial, const void *body, const char *tail, const int *fd)
+tell (Runner *runner, WireType type, uint64_t serial, const void *body, const char *tail, uint32_t tail_size, const int *fd)
 {
   Fault fault = { 0 };
 
-  if (!uplink_send (runner->uplink, type, serial, body, tail, tail != NULL ? (uint32_t) strlen (tail) : 0, fd, fd != NULL ? 1 : 0, &fault))
+  if (!uplink_send (runner->uplink, type, serial, body, tail, tail_size, fd, fd != NULL ? 1 : 0, &fault))
     g_printerr ("%s: the host cannot be told: %s\n", runner->name, fault.message);
+}
+
+static void
+say (Runner *runner, WireType type, uint64_t serial, const void *body, const char *tail)
+{
+  tell (runner, type, serial, body, tail, tail != NULL ? (uint32_t) strlen (tail) : 0, NULL);
 }
 
 static void
 done (Runner *runner, const WireMessage *message)
 {
-  say (runner, WIRE_DONE, message->header.serial, NULL, NULL, NULL);
+  say (runner, WIRE_DONE, message->header.serial, NULL, NULL);
 }
 
 static void
@@ -215,7 +221,7 @@ refuse (Runner *runner, const WireMessage *message, CellStatus status, const cha
 {
   WireError body = { .status = status };
 
-  say (runner, WIRE_ERROR, message->header.serial, &body, text, NULL);
+  say (runner, WIRE_ERROR, message->header.serial, &body, text);
 }
 
 /* ---- what the host says -------------------------------------------------------------------------------------- */
@@ -268,7 +274,7 @@ do_load (Runner *runner, WireMessage *message)
   text = contract_to_text (runner->module->contract, TRUE);
   if (strlen (text) > WIRE_TAIL_MAX)
     bare = contract_to_text (runner->module->contract, FALSE);
-  say (runner, WIRE_READY, message->header.serial, &body, bare != NULL ? bare : text, NULL);
+  say (runner, WIRE_READY, message->header.serial, &body, bare != NULL ? bare : text);
 }
 
 static void
@@ -344,24 +350,26 @@ do_detach (Runner *runner, WireMessage *message)
   done (runner, message);
 }
 
-/* What the host has put there.  NULL: it is not there, or too large. */
+/* In memory that the host has made and sealed, if it is large.  NULL: it is not there, or too large. */
 static GBytes *
-read_bytes (const WireMessage *message)
+read_bytes (WireMessage *message)
 {
   const WireState *state = &message->body.state;
-  guint8 *data = state->size <= STATE_MAX ? g_try_malloc (state->size + 1) : NULL;
-  gsize at = 0;
-  ssize_t n;
+  g_autoptr(GMappedFile) file = NULL;
+  g_autoptr(GBytes) bytes = NULL;
 
-  while (data != NULL && at < state->size && (n = pread (message->fds[0], data + at, state->size - at, (off_t) at)) > 0)
-    at += (gsize) n;
-  if (data != NULL && at == state->size)
-    return g_bytes_new_take (data, at);
-  g_free (data);
-  return NULL;
+  if (message->header.n_fds == 0)
+    return state->size == message->tail_size ? g_bytes_new_take (g_steal_pointer (&message->tail), message->tail_size) : NULL;
+  file = g_mapped_file_new_from_fd (message->fds[0], FALSE, NULL);
+  if (file == NULL || state->size == 0 || g_mapped_file_get_length (file) < state->size)
+    return NULL;
+  /* Callers wait: all pages at once, for each that is asked for by itself takes longer than copying it. */
+  madvise (g_mapped_file_get_contents (file), state->size, MADV_POPULATE_READ);
+  bytes = g_mapped_file_get_bytes (file);
+  return g_bytes_new_from_bytes (bytes, 0, state->size);
 }
 
-/* In memory that the host makes: a sandbox may make none to share. */
+/* What is large is put into memory that the host makes: a sandbox may make none to share. */
 static void
 say_bytes (Runner *runner, const WireMessage *message, uint32_t version, GBytes *bytes)
 {
@@ -369,18 +377,22 @@ say_bytes (Runner *runner, const WireMessage *message, uint32_t version, GBytes 
   const char *data = g_bytes_get_data (bytes, &size);
   WireState body = { .version = version, .size = size };
   Fault fault = { CELL_ERROR_NO_RESOURCES, "no memory for the state" };
-  CellBlob *blob = uplink_blob_new (runner->uplink, size, &fault);
-  void *to = blob_data (blob);
+  CellBlob *blob;
   int fd;
 
-  if (blob == NULL || (size > 0 && to == NULL))
+  if (size <= WIRE_TAIL_MAX)
+    {
+      tell (runner, WIRE_STATE, message->header.serial, &body, data, (uint32_t) size, NULL);
+      return;
+    }
+  blob = uplink_blob_new (runner->uplink, size, &fault);
+  if (blob_data (blob) == NULL)
     refuse (runner, message, fault.status, fault.message);
   else
     {
-      if (size > 0)
-        memcpy (to, data, size);
+      memcpy (blob_data (blob), data, size);
       fd = blob_fd (blob);
-      say (runner, WIRE_STATE, message->header.serial, &body, NULL, &fd);
+      tell (runner, WIRE_STATE, message->header.serial, &body, NULL, 0, &fd);
     }
   blob_unref (blob);
 }
