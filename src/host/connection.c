@@ -696,6 +696,19 @@ any_link (Connection *connection)
   return link;
 }
 
+/* A program's go with its calls, or one after the other would fill the table.  A child's may be in answers that are still to be read. */
+void
+connection_forget_blobs (Connection *connection)
+{
+  gboolean closed;
+
+  pthread_mutex_lock (&connection->lock);
+  closed = connection->closed;
+  pthread_mutex_unlock (&connection->lock);
+  if (closed && connection->cell == NULL)
+    blob_transit_drop (connection->serial);
+}
+
 /* Takes a reference. */
 static void
 take_apart (gpointer data)
@@ -709,9 +722,7 @@ take_apart (gpointer data)
       link_close (link);
       link_unref (link);
     }
-  /* A program's go with its calls, or one after the other would fill the table.  A child's may be in answers that are still to be read. */
-  if (connection->cell == NULL)
-    blob_transit_drop (connection->serial);
+  connection_forget_blobs (connection);
   if (connection->bell != NULL)
     lanes_remove_bell (connection->host->lanes, g_steal_pointer (&connection->bell));
   pthread_mutex_lock (&connection->lock);

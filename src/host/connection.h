@@ -41,6 +41,8 @@ void connection_unref (Connection *connection);
 void connection_start (Connection *connection);
 /* Ends it and all its links; any thread. */
 void connection_close (Connection *connection);
+/* What its calls have handed out and nobody has fetched; if it has ended. */
+void connection_forget_blobs (Connection *connection);
 /* Closes one link, and tells the peer that it is gone.  Where there is none by that serial any more nothing happens. */
 void connection_end_link (Connection *connection, uint64_t serial);
 /* A reference to the link by that serial; NULL: it has none. */

@@ -95,11 +95,17 @@ channel_broke (Channel *channel)
     offence_report (channel);
 }
 
-/* Whoever serves rings the caller's bell, which is the connection's. */
+/* Whoever serves is in the cell's gate, and rings the caller's bell, which is the connection's.  It may be in a handler when the link has long
+ * been closed: a caller that leaves waits for nobody, and nobody for it. */
 static void
-let_go_of_connection (Channel *channel)
+let_go (Channel *channel)
 {
-  connection_unref (channel->freed_data);
+  HostCell *cell = channel->endpoint->data;
+  Connection *connection = channel->freed_data;
+
+  connection_forget_blobs (connection);
+  connection_unref (connection);
+  host_cell_unref (cell);
 }
 
 /* Both ends here, or the callee's end alone. */
@@ -120,8 +126,9 @@ make_channel (Link *link, uint32_t access, GError **error)
   channel->on_broken = channel_broke;
   if (!link->local)
     {
-      channel->freed = let_go_of_connection;
+      channel->freed = let_go;
       channel->freed_data = connection_ref (link->connection);
+      host_cell_ref (link->cell);
     }
   channel_set_callee (channel, half_ref (link->requests), half_ref (link->replies), link->taken, link->answered);
   if (link->local)
@@ -279,7 +286,7 @@ leave (Link *link)
   WireRef body = { link->serial };
 
   if (!link->local)
-    lanes_remove (cell->host->lanes, link->channel);
+    lanes_forget (cell->host->lanes, link->channel);
   if (cell->location == CELL_LOCATION_CHILD && link->mapped && !child_tell (cell->child, WIRE_DETACH, &body, NULL, 0, ATTACH_MS, NULL))
     watchdog_keep (link);
   endpoint_remove (cell->endpoint, link->channel);

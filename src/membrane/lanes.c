@@ -60,6 +60,7 @@ struct Lanes
   bool overflown;               /* there was no place for one that is ready */
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
+  bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
   uint32_t spares;              /* threads that wait for a bell, or watch */
   bool watching;                /* one of them watches */
   bool watched;                 /* one of them watches, or has been asked to */
@@ -231,6 +232,7 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
   Channel *channel = channel_ref (entry->channel);
 
   lanes->in_use[number] = channel;
+  lanes->forgotten[number] = false;
   pthread_mutex_unlock (&lanes->lock);
   channel_serve_ready (channel, thread);
   progressed (lanes);
@@ -245,8 +247,15 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
       cpu_relax ();
   pthread_mutex_lock (&lanes->lock);
   lanes->in_use[number] = NULL;
-  look_again (lanes, channel);
+  if (!lanes->forgotten[number])
+    {
+      look_again (lanes, channel);
+      channel_unref (channel);          /* not the last: the entry has another */
+      return;
+    }
+  pthread_mutex_unlock (&lanes->lock);
   channel_unref (channel);
+  pthread_mutex_lock (&lanes->lock);
 }
 
 static bool
@@ -444,11 +453,14 @@ spin_for (Lanes *lanes)
   return lanes->n_hot > 0 ? SPIN_NS : 0;
 }
 
-/* Whether a stuck poller would keep others waiting who ring no bell. */
+/* Whether a stuck poller would keep others waiting who ring no bell.  The one whose handler it is in may have been removed meanwhile. */
 static bool
 is_to_be_watched (Lanes *lanes)
 {
-  return lanes->n_hot > 1 || load_relaxed (&lanes->tasks) != NULL;
+  uint32_t poller = load_relaxed (&lanes->poller);
+  const Channel *served = poller != NOBODY ? lanes->in_use[poller] : NULL;
+
+  return lanes->n_hot > 1 || (lanes->n_hot == 1 && served != NULL && lanes->hot[0]->channel != served) || load_relaxed (&lanes->tasks) != NULL;
 }
 
 /* Polls until there is nothing to do, another thread has taken over, or the end. */
@@ -714,20 +726,49 @@ lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
   ring_kick (lanes);
 }
 
+/* With the lock.  The caller's to unref and to free; NULL: it is not there. */
+static Entry *
+take_out (Lanes *lanes, Channel *channel)
+{
+  Entry **link, *entry = find_entry (lanes, channel, &link);
+
+  if (entry == NULL)
+    return NULL;
+  *link = entry->next;
+  for (unsigned i = 0; i < lanes->n_hot; i++)
+    if (lanes->hot[i] == entry)
+      lanes->hot[i--] = lanes->hot[--lanes->n_hot];
+  for (uint32_t i = 0; i < lanes->n_threads; i++)
+    lanes->forgotten[i] |= lanes->in_use[i] == channel;
+  return entry;
+}
+
+static void
+entry_free (Entry *entry)
+{
+  if (entry != NULL)
+    channel_unref (entry->channel);
+  free (entry);
+}
+
+void
+lanes_forget (Lanes *lanes, Channel *channel)
+{
+  Entry *entry;
+
+  lock_lanes (lanes);
+  entry = take_out (lanes, channel);
+  pthread_mutex_unlock (&lanes->lock);
+  entry_free (entry);
+}
+
 void
 lanes_remove (Lanes *lanes, Channel *channel)
 {
-  Entry **link, *entry;
+  Entry *entry;
 
   lock_lanes (lanes);
-  entry = find_entry (lanes, channel, &link);
-  if (entry != NULL)
-    {
-      *link = entry->next;
-      for (unsigned i = 0; i < lanes->n_hot; i++)
-        if (lanes->hot[i] == entry)
-          lanes->hot[i--] = lanes->hot[--lanes->n_hot];
-    }
+  entry = take_out (lanes, channel);
   while (is_in_use (lanes, channel))
     {
       atomic_fetch_add (&lanes->wanted, 1);
@@ -737,9 +778,7 @@ lanes_remove (Lanes *lanes, Channel *channel)
       atomic_fetch_sub (&lanes->wanted, 1);
     }
   pthread_mutex_unlock (&lanes->lock);
-  if (entry != NULL)
-    channel_unref (channel);
-  free (entry);
+  entry_free (entry);
 }
 
 void

@@ -43,9 +43,11 @@ typedef struct
 /* Only for a descriptor that nobody else reads. */
 void lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *data);
 
-/* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it. */
+/* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it.  Forgetting does not: one that
+ * is in a handler has a reference of its own until that returns. */
 void lanes_add (Lanes *lanes, Bell *bell, Channel *channel);
 void lanes_remove (Lanes *lanes, Channel *channel);
+void lanes_forget (Lanes *lanes, Channel *channel);
 /* Makes a lane look at it soon, as if its bell had rung. */
 void lanes_wake (Lanes *lanes, Channel *channel);
 

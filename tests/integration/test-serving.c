@@ -4,16 +4,20 @@
  */
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cell/remote/blocker.h>
 #include <cell/remote/ledger.h>
 
 #include "host-fixture.h"
+#include "host/link.h"
 
 #define BLOCKERS 6
 #define CALLS 2000
+#define GONE 20                         /* more than the host has threads for management */
 
 typedef struct
 {
@@ -117,6 +121,105 @@ test_stuck (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
+/* Another process: this program again.  It says a byte when it has called. */
+static int
+block_and_wait (const char *socket, const char *name, const char *fifo)
+{
+  CellBus *bus = cell_open (socket);
+  BlockerBlockCall call = blocker_block_start (cell_bind (bus, Blocker, name), .fifo = fifo);
+
+  if (write (STDOUT_FILENO, ".", 1) != 1)
+    return 1;
+  cell_auto BlockerBlock b = blocker_block_finish (call);
+  return b.result.status != CELL_OK;
+}
+
+static GPid
+start_program (const char *socket, const char *name, const char *fifo)
+{
+  const char *const argv[] = { "/proc/self/exe", "--block", socket, name, fifo, NULL };
+  g_autoptr(GError) error = NULL;
+  char dot;
+  GPid pid;
+  int out;
+
+  g_spawn_async_with_pipes (NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &pid, NULL, &out, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (read (out, &dot, 1), ==, 1);
+  close (out);
+  return pid;
+}
+
+static guint
+count_channels (HostCell *cell)
+{
+  HostCellInfo info;
+
+  host_cell_describe (cell, &info);
+  return info.channels;
+}
+
+/* The first call is in its handler. */
+static void
+wait_until_taken (HostCell *cell)
+{
+  gboolean taken = FALSE;
+
+  while (!taken)
+    {
+      g_thread_yield ();
+      pthread_mutex_lock (&cell->lock);
+      if (cell->links->len > 0)
+        {
+          const Link *link = g_ptr_array_index (cell->links, 0);
+
+          taken = atomic_load (&link->replies->control->taken) > link->taken;
+        }
+      pthread_mutex_unlock (&cell->lock);
+    }
+}
+
+/* Callers of a handler that is stuck die, more of them than there are threads for management; others are served meanwhile, and nothing is left
+ * of those callers but the handlers. */
+static void
+test_gone (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) cell = host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), "ledger", NULL), blocker = NULL;
+  g_autofree char *fifo = g_build_filename (fixture->folder, "fifo", NULL);
+  CellBus *bus = cell_open (fixture->socket);
+  CellClient *ledger = cell_bind (bus, Ledger, "ledger");
+  CellClient *client;
+  int fd;
+
+  (void) data;
+  g_assert_no_errno (mkfifo (fifo, 0600));
+  blocker = host_fixture_load (fixture, "blocker", "blocker", NULL);
+  use_ledger (ledger);
+  for (guint i = 0; i < GONE; i++)
+    {
+      GPid pid = start_program (fixture->socket, "blocker", fifo);
+
+      /* No other caller is looked at: nobody watches whether the one who serves this one comes back. */
+      if (i == 0)
+        wait_until_taken (blocker);
+      g_assert_no_errno (kill (pid, SIGKILL));
+      g_assert_cmpint (waitpid (pid, NULL, 0), ==, pid);
+      while (count_channels (blocker) > 0)
+        g_thread_yield ();
+      use_ledger (ledger);
+    }
+  fd = open (fifo, O_RDWR | O_CLOEXEC);         /* nobody waits for it from now on */
+  g_assert_no_errno (fd);
+  client = cell_bind (bus, Blocker, "blocker");
+  {
+    cell_auto BlockerTouch t = blocker_touch (client);
+
+    g_assert_cmpint (t.result.status, ==, CELL_OK);
+  }
+  close (fd);
+  cell_close (bus);
+}
+
 static gpointer
 call_on (gpointer data)
 {
@@ -215,7 +318,10 @@ test_cancel (HostFixture *fixture, gconstpointer data)
 int
 main (int argc, char **argv)
 {
+  if (argc == 5 && g_str_equal (argv[1], "--block"))
+    return block_and_wait (argv[2], argv[3], argv[4]);
   g_test_init (&argc, &argv, NULL);
+  g_test_add ("/serving/gone", HostFixture, NULL, host_fixture_set_up, test_gone, host_fixture_tear_down);
   g_test_add ("/serving/stuck", HostFixture, NULL, host_fixture_set_up, test_stuck, host_fixture_tear_down);
   g_test_add ("/serving/busy", HostFixture, NULL, host_fixture_set_up, test_busy, host_fixture_tear_down);
   g_test_add ("/serving/cancel", HostFixture, NULL, host_fixture_set_up, test_cancel, host_fixture_tear_down);
