@@ -89,17 +89,18 @@ stand (DIR *folder, const Threads *threads)
   return TRUE;
 }
 
+/* The first thread last: when a process ends whose parent is another thread, that is who gets the processes it has started. */
 static gboolean
-are_alone (DIR *folder, const Threads *threads)
+are_alone (DIR *folder, GPid pid, const Threads *threads)
 {
   for (guint i = 0; i < threads->n; i++)
-    if (!is_alone (dirfd (folder), threads->id[i]))
+    if (threads->id[i] != pid && !is_alone (dirfd (folder), threads->id[i]))
       return FALSE;
-  return TRUE;
+  return is_alone (dirfd (folder), pid);
 }
 
 static gboolean
-wait_until_stopped (DIR *folder)
+wait_until_stopped (DIR *folder, GPid pid)
 {
   gint64 until = g_get_monotonic_time () + FREEZE_US;
   Threads before = { 0 }, now;
@@ -109,7 +110,7 @@ wait_until_stopped (DIR *folder)
       if (!list_threads (folder, &now))
         return FALSE;
       if (now.n == before.n && memcmp (now.id, before.id, now.n * sizeof now.id[0]) == 0)
-        return are_alone (folder, &now);
+        return are_alone (folder, pid, &now);
       before.n = 0;
       if (stand (folder, &now))
         before = now;
@@ -132,7 +133,7 @@ freeze_process (GPid pid, int pidfd)
   folder = opendir (path);
   if (folder == NULL)
     return FALSE;
-  stopped = wait_until_stopped (folder);
+  stopped = wait_until_stopped (folder, pid);
   closedir (folder);
   /* Still there to be signalled, so that what was looked at was it, and not another one with its number. */
   return stopped && syscall (SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0;
