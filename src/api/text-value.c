@@ -184,18 +184,32 @@ check_missing (const Words *w, GError **error)
   return invalid (error, "the argument%s %s %s missing; they are: %s", n == 1 ? "" : "s", list->str, n == 1 ? "is" : "are", usage);
 }
 
-/* One word that cannot be the first argument and looks like an object is all arguments. */
+/* One word that begins as an object does is all arguments, whatever the first is: what a caller means does not hang on a method's
+ * types. */
 static gboolean
-is_whole (const Words *w, const char *const *words)
+is_whole (const char *const *words)
 {
-  guint i = 0;
+  return words[0] != NULL && words[1] == NULL && words[0][strspn (words[0], " \t\r\n")] == '{';
+}
 
-  if (words[0] == NULL || words[1] != NULL || *words[0] != '{')
-    return FALSE;
-  while (i < w->n_rows && w->rows[i].role != w->role)
-    i++;
-  return i == w->n_rows || w->rows[i].shape == CELL_SHAPE_ARRAY
-         || (w->rows[i].type->kind != CELL_KIND_STRUCT && w->rows[i].type->kind != CELL_KIND_STR);
+/* Who meant one text or one struct by it learns how that is written. */
+static gboolean
+read_whole (const Words *w, const char *word, const ValueHooks *hooks, ValueArena *arena, gpointer local, GError **error)
+{
+  g_autoptr (GError) why = NULL;
+  const CellField *first = w->rows, *end = w->rows + w->n_rows;
+
+  if (json_text_to_value (w->rows, w->n_rows, w->role, word, -1, hooks, arena, local, &why))
+    return TRUE;
+  while (first < end && first->role != w->role)
+    first++;
+  if (first < end && first->shape != CELL_SHAPE_ARRAY
+      && (first->type->kind == CELL_KIND_STRUCT || first->type->kind == CELL_KIND_STR))
+    return cell_set_error (error, cell_status_from_error (why),
+                           "%s (one argument {...} is all of them as JSON; if it is %s itself, write %s={...})", why->message,
+                           first->name, first->name);
+  g_propagate_error (error, g_steal_pointer (&why));
+  return FALSE;
 }
 
 gboolean
@@ -205,8 +219,8 @@ words_to_value (const CellField *rows, guint n_rows, int role, const char *const
   g_autofree guint8 *seen = g_malloc0 (n_rows + 1);
   Words w = { .rows = rows, .n_rows = n_rows, .role = role, .seen = seen };
 
-  if (is_whole (&w, words))
-    return json_text_to_value (rows, n_rows, role, words[0], -1, hooks, arena, local, error);
+  if (is_whole (words))
+    return read_whole (&w, words[0], hooks, arena, local, error);
   for (; *words != NULL; words++)
     {
       gsize length = name_length (*words);

@@ -4,9 +4,10 @@
  *
  *   transfer 1 2 500 rent        in the order of their declaration
  *   transfer from=1 to=2 …       by name; names may follow positions, not the other way round
- *   transfer '{"from": 1, …}'    all at once as JSON, when the first argument is neither a struct nor a str
+ *   transfer '{"from": 1, …}'    all at once as JSON, whatever the first argument is
  *
- * A str is the text itself, so that it needs no quotes of its own; structs and arrays are JSON; an optional that is not there is
+ * A str is the text itself, so that it needs no quotes of its own; if it begins with a brace and is alone, its name stands before
+ * it, and so does that of a struct which is alone.  Structs and arrays are JSON; an optional that is not there is
  * left out; all else is as in api/json-value.h.
  */
 #pragma once

@@ -33,8 +33,8 @@ static const struct CommandRow
   { "client", N_("CELL"), N_("the C header for its callers"), NULL, 1, 1, command_client },
   { "call", N_("CELL METHOD [ARGUMENT...]"), N_("call a method"),
     N_("Arguments are given in the method's order, or as NAME=VALUE.  Arrays and structs are written as JSON, bytes as base64 or "
-       "@FILE, a blob as @FILE.  A single argument {...} is all of them as one JSON object.  The method @NAME reads a property, "
-       "=NAME sets it.  Options stand before CELL."),
+       "@FILE, a blob as @FILE.  A single argument {...} is all of them as one JSON object; a text or a struct that is alone and begins "
+       "with { is given as NAME={...}.  The method @NAME reads a property, =NAME sets it.  Options stand before CELL."),
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },

@@ -225,6 +225,8 @@ def arrays_optionals_and_structs(here):
     here.write("input", json.dumps(values))
     assert parse(here.good("call", "-j", "--input", "input", "mirror", "shapes")) == reply
     assert parse(here.good("call", "-j", "-i", "-", "mirror", "shapes", stdin=None, input=json.dumps(values).encode())) == reply
+    assert parse(here.good("call", "-j", "mirror", "texts", '{"text": "One", "data": "AA=="}'))["text"] == "One"
+    assert here.good("call", "mirror", "log", '{"text": "{"}') == here.good("call", "mirror", "log", "text={") == ""
     assert here.good("call", "mirror", "nothing") == "" and parse(here.good("call", "-j", "mirror", "nothing", "{}")) == {}
 
 
@@ -277,6 +279,8 @@ def wrong_values(here):
     for name, value, why in wrong:
         said = here.refused("INVALID", "call", "mirror", "scalars", *words(ORDINARY | {name: value}))
         assert said.startswith(f"mirror.scalars: {name}: ") and why in said, (name, value, said)
+    said = here.refused("INVALID", "call", "mirror", "log", '{"txt": "x"}')
+    assert "there is no argument 'txt'" in said and "write text={...}" in said, said
     for method, words_of_it, why in [
             ("scalars", ['{"b": "true"}'], "b: "), ("texts", ["x", "no base64!"], "base64"), ("blobs", ["data", "[]"], "@FILE"),
             ("shapes", ["1", "outer={}"], "numbers: "), ("shapes", ["[1", "outer={}"], "JSON"), ("shapes", ["[1, 99999]"], "numbers[1]: 99999 does not fit in i16"),

@@ -1153,7 +1153,7 @@ static void
 test_words_values (void)
 {
   static const char *const words[] = { "1", "2", "-3", "2.5", "true", "memo=x=y, \"z\"\n", "ports=[80, 443]", NULL };
-  static const char *const object[] = { "{\"a\": 1}", NULL }, *const equation[] = { "text=a=b", NULL };
+  static const char *const named[] = { "text={\"text\": 1}", NULL }, *const equation[] = { "text=a=b", NULL };
   static const char *const odd[] = { "1+1=2", NULL };
   static const char *const none[] = { NULL }, *const extra[] = { "x", NULL };
   g_auto (ValueArena) arena = VALUE_ARENA_INIT;
@@ -1170,9 +1170,9 @@ test_words_values (void)
   g_assert_cmpuint (args.n_ports, ==, 2);
   g_assert_cmpuint (args.ports[1], ==, 443);
 
-  /* What a str may be is not taken for something else. */
-  g_assert_true (words_to_value (echo_rows, 1, CELL_ROLE_IN, object, NULL, &arena, &text, &error));
-  g_assert_cmpstr (text, ==, "{\"a\": 1}");
+  /* What a str may be is not taken for something else, if its name stands before it. */
+  g_assert_true (words_to_value (echo_rows, 1, CELL_ROLE_IN, named, NULL, &arena, &text, &error));
+  g_assert_cmpstr (text, ==, "{\"text\": 1}");
   g_assert_true (words_to_value (echo_rows, 1, CELL_ROLE_IN, equation, NULL, &arena, &text, &error));
   g_assert_cmpstr (text, ==, "a=b");
   g_assert_true (words_to_value (echo_rows, 1, CELL_ROLE_IN, odd, NULL, &arena, &text, &error));
@@ -1181,6 +1181,48 @@ test_words_values (void)
   g_assert_true (words_to_value (NULL, 0, CELL_ROLE_IN, none, NULL, &arena, NULL, &error));
   g_assert_false (words_to_value (NULL, 0, CELL_ROLE_IN, extra, NULL, &arena, NULL, &error));
   g_assert_cmpstr (error->message, ==, "'x' is one argument too many; there are none at all");
+}
+
+/* One argument in braces is all of them, also for a method that takes a text or a struct. */
+static void
+test_words_whole (void)
+{
+  static const CellField inner[] = { { "text", "", &scalars[T_STR], NULL, 0, 0, 0, CELL_SHAPE_PLAIN, CELL_ROLE_FIELD, 0, 0 } };
+  const CellType note = { .name = "Note", .kind = CELL_KIND_STRUCT, .align = 8, .n_fields = 1, .size = 8, .fields = inner };
+  const CellField note_rows[] = { { "note", "", &note, NULL, 0, 0, 0, CELL_SHAPE_PLAIN, CELL_ROLE_IN, 0, 0 } };
+  const struct
+  {
+    const CellField *rows;
+    const char *word, *text, *wrong;
+  } wholes[] = {
+    { echo_rows, "{\"text\": \"World\"}", "World", NULL },
+    { echo_rows, " \n{\"text\": \"{x\"}", "{x", NULL },
+    { echo_rows, "text={\"a\": 1}", "{\"a\": 1}", NULL },
+    { echo_rows, "text={", "{", NULL },
+    { echo_rows, "}{", "}{", NULL },
+    { echo_rows, "{\"txt\": \"World\"}", NULL, "there is no argument 'txt'; there are text (one argument {...} is all of them as JSON; "
+                                             "if it is text itself, write text={...})" },
+    { echo_rows, "{\"text\": \"World\",}", NULL, "JSON, line 1, column 18: " },
+    { echo_rows, "{World}", NULL, "JSON, line 1, column 2: " },
+    { echo_rows, "{}", NULL, "the argument text (str) is missing (one argument" },
+    { note_rows, "{\"note\": {\"text\": \"x\"}}", "x", NULL },
+    { note_rows, "note={\"text\": \"x\"}", "x", NULL },
+    { note_rows, "{\"text\": \"x\"}", NULL, "there is no argument 'text'; there are note (one argument {...} is all of them" },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (wholes); i++)
+    {
+      g_auto (ValueArena) arena = VALUE_ARENA_INIT;
+      g_autoptr (GError) error = NULL;
+      const char *words[] = { wholes[i].word, NULL }, *text = NULL;
+      gboolean ok = words_to_value (wholes[i].rows, 1, CELL_ROLE_IN, words, NULL, &arena, &text, &error);
+
+      g_assert_cmpint (ok, ==, wholes[i].wrong == NULL);
+      if (ok)
+        g_assert_cmpstr (text, ==, wholes[i].text);
+      else if (!g_str_has_prefix (error->message, wholes[i].wrong))
+        g_assert_cmpstr (error->message, ==, wholes[i].wrong);
+    }
 }
 
 static void
@@ -1319,6 +1361,7 @@ main (int argc, char **argv)
   g_test_add_func ("/json/value/corrupt", test_value_corrupt);
   g_test_add_func ("/json/words/sentences", test_words_sentences);
   g_test_add_func ("/json/words/values", test_words_values);
+  g_test_add_func ("/json/words/whole", test_words_whole);
   g_test_add_func ("/json/words/files", test_words_files);
   g_test_add_func ("/json/print", test_print);
   g_test_add_func ("/json/table", test_table);
