@@ -22,7 +22,7 @@
   X (CANCELLED,     -9, Cancelled,     8, "the call was cancelled; it may have been executed all the same") \
   X (DEADLOCK,     -10, Deadlock,      9, "the call would wait for itself") \
   X (CORRUPT,      -11, Corrupt,      10, "a peer broke the protocol; its channel was ended") \
-  X (CRASHED,      -12, Crashed,      11, "the cell died while it had the call; it may or may not have been executed") \
+  X (CRASHED,      -12, Crashed,      11, "the cell or its host died while it had the call; it may or may not have been executed") \
   X (GONE,         -13, Gone,         12, "the cell, the client or the call is no longer there") \
   X (DENIED,       -14, Denied,       13, "this connection may not do that") \
   X (REFUSED,      -15, Refused,      14, "the file was looked at and refused") \

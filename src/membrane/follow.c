@@ -65,13 +65,17 @@ channel_adopt (Channel *channel, ThreadContext *thread)
     }
 }
 
-/* What was answered before the connection ended is there, and may have come since somebody looked. */
+/* What was answered before the connection ended is there, and may have come since somebody looked.  What was not may have been
+ * executed all the same: 'no host answers' would invite to try again. */
 static void
 connection_ended (Channel *channel, ThreadContext *thread)
 {
   channel_drain (channel, thread);
-  if (channel->broken == CELL_OK)
-    caller_break (channel, CELL_ERROR_UNREACHABLE, NULL, 0);
+  if (channel->broken != CELL_OK)
+    return;
+  pending_fail_all (channel, UINT64_MAX, CELL_ERROR_CRASHED,
+                    "the host, or the connection to it, ended during the call; it may or may not have been executed");
+  caller_break (channel, CELL_ERROR_UNREACHABLE, NULL, 0);
 }
 
 /* True: something changed, look at everything again. */
