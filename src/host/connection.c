@@ -913,6 +913,26 @@ bind_socket (Listener *listener, GError **error)
   return TRUE;
 }
 
+/* Whoever can write to the folder can put a socket of his own in the place of ours.  In a sticky one he cannot. */
+static gboolean
+check_folder (const char *folder, GError **error)
+{
+  struct stat st;
+
+  if (stat (folder, &st) < 0)
+    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be looked at: %s", folder, g_strerror (errno));
+  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
+    return cell_set_error (error, CELL_ERROR_DENIED,
+                           "others can write to %s, where the socket is to be: its mode is %04o; 'chmod 700 %s' mends it", folder,
+                           st.st_mode & 07777, folder);
+  if (st.st_uid != geteuid () && (st.st_uid != 0 || (st.st_mode & S_ISVTX) == 0))
+    return cell_set_error (error, CELL_ERROR_DENIED,
+                           "%s, where the socket is to be, belongs to user %u, and you are user %u; have it removed, or choose "
+                           "another place with --socket",
+                           folder, st.st_uid, geteuid ());
+  return TRUE;
+}
+
 Listener *
 listener_new (Host *host, const char *path, GError **error)
 {
@@ -928,7 +948,7 @@ listener_new (Host *host, const char *path, GError **error)
                     sizeof ((struct sockaddr_un *) NULL)->sun_path - 1);
   else if (g_mkdir_with_parents (folder, 0700) < 0)
     cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", folder, g_strerror (errno));
-  else if (take_lock (listener, error) && bind_socket (listener, error))
+  else if (check_folder (folder, error) && take_lock (listener, error) && bind_socket (listener, error))
     {
       listener->bound = TRUE;
       return listener;

@@ -37,6 +37,25 @@ def private(here):
     assert mode_of(here.socket + ".lock") == 0o600
 
 
+def a_folder_of_others(here):
+    """Where somebody else could put a socket of his own no host listens."""
+    folder = os.path.dirname(here.socket)
+    os.mkdir(folder)
+    for mode in (0o777, 0o770, 0o702):
+        os.chmod(folder, mode)
+        code, said = here.host_refused()
+        assert code == EXIT["DENIED"] and f"{mode:04o}; 'chmod 700 {folder}' mends it" in said, said
+        assert os.listdir(folder) == []
+    os.mkdir(here.path("sticky"))
+    os.chmod(here.path("sticky"), 0o1777)
+    for place in (here.socket, here.path("sticky", "socket")):
+        os.chmod(folder, 0o700)
+        assert stop(here.host("--socket", place)) == 0
+    if os.geteuid() != 0:               # what is root's is another user's
+        code, said = here.host_refused("--socket", "/usr/socket")
+        assert code == EXIT["DENIED"] and said.startswith("/usr, where the socket is to be, belongs to user "), said
+
+
 def a_second_host(here):
     first = here.host("--cell", cell("mirror"))
     code, said = here.host_refused("--cell", cell("memory"))
@@ -433,7 +452,7 @@ def in_journal():
 if sys.argv[1:2] == ["--in-journal"]:
     in_journal()
 else:
-    main([private, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
+    main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
           a_state_that_is_damaged, an_ejected_cell_s_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing, grades_of_the_log,
           the_log_of_an_ejected_cell,
