@@ -4,6 +4,7 @@
 
 #include "child.h"
 #include "relocate.h"
+#include "state-file.h"
 
 #define DELAY_FIRST_MS 50u              /* of the second restart; it doubles */
 #define DELAY_MOST_MS 10000u
@@ -213,7 +214,8 @@ try_again (HostCell *cell, const ProcessEnd *end)
       break;
     }
   delay = supervise_delay (times->len, g_random_double ());
-  say (cell, "%s; it is restarted%s", end->why, delay == 0 ? "" : " in a moment");
+  say (cell, "%s; it is restarted%s%s", end->why, delay == 0 ? "" : " in a moment",
+       state_file_is_wanted (cell) ? ", with the state that was last kept for it: what came later is lost" : "");
   pthread_mutex_lock (&cell->lock);
   cell->restarts++;
   pthread_mutex_unlock (&cell->lock);

@@ -160,7 +160,7 @@ def logs_and_debugger(here):
     here.refused("CRASHED", "call", "phoenix", "burn", "fault")
     here.good("call", "phoenix", "say", "three")
     expected = [("info", "said one"), ("info", "said two "), ("warning", "printed two "), ("info", "said three"), ("warning", "printed three"),
-                ("error", "its process was killed by SIGSEGV (Segmentation fault); it is restarted")]
+                ("error", "its process was killed by SIGSEGV (Segmentation fault); it is restarted, with the state that was last kept for it: what came later is lost")]
 
     def lines():
         return [(line["grade"], line["text"]) for line in parse(here.good("--json", "logs", "phoenix"))]
