@@ -160,6 +160,32 @@ path_for_host (const char *file)
   return g_strdup (file);
 }
 
+/* A name is looked for where cells are installed, and somebody who stands beside a file means that. */
+static gboolean
+check_file (const char *file, const CellResult *result, GError **error)
+{
+  static const char *const ends[] = { ".so", ".cell" };
+  gboolean name = strchr (file, '/') == NULL;
+
+  for (guint i = 0; name && i < G_N_ELEMENTS (ends); i++)
+    name = !g_str_has_suffix (file, ends[i]);
+  if (!name || (result->status != CELL_ERROR_NOT_FOUND && result->status != CELL_ERROR_INVALID))
+    return check_result (result, NULL, error);
+  for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
+    {
+      g_autofree char *meant = g_strconcat ("./", file, ends[i], NULL);
+
+      if (g_file_test (meant, G_FILE_TEST_IS_REGULAR))
+        return cell_set_error (error, result->status, _("no cell %s is installed; did you mean %s?"), file, meant);
+    }
+  if (g_file_test (file, G_FILE_TEST_EXISTS))
+    return cell_set_error (error, CELL_ERROR_INVALID,
+                           _("no cell %s is installed, and the file %s is no plugin: a cell's file is a module, NAME.so, or what is "
+                             "said of one, NAME.cell"),
+                           file, file);
+  return check_result (result, NULL, error);
+}
+
 /* Why it is not where others are, and what can be done. */
 static void
 print_foreign (const Session *session, const char *cell, const char *foreign)
@@ -185,7 +211,7 @@ command_load (Session *session, char **args, GError **error)
   path = path_for_host (args[0]);
   cell_auto HostLoad load = host_load (session->host, .path = path, .name = name, .has_name = name != NULL,
                                        .config = (const HostSetting *) config->data, .n_config = config->len);
-  if (!check_result (&load.result, NULL, error))
+  if (!check_file (args[0], &load.result, error))
     return FALSE;
   print_done (session, load.name, *load.foreign == 0 ? _("loaded") : _("loaded into a sandbox"));
   print_foreign (session, load.name, load.foreign);
@@ -255,7 +281,7 @@ command_swap (Session *session, char **args, GError **error)
 
   cell_auto HostSwap reply = host_swap (session->host, .name = args[0], .path = path);
   if (reply.result.status == CELL_ERROR_NOT_FOUND && has_cell (session, args[0]))
-    return check_result (&reply.result, NULL, error);   /* it is the file that is not there */
+    return check_file (args[1], &reply.result, error);  /* it is the file that is not there */
   if (!check_cell (session, args[0], &reply.result, error))
     return FALSE;
   print_done (session, args[0], _("replaced"));

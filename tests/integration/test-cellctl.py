@@ -319,6 +319,14 @@ def files_that_are_not_there(here):
     here.host("--cell", cell("mirror"))
     assert here.path("no.so") in here.refused("NOT_FOUND", "load", "no.so")
     assert "nowhere" in here.refused("NOT_FOUND", "load", "nowhere")
+    # Who stands beside a file may mean that.
+    os.symlink(cell("mirror"), here.path("todo.so"))
+    here.write("keys.cell", "[Cell]\n")
+    here.write("prog.c", "int main;\n")
+    assert here.refused("NOT_FOUND", "load", "todo") == "no cell todo is installed; did you mean ./todo.so?"
+    assert here.refused("NOT_FOUND", "swap", "mirror", "todo") == "no cell todo is installed; did you mean ./todo.so?"
+    assert here.refused("NOT_FOUND", "load", "keys") == "no cell keys is installed; did you mean ./keys.cell?"
+    assert "the file prog.c is no plugin" in here.refused("INVALID", "load", "prog.c")
     for arguments in (["blobs", "@no", "[]"], ["texts", "x", "@no"]):
         assert "no cannot be read: No such file" in here.refused("NOT_FOUND", "call", "mirror", *arguments)
     assert "no cannot be read" in here.refused("NOT_FOUND", "call", "-i", "no", "mirror", "nothing")
