@@ -336,6 +336,7 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   Channel *channel = call->channel;
   const CodecPlan *plan = call->method->out;
   uint32_t capacity = call->capacity, used = plan != NULL ? plan->size : 0, root = used;
+  char text[TOO_LARGE_TEXT];
   Record *room;
   CodecFault fault;
 
@@ -355,7 +356,7 @@ call_answer (CellCall *call, CellStatus status, const void *out)
     {
       status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
       call->error = NULL;
-      call->message = NULL;
+      call->message = status == CELL_ERROR_TOO_LARGE ? serve_say_too_large (text, sizeof text, capacity) : NULL;
     }
   if (status == CELL_OK)
     channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, CELL_OK,

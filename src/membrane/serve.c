@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "serve.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -374,12 +375,22 @@ run_handler (CellCall *call, Method *method)
     }
   else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used, &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
     {
+      char *text = fault.status == CELL_ERROR_TOO_LARGE ? arena_get (&call->thread->arena, TOO_LARGE_TEXT) : NULL;
+
       call->status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
-      call->message = NULL;
-      if (fault.status != CELL_ERROR_TOO_LARGE)
-        call->message = fault.rule;
+      call->message = fault.status != CELL_ERROR_TOO_LARGE ? fault.rule : NULL;
+      if (text != NULL)
+        call->message = serve_say_too_large (text, TOO_LARGE_TEXT, call->capacity);
     }
   call->root_out = size;
+}
+
+/* Its author can do something about it, who is told which bound that is. */
+char *
+serve_say_too_large (char *text, size_t room, uint32_t capacity)
+{
+  snprintf (text, room, "the reply is larger than %u bytes, the method's max_reply; larger data travels as a blob", capacity);
+  return text;
 }
 
 /* own: the caller is this thread, and does not sleep. */

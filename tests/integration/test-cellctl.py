@@ -306,7 +306,8 @@ def too_large(here):
     assert "1048576" in here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@bytes")
     # A reply has a bound of its own.
     here.write("reply", b"x" * 10000)
-    assert "blob" in here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@reply")
+    said = here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@reply")
+    assert said == "mirror.texts: the reply is larger than 4096 bytes, the method's max_reply; larger data travels as a blob", said
     here.write("json", b" " * (5 << 20))
     assert "64 deep" in here.refused("TOO_LARGE", "call", "mirror", "shapes", "[]", "outer=" + "[" * 100)
     assert "4194304" in here.refused("TOO_LARGE", "call", "-i", "json", "mirror", "texts")
