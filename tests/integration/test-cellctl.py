@@ -255,11 +255,13 @@ def bad_command_lines(here):
 
 
 def unknown_names(here):
-    here.host("--cell", cell("mirror"), "--cell", cell("pacer"))
+    here.host("--cell", cell("mirror"), "--cell", cell("pacer"), "--cell", os.environ["TEST_LEDGER"])
     for command in ("unload", "introspect", "client", "eject", "absorb", "restart", "grants", "stats"):
         assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
     assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
     assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")
+    assert here.refused("NO_METHOD", "call", "ledger", "=total", "1") == "cell ledger: the property total is read-only; @total reads it"
+    assert "has no method =nothing" in here.refused("NO_METHOD", "call", "mirror", "=nothing", "1")
     assert "it has: blobs, " in here.refused("NO_METHOD", "call", "mirror", "frobnicate")
     said = here.refused("INVALID", "call", "mirror", "texts", "txt=x")
     assert "'txt'" in said and "text, data" in said, said
