@@ -101,9 +101,20 @@ find_address (const CellBus *bus, struct sockaddr_un *ret, Fault *fault)
   return true;
 }
 
+/* The kernel says of it that it is not allowed, or that nobody answers, as of a socket. */
+static bool
+is_no_socket (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 && !S_ISSOCK (st.st_mode);
+}
+
 static bool
 connect_fault (const char *path, int error, Fault *fault)
 {
+  if (is_no_socket (path))
+    return fault_set (fault, CELL_ERROR_UNREACHABLE, "no host answers at %s: it is no socket", path);
   switch (error)
     {
     case ENOENT:

@@ -388,7 +388,8 @@ def errors_of_cells(here):
 
 def hosts_that_do_not_answer(here):
     assert here.refused("UNREACHABLE", "list") == f"no host answers at {here.socket}: start it with cellhostd"
-    assert "no host answers" in here.refused("UNREACHABLE", "--socket", here.folder, "list")
+    for path in (here.folder, "/etc/passwd", here.write("file", "")):
+        assert here.refused("UNREACHABLE", "--socket", path, "list") == f"no host answers at {path}: it is no socket"
     assert "no host answers" in here.refused("UNREACHABLE", "list", env=dict(here.env, CELLHOST_SOCKET=here.path("no")))
     assert "107 bytes" in here.refused("INVALID", "-s", "/" + "x" * 200, "list")
     host = here.host()
