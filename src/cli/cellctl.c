@@ -121,6 +121,16 @@ print_json (JsonNode *node)
   json_node_unref (node);
 }
 
+/* What GLib prints of options: it writes an ellipsis as one letter, which not every locale has. */
+static void
+print_help (const char *text)
+{
+  g_auto(GStrv) parts = g_strsplit (text, "\u2026", -1);
+  g_autofree char *plain = g_strjoinv ("...", parts);
+
+  print_text (plain);
+}
+
 /* A full disk, or a reader that has gone. */
 static gboolean
 check_output (GError **error)
@@ -358,6 +368,7 @@ main (int argc, char **argv)
   bindtextdomain (GETTEXT_PACKAGE, LOCALEDIR);
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
   textdomain (GETTEXT_PACKAGE);
+  g_set_print_handler (print_help);
   good = act (&words, &error);
   g_free (session.socket);
   g_free (session.input);

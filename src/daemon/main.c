@@ -49,6 +49,16 @@ options_clear (Options *options)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Options, options_clear)
 
+/* What GLib prints of options: it writes an ellipsis as one letter, which not every locale has. */
+static void
+print_help (const char *text)
+{
+  g_auto(GStrv) parts = g_strsplit (text, "\u2026", -1);
+  g_autofree char *plain = g_strjoinv ("...", parts);
+
+  fputs (plain, stdout);
+}
+
 static gboolean
 read_options (Options *options, int *argc, char ***argv, GError **error)
 {
@@ -287,6 +297,7 @@ main (int argc, char **argv)
   bindtextdomain (GETTEXT_PACKAGE, LOCALEDIR);
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
   textdomain (GETTEXT_PACKAGE);
+  g_set_print_handler (print_help);
   signal (SIGPIPE, SIG_IGN);
   if (!read_options (&options, &argc, &argv, &error))
     return complain (error);

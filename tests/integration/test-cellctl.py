@@ -10,7 +10,7 @@ import stat
 import subprocess
 import time
 
-from programs import BOUND, CTL, EXIT, Skip, cell, main, stop, wait_until
+from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, stop, wait_until
 
 SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "trust", "restart", "swap", "grants", "stats", "logs", "debug", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
@@ -47,6 +47,9 @@ def help_and_version(here):
         assert here.good("help", name) == text
     assert here.good("help") == overview == here.good("-h")
     assert re.fullmatch(r"cellctl \d+\.\d+\.\d+\n", here.good("--version"))
+    for args in ([CTL], [CTL, "call"], [HOST]):
+        done = here.run(*args, "--help", env=dict(here.env, LC_ALL="C"))
+        assert done.returncode == 0 and b"[OPTION...]" in done.stdout and done.stdout.isascii(), done
     for name in ("--input", "--output", "NAME=VALUE"):
         assert name in here.good("call", "--help")
 
