@@ -17,7 +17,7 @@
   X (NO_METHOD,     -4, NoMethod,      3, "the cell has no such method, signal or property") \
   X (CONTRACT,      -5, Contract,      4, "the contract compiled into the caller does not fit the cell's") \
   X (TOO_LARGE,     -6, TooLarge,      5, "a message is larger than its limit; larger data travels as a blob") \
-  X (BUSY,          -7, Busy,          6, "the queue is full; the call was not accepted") \
+  X (BUSY,          -7, Busy,          6, "it is busy, or its queue is full; nothing was done") \
   X (DEADLINE,      -8, Deadline,      7, "the deadline passed; the call may have been executed all the same") \
   X (CANCELLED,     -9, Cancelled,     8, "the call was cancelled; it may have been executed all the same") \
   X (DEADLOCK,     -10, Deadlock,      9, "the call would wait for itself") \
@@ -26,7 +26,7 @@
   X (GONE,         -13, Gone,         12, "the cell, the client or the call is no longer there") \
   X (DENIED,       -14, Denied,       13, "this connection may not do that") \
   X (REFUSED,      -15, Refused,      14, "the file was looked at and refused") \
-  X (EXISTS,       -16, Exists,       15, "there is one of that name already") \
+  X (EXISTS,       -16, Exists,       15, "there is one already, or it is so already") \
   X (UNSUPPORTED,  -17, Unsupported,  16, "this host, cell or machine cannot do that") \
   X (NO_RESOURCES, -18, NoResources,  17, "memory, descriptors, disk or another limit ran out") \
   X (UNREACHABLE,  -19, Unreachable,  18, "no host answers at that address") \
