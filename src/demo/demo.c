@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <glib/gi18n.h>
 #include <glib/gstdio.h>
@@ -32,6 +33,7 @@
 #define PICTURES_A_MOVE 10       /* at least, unless they are fewer than thrice that */
 #define ORDERS 50000             /* that the trader sends at a time */
 #define TRADE_SECONDS 2          /* for which it does, in each place, unless the command line says otherwise */
+#define FAILURES_SHOWN 10
 #define GOOD_KEPT 16             /* pictures for the build that does not survive some */
 #define QUOTES 20000             /* orders from outside of the host, each of them timed */
 
@@ -58,7 +60,8 @@ typedef struct
   CellClient *host, *thumbnailer, *ledger, *trader, *exchange;
   GPtrArray *files;
   GPtrArray *good;              /* those of them that are pictures, as many as are wanted later; not copied */
-  GHashTable *failures;         /* reason → names of the files, GPtrArray */
+  GHashTable *names;            /* of thumbnails */
+  GPtrArray *failures;          /* the first of them, each a file and its reason */
   guint n_done, n_failed;
   guint64 bytes, booked;
   gint64 longest, longest_moving;       /* µs that one thumbnail took, and while a move was under way */
@@ -214,18 +217,26 @@ move_in_turn (Demo *demo, guint i, guint n)
 
 /* ---- the work ---------------------------------------------------------------------------------------------------- */
 
+/* The folder of the demo's own files goes with it, and says nothing to anybody. */
 static void
 failed (Demo *demo, const char *path, const char *reason)
 {
-  GPtrArray *names = g_hash_table_lookup (demo->failures, reason);
+  gboolean own = demo->folder != NULL && g_str_has_prefix (path, demo->folder);
+  g_autofree char *name = own ? g_path_get_basename (path) : g_strdup (path);
+  g_autofree char *line = g_strdup_printf ("%s: %s", name, reason);
 
-  if (names == NULL)
-    {
-      names = g_ptr_array_new_with_free_func (g_free);
-      g_hash_table_insert (demo->failures, g_strdup (reason), names);
-    }
-  g_ptr_array_add (names, g_path_get_basename (path));
-  demo->n_failed++;
+  if (demo->n_failed++ < FAILURES_SHOWN)
+    g_ptr_array_add (demo->failures, plain_text (line));
+}
+
+/* GLib's sentence would name the file once more. */
+static void
+cannot_be_read (Demo *demo, const char *path, const char *what)
+{
+  g_autofree char *why = g_access (path, R_OK) != 0 ? g_strdup (g_strerror (errno)) : NULL;
+  g_autofree char *reason = why != NULL ? g_strdup_printf ("%s: %s", what, why) : g_strdup (what);
+
+  failed (demo, path, reason);
 }
 
 static guint64
@@ -255,7 +266,7 @@ read_picture (Demo *demo, const char *path)
   gsize size;
 
   if (!g_file_get_contents (path, &bytes, &size, NULL))
-    failed (demo, path, _("it cannot be read"));
+    cannot_be_read (demo, path, _("it cannot be read"));
   else if (size > PICTURE_BYTES_MAX || (blob = cell_bus_blob (demo->bus, size)) == NULL)
     failed (demo, path, _("it is too large"));
   else if (size > 0)
@@ -278,7 +289,7 @@ static void
 save_and_book (Demo *demo, guint number, const ThumbnailerThumbnail *t, gsize size)
 {
   const char *path = g_ptr_array_index (demo->files, number);
-  g_autofree char *saved = thumbnails_path (demo->output, number), *memo = plain_text (path);
+  g_autofree char *saved = thumbnails_path (demo->output, path, demo->names), *memo = plain_text (path);
   g_autoptr(GError) error = NULL;
   int64_t amount = (int64_t) MAX (size, 1);
   guint64 began;
@@ -449,22 +460,12 @@ print_calls (Demo *demo)
 static void
 print_failures (Demo *demo)
 {
-  GHashTableIter iter;
-  gpointer reason, value;
-
   if (demo->n_failed > 0)
     say (_("failures"), "%u", demo->n_failed);
-  g_hash_table_iter_init (&iter, demo->failures);
-  while (g_hash_table_iter_next (&iter, &reason, &value))
-    {
-      GPtrArray *names = value;
-
-      g_autofree char *name = plain_text (g_ptr_array_index (names, 0)), *why = plain_text (reason);
-
-      g_autofree char *more = names->len > 1 ? g_strdup_printf (_(" (and %u more)"), names->len - 1) : g_strdup ("");
-
-      g_print ("  %s: %s%s\n", name, why, more);
-    }
+  for (guint i = 0; i < demo->failures->len; i++)
+    g_print ("  %s\n", (const char *) g_ptr_array_index (demo->failures, i));
+  if (demo->n_failed > demo->failures->len)
+    g_print (_("  and %u more\n"), demo->n_failed - demo->failures->len);
 }
 
 static gboolean
@@ -506,7 +507,8 @@ demo_clear (Demo *demo)
     remove_folder (demo->folder);
   g_clear_pointer (&demo->good, g_ptr_array_unref);
   g_clear_pointer (&demo->files, g_ptr_array_unref);
-  g_clear_pointer (&demo->failures, g_hash_table_unref);
+  g_clear_pointer (&demo->failures, g_ptr_array_unref);
+  g_clear_pointer (&demo->names, g_hash_table_unref);
   g_clear_pointer (&demo->folder, g_free);
   g_clear_pointer (&demo->stays, g_free);
 }
@@ -520,7 +522,7 @@ find_pictures (Demo *demo, const char *folder)
 
   demo->files = pictures_find (folder, unread, &interrupted);
   for (guint i = 0; i < unread->len; i++)
-    failed (demo, g_ptr_array_index (unread, i), _("the folder cannot be read"));
+    cannot_be_read (demo, g_ptr_array_index (unread, i), _("the folder cannot be read"));
   return demo->files->len > 0;
 }
 
@@ -597,7 +599,8 @@ main (int argc, char **argv)
   speak ();
   demo.output = argc > 2 ? argv[2] : usual;
   demo.trade_us = (gint64) ((argc > 3 ? g_ascii_strtod (argv[3], NULL) : TRADE_SECONDS) * G_USEC_PER_SEC);
-  demo.failures = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_ptr_array_unref);
+  demo.failures = g_ptr_array_new_with_free_func (g_free);
+  demo.names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   demo.good = g_ptr_array_new ();
   daemon_watch (&demo.daemon);
   if (!find_pictures (&demo, folder))

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define THUMBNAIL "cellhost-demo-"      /* what the name of each begins with: so they are known again */
+#define THUMBNAIL ".cellhost-demo.png"   /* what the name of each ends with: so they are known again */
+#define NAME_BYTES 200                  /* of a picture's name; some more fit into a folder */
 
 static gboolean
 ends_with (const char *name, const char *end)
@@ -100,18 +101,6 @@ pictures_add_broken (GPtrArray *pictures, const char *folder, GError **error)
   return TRUE;
 }
 
-static gboolean
-is_thumbnail (const char *name)
-{
-  const char *digit = name + strlen (THUMBNAIL);
-
-  if (!g_str_has_prefix (name, THUMBNAIL) || !g_ascii_isdigit (*digit))
-    return FALSE;
-  while (g_ascii_isdigit (*digit))
-    digit++;
-  return strcmp (digit, ".png") == 0;
-}
-
 gboolean
 thumbnails_make_folder (const char *folder, GError **error)
 {
@@ -128,7 +117,7 @@ thumbnails_make_folder (const char *folder, GError **error)
     }
   dir = g_dir_open (folder, 0, error);
   while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
-    if (is_thumbnail (name))
+    if (g_str_has_suffix (name, THUMBNAIL))
       {
         g_autofree char *path = g_build_filename (folder, name, NULL);
 
@@ -138,7 +127,11 @@ thumbnails_make_folder (const char *folder, GError **error)
 }
 
 char *
-thumbnails_path (const char *folder, guint number)
+thumbnails_path (const char *folder, const char *picture, GHashTable *names)
 {
-  return g_strdup_printf ("%s/" THUMBNAIL "%05u.png", folder, number);
+  g_autofree char *base = g_path_get_basename (picture), *name = g_strndup (base, NAME_BYTES);
+  guint n = GPOINTER_TO_UINT (g_hash_table_lookup (names, name)) + 1;
+
+  g_hash_table_insert (names, g_strdup (name), GUINT_TO_POINTER (n));
+  return n == 1 ? g_strdup_printf ("%s/%s" THUMBNAIL, folder, name) : g_strdup_printf ("%s/%s.%u" THUMBNAIL, folder, name, n);
 }

@@ -15,4 +15,5 @@ gboolean pictures_add_broken (GPtrArray *pictures, const char *folder, GError **
 /* Makes the folder if there is none, and takes away what an earlier run has left in it: thumbnails, nothing else.  Where somebody else
  * could have put the folder it has to be ours. */
 gboolean thumbnails_make_folder (const char *folder, GError **error);
-char *thumbnails_path (const char *folder, guint number);
+/* Named after the picture.  names: those given so far, guint by char *; a name that repeats gets a number. */
+char *thumbnails_path (const char *folder, const char *picture, GHashTable *names);

@@ -69,7 +69,9 @@ def pictures_are_worked_through(here):
     need_sandbox(here)
     os.makedirs(here.path("pictures", "more"))
     here.write("pictures/a.PNG", PIXEL)
+    here.write("pictures/more/a.PNG", PIXEL)
     here.write("pictures/more/b.bmp", BITMAP)
+    here.write("pictures/more/closed.png", PIXEL, 0)
     here.write("pictures/more/not shown.txt", "no picture, and not called one")
     os.mkfifo(here.path("pictures", "never.png"))
     os.symlink("..", here.path("pictures", "more", "around"))
@@ -78,19 +80,22 @@ def pictures_are_worked_through(here):
         file.write(b"this is no picture")
     # What an earlier run has left goes, and nothing else does.
     os.mkdir(here.path("out"))
-    for name in ("cellhost-demo-00077.png", "holiday.png", "cellhost-demo-1.png.bak"):
+    for name in ("old.jpg.cellhost-demo.png", "holiday.png", "1.cellhost-demo.png.bak"):
         here.write("out/" + name, "")
     done = demo(here, "pictures")
     said = done.stdout.decode()
     assert done.returncode == 0 and not done.stderr, done
     assert re.search(r"^moves +1 times the thumbnailer left for a sandbox, .*\n +1 times it came back", said, re.MULTILINE), said
-    assert re.search(r"^pictures +2 thumbnails of 5 files", said, re.MULTILINE), said
-    made = [name for name in os.listdir(here.path("out")) if name.endswith("00.png") or re.match(r"cellhost-demo-0000\d\.png$", name)]
-    assert len(made) == 2 and len(os.listdir(here.path("out"))) == 4 and os.path.exists(here.path("out", "holiday.png")), os.listdir(here.path("out"))
-    # That file, that folder, and the two files that the demo brings along.
-    for failure in (r"failures  4", r"  \ufffd\?\[1m\.jpg: [^\n]+ \(and 1 more\)", r"  cut-off\.png: [^\n]+", r"  closed: the folder cannot be read"):
+    assert re.search(r"^pictures +3 thumbnails of 7 files", said, re.MULTILINE), said
+    # Named after their pictures; two of them have one name.
+    assert sorted(os.listdir(here.path("out"))) == ["1.cellhost-demo.png.bak", "a.PNG.2.cellhost-demo.png", "a.PNG.cellhost-demo.png",
+                                                    "b.bmp.cellhost-demo.png", "holiday.png"], os.listdir(here.path("out"))
+    # Those files, that folder, and the two files that the demo brings along.
+    for failure in (r"failures  5", r"  pictures/\ufffd\?\[1m\.jpg: [^\n]+", r"  cut-off\.png: [^\n]+", r"  no-picture\.jpg: [^\n]+",
+                    r"  pictures/closed: the folder cannot be read: Permission denied",
+                    r"  pictures/more/closed\.png: it cannot be read: Permission denied"):
         assert re.search(rf"^{failure}$", said, re.MULTILINE), (failure, said)
-    booked = len(PIXEL) + len(BITMAP)
+    booked = 2 * len(PIXEL) + len(BITMAP)
     assert f"ledger    {booked} bytes booked for pictures; all accounts together: 0\n" in said, said
     assert "\x1b" not in said and not remains(here), (said, remains(here))
 
@@ -139,14 +144,15 @@ def a_stranger_that_some_pictures_kill(here):
 
 
 def nothing_can_be_saved(here):
-    """Then no picture is done, and none is booked."""
+    """Then no picture is done, and none is booked.  Of many failures the first are told."""
     need_sandbox(here)
-    pictures(here, 3)
+    pictures(here, 15)
     os.mkdir(here.path("out"), 0o555)
     done = demo(here, "pictures")
     said = done.stdout.decode()
-    assert re.search(r"^pictures +0 thumbnails of 5 files", said, re.MULTILINE), said
-    assert re.search(r"^failures +5$", said, re.MULTILINE) and "Permission denied" in said, said
+    assert re.search(r"^pictures +0 thumbnails of 17 files", said, re.MULTILINE), said
+    assert re.search(r"^failures +17\n(  \S+\.png: [^\n]+\n){10}  and 7 more$", said, re.MULTILINE) and "  pictures/0000.png: " in said, said
+    assert "Permission denied" in said, said
     assert "ledger    0 bytes booked" in said and ("ledger", "in process", "") not in counts(said), said
 
 
