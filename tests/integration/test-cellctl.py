@@ -303,7 +303,7 @@ def wrong_values(here):
 
 
 def too_large(here):
-    here.host("--cell", cell("mirror"))
+    here.host("--cell", cell("mirror"), "--cell", cell("crowd"))
     here.write("text", json.dumps({"text": "x" * (1 << 20), "data": ""}))
     said = here.refused("TOO_LARGE", "call", "-i", "text", "mirror", "texts")
     assert said == "mirror.texts: the request is larger than 1048576 bytes; larger data travels as a blob", said
@@ -313,6 +313,11 @@ def too_large(here):
     here.write("reply", b"x" * 10000)
     said = here.refused("TOO_LARGE", "call", "mirror", "texts", "x", "@reply")
     assert said == "mirror.texts: the reply is larger than 4096 bytes, the method's max_reply; larger data travels as a blob", said
+    # So it has when the call was kept and is answered later.
+    keeping = here.spawn(CTL, "call", "--timeout", str(BOUND), "crowd", "keep", "1", "x" * 5000, stderr=subprocess.PIPE)
+    wait_until(lambda: here.good("call", "crowd", "answer") == "answered: 1\n", "the call")
+    said = keeping.communicate(timeout=BOUND)[1].decode()
+    assert keeping.returncode == EXIT["TOO_LARGE"] and "crowd.keep: the reply is larger than 4096 bytes, the method's max_reply" in said, said
     here.write("json", b" " * (5 << 20))
     assert "64 deep" in here.refused("TOO_LARGE", "call", "mirror", "shapes", "[]", "outer=" + "[" * 100)
     assert "4194304" in here.refused("TOO_LARGE", "call", "-i", "json", "mirror", "texts")
