@@ -803,7 +803,7 @@ stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **e
   if (state_file_keep (cell, &lost))
     return TRUE;
   if (!whatever)
-    child_say (cell->child, WIRE_START);
+    child_say (cell->child, WIRE_START, NULL);
   g_propagate_error (error, g_steal_pointer (&lost));
   return whatever;
 }

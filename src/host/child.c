@@ -260,14 +260,14 @@ child_tell (Child *child, WireType type, const void *body, const int *fds, unsig
 }
 
 void
-child_say (Child *child, WireType type)
+child_say (Child *child, WireType type, const void *body)
 {
   uint64_t serial;
 
   pthread_mutex_lock (&child->lock);
   serial = ++child->last_serial;
   pthread_mutex_unlock (&child->lock);
-  connection_send (child->connection, type, serial, NULL, NULL, 0, NULL, 0);
+  connection_send (child->connection, type, serial, body, NULL, 0, NULL, 0);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------- */

@@ -19,7 +19,7 @@ gboolean child_ask (Child *child, WireType type, const void *body, const void *t
 /* The same where the answer says nothing but that it is done. */
 gboolean child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds, GError **error);
 /* What it is asked is not to be waited for: an answer that comes is nobody's. */
-void child_say (Child *child, WireType type);
+void child_say (Child *child, WireType type, const void *body);
 
 /* Lets it end by itself, for a moment; then the same as killing it. */
 void child_quit (Child *child);

@@ -164,7 +164,7 @@ consumer_go_on (const Consumer *consumer)
   if (consumer->instance != NULL)
     cell_instance_go_on (consumer->instance);
   else if (consumer->child != NULL)
-    child_say (consumer->child, WIRE_START);    /* if it hangs, it goes on when it does not any more */
+    child_say (consumer->child, WIRE_START, NULL);    /* if it hangs, it goes on when it does not any more */
 }
 
 /* ---- state: bytes in memory that is passed ------------------------------------------------------------- */

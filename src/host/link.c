@@ -278,7 +278,19 @@ link_refuse (Link *link)
 
 /* ---- closing ----------------------------------------------------------------------------------------------- */
 
-/* With the cell's place locked for reading. */
+/* Its child is at a call of its, or may still begin one, as far as it says. */
+static gboolean
+is_at_work (const Link *link)
+{
+  const HalfControl *said = link->replies->control;
+  uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
+  const Record *next = (const Record *) (link->requests->data + (taken & (link->requests->capacity - 1)));
+
+  return taken > released || load_acquire (&next->sequence) == link->requests->salt + taken;
+}
+
+/* With the cell's place locked for reading.  A child is told, and nobody waits for it: it may be in a handler that hangs, and whoever comes next is
+ * to be attached meanwhile. */
 static void
 leave (Link *link)
 {
@@ -287,8 +299,12 @@ leave (Link *link)
 
   if (!link->local)
     lanes_forget (cell->host->lanes, link->channel);
-  if (cell->location == CELL_LOCATION_CHILD && link->mapped && !child_tell (cell->child, WIRE_DETACH, &body, NULL, 0, ATTACH_MS, NULL))
-    watchdog_keep (link);
+  if (cell->location == CELL_LOCATION_CHILD && link->mapped)
+    {
+      child_say (cell->child, WIRE_DETACH, &body);
+      if (is_at_work (link))
+        watchdog_keep (link);
+    }
   endpoint_remove (cell->endpoint, link->channel);
   pthread_mutex_lock (&cell->lock);
   g_ptr_array_remove_fast (cell->links, link);

@@ -58,7 +58,7 @@ void link_announce (Link *link, uint64_t question);
 gboolean link_in_use (Link *link, GError **error);
 /* It cannot be served: its caller outside learns that it is gone. */
 void link_refuse (Link *link);
-/* No further request of it is taken.  Its handler may be running, and goes on. */
+/* No further request of it is taken, by a child from when it hears of it.  Its handler may be running, and goes on. */
 void link_close (Link *link);
 
 /* ---- for a hand-over -------------------------------------------------------------------------------------- */

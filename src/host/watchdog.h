@@ -10,7 +10,7 @@ guint watchdog_hang_ms (const Host *host);
 /* A cell has come to be in a process of its own, where its handlers may run on for so long.  From here on somebody looks now and then, until there
  * is no such cell any more. */
 void watchdog_wake (Host *host, guint hang_ms);
-/* The caller leaves, and the cell's process, which does not let go of the channel, may be at a call of its.  With the cell's place locked. */
+/* The caller leaves, and the cell's process may be at a call of its.  With the cell's place locked. */
 void watchdog_keep (Link *link);
 /* For what is kept so. */
 GPtrArray *watchdog_left_new (void);

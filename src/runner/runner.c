@@ -343,7 +343,8 @@ do_detach (Runner *runner, WireMessage *message)
 
   if (channel != NULL)
     {
-      lanes_remove (runner->lanes, channel);
+      /* Its handler may run, and hang: what others are to be told is told all the same. */
+      lanes_forget (runner->lanes, channel);
       endpoint_remove (runner->endpoint, channel);
       g_hash_table_remove (runner->channels, &message->body.ref.channel);
     }

@@ -422,6 +422,31 @@ test_hung_and_left (Scene *scene, gconstpointer data)
   g_assert_cmpstr (reason, ==, "it hung: hang had not ended 4.0 s after its deadline");
 }
 
+/* Others who come meanwhile are let in, and wait for what comes of it. */
+static void
+test_hung_and_others (Scene *scene, gconstpointer data)
+{
+  CellBus *bus = cell_open (scene->host.socket), *later = cell_open (scene->host.socket);
+  CellClient *hanging = cell_bind (bus, Phoenix, "phoenix"), *other = cell_bind (later, Phoenix, "phoenix");
+
+  if (!scene->skipped)
+    {
+      begin (scene, data, NULL);
+      cell_set_timeout (hanging, 4000);         /* it would have had so long, and leaves at once */
+      phoenix_hang_start (hanging);
+      wait_for_call (scene->phoenix, "hang");
+    }
+  cell_close (bus);
+  if (!scene->skipped)
+    {
+      cell_set_timeout (other, 60000);
+      cell_auto PhoenixAdd add = phoenix_add (other, .n = 1);
+      g_assert_cmpstr (add.result.message, ==, NULL);
+      g_assert_cmpuint (add.value, ==, 1);
+    }
+  cell_close (later);
+}
+
 /* Its key file says how long that may be, and how much it may take. */
 static void
 test_bounds (Scene *scene, gconstpointer data)
@@ -532,6 +557,8 @@ main (int argc, char **argv)
   g_test_add_func ("/restart/delays", test_delays);
   add_three ("/restart/hung", test_hung);
   add ("/restart/hung-and-left", NULL, test_hung_and_left);
+  add ("/restart/hung-and-others", "phoenix", test_hung_and_others);
+  add ("/restart/hung-and-others/loop", "phoenix-loop", test_hung_and_others);
   add ("/restart/bounds", NULL, test_bounds);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
