@@ -20,7 +20,7 @@ CELL_STRUCT (CellInfo,
              field (u64, calls, "wherever it was"), field (u64, errors), field (u32, channels, "callers"),
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"),
              field (u32, restarts, "how often its process was replaced because it had ended"),
-             field (str, reason, "why it was last restarted, or is dead; empty: neither"),
+             field (str, reason, "why it is dead, was last restarted by itself, or is in a sandbox after a crash of the host; empty: none of these"),
              field (str, origin, "of its file: system, own, foreign, or trusted, which is a foreign one that the user trusts; host: it has none"))
 CELL_STRUCT (SaidLine, field (i64, time, "Unix time, µs"), field (str, grade, "debug, info, warning or error"), field (str, text))
 CELL_STRUCT (TrustedFileInfo, field (str, sha256), field (str, file, "as it was called then"), field (str, when, "ISO 8601"))

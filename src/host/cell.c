@@ -69,6 +69,7 @@ cell_free (HostCell *cell)
   g_free (cell->name);
   g_free (cell->path);
   g_free (cell->reason);
+  g_free (cell->suspicion);
   pthread_rwlock_destroy (&cell->place);
   pthread_mutex_destroy (&cell->lock);
   pthread_cond_destroy (&cell->unclaimed);
@@ -155,9 +156,18 @@ host_cell_describe (HostCell *cell, HostCellInfo *ret)
   };
   ret->origin = cell->origin;
   g_strlcpy (ret->sha256, cell->sha256, sizeof ret->sha256);
-  g_strlcpy (ret->reason, cell->reason != NULL ? cell->reason : "", sizeof ret->reason);
+  g_strlcpy (ret->reason, cell->reason != NULL ? cell->reason : cell->suspicion != NULL ? cell->suspicion : "", sizeof ret->reason);
   if (!g_utf8_validate (ret->reason, -1, &end))
     ret->reason[end - ret->reason] = 0;         /* what was cut off was in the middle of a character */
+  pthread_mutex_unlock (&cell->lock);
+}
+
+void
+host_cell_set_suspicion (HostCell *cell, char *suspicion)
+{
+  pthread_mutex_lock (&cell->lock);
+  g_free (cell->suspicion);
+  cell->suspicion = suspicion;
   pthread_mutex_unlock (&cell->lock);
 }
 
@@ -553,6 +563,8 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
   cell = (ejected ? load_there : load_here) (host, manifest, &file, name, number, merged, error);
   if (cell == NULL)
     trust_explain (host, name, &file, error);
+  else if (ejected)
+    host_cell_set_suspicion (cell, suspects_why (host, cell->sha256));
   return cell;
 }
 

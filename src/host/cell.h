@@ -52,7 +52,8 @@ struct HostCell
   LogTail *log;                 /* what it has said last */
   uint32_t restarts;            /* how often its process was replaced because it had ended */
   struct Supervision *supervision;      /* see supervise.c */
-  char *reason;                 /* why it is dead, or why it was last restarted; NULL: neither */
+  char *reason;                 /* why it is dead, or why it was last restarted by itself; NULL: neither, or somebody has moved it since */
+  char *suspicion;              /* why it is in a sandbox without having been ejected, if that is for a crash of the host; or NULL */
   MethodStats **stats;          /* one for each callable: what was counted here, and by processes that it has left */
   guint n_stats;
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
@@ -83,12 +84,14 @@ typedef struct
   uint32_t moves, restarts, retired, channels;
   uint64_t generation;
   gint64 since;                 /* real time, µs */
-  char reason[256];             /* why it is dead, or was last restarted; "": neither */
+  char reason[256];             /* why it is dead, was last restarted, or is in a sandbox after a crash of the host; "": none of these */
   char sha256[65];              /* of its file; "": it is a part of the program */
   Origin origin;
 } HostCellInfo;
 
 void host_cell_describe (HostCell *cell, HostCellInfo *ret);
+/* Takes it. */
+void host_cell_set_suspicion (HostCell *cell, char *suspicion);
 /* What was counted of one callable, or of all, wherever the cell was.  Of a sandboxed process these are what it says. */
 typedef struct
 {

@@ -54,19 +54,23 @@ look_at_the_end (Host *host, const char *path, int last_signal)
 
 /* ---- what comes back ----------------------------------------------------------------------------------------- */
 
+/* all_ejected: for that reason it is, whatever it was. */
 static HostCell *
-load (Host *host, const char *file, const char *name, GHashTable *config, gboolean ejected, GError **error)
+load (Host *host, const char *file, const char *name, GHashTable *config, gboolean ejected, gboolean all_ejected, GError **error)
 {
-  return (ejected ? host_load_ejected : host_load) (host, file, name, config, error);
+  HostCell *cell = (ejected || all_ejected ? host_load_ejected : host_load) (host, file, name, config, error);
+
+  if (cell != NULL && all_ejected && !ejected && cell->suspicion == NULL)
+    host_cell_set_suspicion (cell, g_strdup ("after the host's last crash every cell came back in a sandbox"));
+  return cell;
 }
 
 /* One that is not loaded because there is no sandbox for it stays written down: it may be trusted later. */
 static void
 bring_back (Host *host, const RosterEntry *entry, gboolean all_ejected)
 {
-  gboolean ejected = all_ejected || entry->ejected;
   g_autoptr(GError) error = NULL;
-  g_autoptr(HostCell) cell = load (host, entry->file, entry->name, entry->config, ejected, &error);
+  g_autoptr(HostCell) cell = load (host, entry->file, entry->name, entry->config, entry->ejected, all_ejected, &error);
 
   if (cell != NULL)
     return;
@@ -87,7 +91,7 @@ load_asked_for (Host *host, const char *file, gboolean all_ejected, GError **err
     return FALSE;
   if (there != NULL)
     return TRUE;
-  cell = load (host, file, NULL, NULL, all_ejected, &why);
+  cell = load (host, file, NULL, NULL, FALSE, all_ejected, &why);
   if (cell != NULL)
     return TRUE;
   if (cell_status_from_error (why) != CELL_ERROR_UNSUPPORTED)

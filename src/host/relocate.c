@@ -11,6 +11,7 @@
 #include "roster.h"
 #include "state-file.h"
 #include "supervise.h"
+#include "suspects.h"
 #include "trust.h"
 #include "watchdog.h"
 
@@ -507,7 +508,10 @@ absorb (HostCell *cell, const char *path, GError **error)
     return cell_set_error (error, CELL_ERROR_EXISTS, "cell %s is in the host already", cell->name);
   if (cell->location != CELL_LOCATION_CHILD)
     return not_served (cell, error);
-  return trust_check_cell (cell, error) && move_to (cell, NULL, FALSE, error);
+  if (!trust_check_cell (cell, error) || !move_to (cell, NULL, FALSE, error))
+    return FALSE;
+  host_cell_set_suspicion (cell, NULL);
+  return TRUE;
 }
 
 /* So many builds of it are in this process that another one is too many. */
@@ -563,6 +567,7 @@ swap (HostCell *cell, const char *path, GError **error)
   build = cell_build_of_file (cell, path, goes_there (cell), error);
   if (!replace_build (cell, build, error))
     return FALSE;
+  host_cell_set_suspicion (cell, cell->location != CELL_LOCATION_HERE ? suspects_why (cell->host, cell->sha256) : NULL);
   roster_put (cell->host->roster, cell->name, path, cell->location != CELL_LOCATION_HERE, cell->given);
   return TRUE;
 }
@@ -578,6 +583,7 @@ relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, 
   if (good)
     {
       supervise_cancel (cell);
+      set_reason (cell, NULL);          /* what was wrong with it before is over */
       pthread_mutex_lock (&cell->lock);
       cell->moves++;
       pthread_mutex_unlock (&cell->lock);

@@ -107,18 +107,33 @@ suspects_add (Host *host, const CrashReport *report)
   pthread_mutex_unlock (&lock);
 }
 
-gboolean
-suspects_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error)
+/* NULL: it is not suspected. */
+static char *
+find (Host *host, const char *sha256)
 {
   g_autoptr(GKeyFile) all = NULL;
-  g_autofree char *why = NULL;
 
-  if (host->config.state_dir == NULL)
-    return TRUE;
+  if (host->config.state_dir == NULL || *sha256 == 0)
+    return NULL;
   pthread_mutex_lock (&lock);
   all = read_all (host);
   pthread_mutex_unlock (&lock);
-  why = g_key_file_get_string (all, file->sha256, "Why", NULL);
+  return g_key_file_get_string (all, sha256, "Why", NULL);
+}
+
+char *
+suspects_why (Host *host, const char *sha256)
+{
+  g_autofree char *why = find (host, sha256);
+
+  return why != NULL ? g_strdup_printf ("the host has crashed %s", why) : NULL;
+}
+
+gboolean
+suspects_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error)
+{
+  g_autofree char *why = find (host, file->sha256);
+
   if (why == NULL)
     return TRUE;
   if (!sandbox_check (&host->config, NULL))

@@ -17,6 +17,8 @@
 void suspects_add (Host *host, const CrashReport *report);
 /* Before a file is loaded under a name: sets ret_ejected if it is suspected.  FALSE: it is, and there is no sandbox here. */
 gboolean suspects_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error);
+/* For people: that the host has crashed in that file, and how.  NULL: it is not suspected. */
+char *suspects_why (Host *host, const char *sha256);
 /* The user trusts it again, by its file or by its name; either may be NULL.  TRUE: it was suspected. */
 gboolean suspects_clear (Host *host, const char *name, const char *sha256);
 

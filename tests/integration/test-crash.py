@@ -88,6 +88,36 @@ def the_guilty_one_comes_back_in_a_sandbox(here):
     quiet(here)
 
 
+def why_it_is_there(here):
+    """As list says it: until it is well again."""
+    def reason(name="crasher"):
+        return next(row["reason"] for row in json.loads(here.good("list", "--json")) if row["name"] == name)
+    sandboxed(here)
+    host = supervised(here, "--cell", cell("crasher"), "--cell", cell("mirror"))
+    crash(here, "crasher", "crash", "fault")
+    back(here, crasher=OUT, mirror=IN)
+    assert reason() == "the host has crashed in cell crasher (SIGSEGV at 0x0)" and reason("mirror") is None, reason()
+    here.ctl("call", "crasher", "crash", "fault")
+    wait_until(lambda: "killed by SIGSEGV" in reason(), "its restart")
+    here.good("restart", "crasher")
+    assert "the host has crashed" in reason()                   # it begins anew, and is suspected as before
+    here.good("absorb", "crasher")
+    assert reason() is None
+    # Another build is another file.
+    here.good("eject", "crasher")
+    here.ctl("call", "crasher", "crash", "fault")
+    wait_until(lambda: reason() is not None, "its restart")
+    with open(cell("crasher"), "rb") as file:
+        here.write("next.so", file.read() + b"\0", 0o755)
+    here.good("swap", "crasher", here.path("next.so"))
+    assert reason() is None and places(here)["crasher"] == OUT
+    # What nobody knows the culprit of has everybody in a sandbox.
+    os.kill(pid_of_host(host), signal.SIGSEGV)
+    back(here, crasher=OUT, mirror=OUT)
+    assert reason("mirror") == "after the host's last crash every cell came back in a sandbox" and reason() is None
+    assert stop(host) == 0
+
+
 def suspicion_lasts_until_it_is_trusted(here):
     sandboxed(here)
     host = supervised(here, "--cell", cell("crasher"))
@@ -499,7 +529,7 @@ def systemd_starts_it_again(here):
         back(here, crasher=OUT, mirror=IN)
 
 
-main([the_guilty_one_comes_back_in_a_sandbox, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
+main([the_guilty_one_comes_back_in_a_sandbox, why_it_is_there, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
       a_handler_that_came_later, wherever_its_code_runs, a_constructor, another_build, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
       state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
