@@ -114,12 +114,17 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered."), in (str, name), access (admin),
-             timeout (30000))
+CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered, and its state is kept, or it goes on."), in (str, name),
+             in (optional (bool), force, "it is ended all the same, after 5 s, unless it is in a call in the host's process"),
+             out (str, lost, "what that cost; empty: nothing"), access (admin), timeout (120000))
 {
+  g_autofree char *lost = NULL;
   GError *error = NULL;
 
-  return host_unload (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
+  if (!(in->has_force && in->force ? host_unload_by_force (the_host.host, in->name, &lost, &error) : host_unload (the_host.host, in->name, &error)))
+    return fail (call, error);
+  out->lost = cell_print (call, "%s", lost != NULL ? lost : "");
+  return CELL_OK;
 }
 
 CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while its callers keep calling."), in (str, name),

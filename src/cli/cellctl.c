@@ -25,7 +25,10 @@ static const struct CommandRow
     N_("FILE is a module, or the name of one that is installed.  The cell is called NAME, or as its file says.  KEY=VALUE is what "
        "the cell reads of its configuration."),
     1, 1000, command_load },
-  { "unload", N_("CELL"), N_("stop a cell; what it has accepted is answered"), NULL, 1, 1, command_unload },
+  { "unload", N_("CELL"), N_("stop a cell; what it has accepted is answered"),
+    N_("What the cell has accepted is answered first, for as long as its callers wait, a minute at most, and its state is kept.  If that cannot be, it "
+       "goes on, and it is said why."),
+    1, 1, command_unload },
   { "introspect", N_("CELL"), N_("what a cell offers"),
     N_("The cell's contract: its structs, methods, properties, signals and errors, and what is said about them.  --json takes it "
        "apart."),
@@ -88,6 +91,10 @@ static const GOptionEntry main_entries[] = {
 };
 static const GOptionEntry debug_entries[] = {
   { "run", 'r', 0, G_OPTION_ARG_NONE, &session.run, N_("Run the debugger"), NULL },
+  G_OPTION_ENTRY_NULL
+};
+static const GOptionEntry unload_entries[] = {
+  { "force", 0, 0, G_OPTION_ARG_NONE, &session.force, N_("End it all the same after 5 seconds, and say what was lost"), NULL },
   G_OPTION_ENTRY_NULL
 };
 static const GOptionEntry trust_entries[] = {
@@ -254,6 +261,8 @@ read_options (const CommandRow *row, char ***argv, GError **error)
     g_option_context_add_main_entries (context, call_entries, GETTEXT_PACKAGE);
   else if (row->run == command_debug)
     g_option_context_add_main_entries (context, debug_entries, GETTEXT_PACKAGE);
+  else if (row->run == command_unload)
+    g_option_context_add_main_entries (context, unload_entries, GETTEXT_PACKAGE);
   else if (row->run == command_trust)
     g_option_context_add_main_entries (context, trust_entries, GETTEXT_PACKAGE);
   g_option_context_set_summary (context, text);

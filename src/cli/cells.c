@@ -121,15 +121,15 @@ read_settings (char **words, GArray *config, GError **error)
   return TRUE;
 }
 
-/* What became of a cell: one line, or one object. */
+/* lost: what it cost; "": nothing. */
 static void
-print_done (const Session *session, const char *cell, const char *done)
+print_done_at_a_cost (const Session *session, const char *cell, const char *done, const char *lost)
 {
   JsonNode *node;
 
   if (!session->json)
     {
-      g_autofree char *line = g_strdup_printf ("%s: %s\n", cell, done);
+      g_autofree char *line = g_strdup_printf ("%s: %s\n%s%s", cell, done, lost, *lost != 0 ? "\n" : "");
 
       print_text (line);
       return;
@@ -137,7 +137,16 @@ print_done (const Session *session, const char *cell, const char *done)
   node = json_node_init_object (json_node_alloc (), json_object_new ());
   json_object_unref (json_node_get_object (node));
   json_object_set_string_member (json_node_get_object (node), "name", cell);
+  if (*lost != 0)
+    json_object_set_string_member (json_node_get_object (node), "lost", lost);
   print_json (node);
+}
+
+/* What became of a cell: one line, or one object. */
+static void
+print_done (const Session *session, const char *cell, const char *done)
+{
+  print_done_at_a_cost (session, cell, done, "");
 }
 
 /* Enough earlier builds to be worth a word. */
@@ -222,11 +231,11 @@ command_load (Session *session, char **args, GError **error)
 gboolean
 command_unload (Session *session, char **args, GError **error)
 {
-  cell_auto HostUnload reply = host_unload (session->host, .name = args[0]);
+  cell_auto HostUnload reply = host_unload (session->host, .name = args[0], .force = session->force, .has_force = session->force);
 
   if (!check_cell (session, args[0], &reply.result, error))
     return FALSE;
-  print_done (session, args[0], _("unloaded"));
+  print_done_at_a_cost (session, args[0], _("unloaded"), reply.lost);
   return TRUE;
 }
 

@@ -19,6 +19,7 @@ typedef struct
   char *socket;                 /* NULL: the user's own host */
   gboolean json, run;           /* run: the debugger */
   gboolean remove, list;        /* of trust */
+  gboolean force;               /* of unload */
   int timeout;                  /* seconds; 0: each method's own */
   char *input, *output;         /* of call: where the arguments are, where blobs go */
   CellBus *bus;

@@ -30,7 +30,8 @@
 #include "trust.h"
 #include "watchdog.h"
 
-#define DRAIN_NS (5u * 1000000000ull)   /* for what waits in the rings when a cell is stopped */
+#define STOP_LEAST_MS 5000u             /* for what a cell has accepted when it is stopped, if its callers wait for no longer */
+#define STOP_LAST_MS 2000u              /* for each when the host ends, and others have taken their time */
 #define CLAIM_SECONDS 20
 
 static void
@@ -518,7 +519,7 @@ load_here (Host *host, const Manifest *manifest, const ModuleFile *file, const c
   return NULL;
 }
 
-static gboolean stop_claimed (HostCell *cell, gboolean whatever, GError **error);
+static gboolean stop_claimed (HostCell *cell, HostStop how, GError **error);
 
 /* Takes the number. */
 static HostCell *
@@ -537,7 +538,7 @@ load_there (Host *host, const Manifest *manifest, const ModuleFile *file, const 
       good = relocate_begin_in_child (cell, error) && check_interface (manifest, cell->contract, error);
       /* Before anybody else can claim it: its supervisor would begin again with a cell that nobody knows of. */
       if (!good && cell->child != NULL)
-        stop_claimed (cell, TRUE, NULL);
+        stop_claimed (cell, HOST_STOP_BY_FORCE, NULL);
       host_cell_unclaim (cell);
     }
   if (good)
@@ -619,8 +620,9 @@ host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **
   return cell;
 }
 
-gboolean
-host_unload (Host *host, const char *name, GError **error)
+/* TRUE with an error: it is unloaded, and that is what was lost. */
+static gboolean
+unload (Host *host, const char *name, HostStop how, GError **error)
 {
   g_autoptr(HostCell) cell = host_find (host, name, error);
 
@@ -628,7 +630,27 @@ host_unload (Host *host, const char *name, GError **error)
     return FALSE;
   if (cell->is_host)
     return cell_set_error (error, CELL_ERROR_DENIED, "the host's own cell cannot be unloaded; `cellctl shutdown` ends the host");
-  return host_cell_stop (cell, FALSE, error);
+  return host_cell_stop (cell, how, error);
+}
+
+gboolean
+host_unload (Host *host, const char *name, GError **error)
+{
+  return unload (host, name, HOST_STOP_CLEANLY, error);
+}
+
+gboolean
+host_unload_by_force (Host *host, const char *name, char **ret_lost, GError **error)
+{
+  g_autoptr(GError) wrong = NULL;
+
+  if (!unload (host, name, HOST_STOP_BY_FORCE, &wrong))
+    {
+      g_propagate_error (error, g_steal_pointer (&wrong));
+      return FALSE;
+    }
+  *ret_lost = wrong != NULL ? g_strdup (wrong->message) : NULL;
+  return TRUE;
 }
 
 HostCell *
@@ -739,26 +761,46 @@ host_cell_max_reply (const HostCell *cell)
 
 /* ---- the end ---------------------------------------------------------------------------------------------- */
 
+static guint
+ms_left (uint64_t until, guint least)
+{
+  uint64_t now = monotonic_ns ();
+
+  return MAX (until > now ? (guint) ((until - now) / 1000000u) : 0, least);
+}
+
+/* How long it may take: as long as those may wait whose calls it has accepted, also those whose callers have gone. */
+static guint
+find_patience (HostCell *cell, HostStop how)
+{
+  const uint64_t stop_until = atomic_load (&cell->host->stop_until);
+  guint most = STOP_LEAST_MS;
+
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; how != HOST_STOP_BY_FORCE && i < cell->links->len; i++)
+    {
+      const Link *link = g_ptr_array_index (cell->links, i);
+
+      most = MAX (most, link_accepted_ms (cell, link->requests, link->replies));
+    }
+  if (how != HOST_STOP_BY_FORCE)
+    most = MAX (most, watchdog_left_ms (cell));
+  pthread_mutex_unlock (&cell->lock);
+  most = MIN (most, HOST_STOP_MOST_MS);
+  return stop_until != 0 ? MIN (most, ms_left (stop_until, STOP_LAST_MS)) : most;
+}
+
 /* What was accepted is answered: the handler that runs ends, and what waits in the rings is served. */
 static void
-drain (HostCell *cell)
+drain (HostCell *cell, uint64_t until)
 {
-  uint64_t until = monotonic_ns () + DRAIN_NS;
-
   while (monotonic_ns () < until)
     {
       gboolean waiting = FALSE;
 
       pthread_mutex_lock (&cell->lock);
       for (guint i = 0; i < cell->links->len && !waiting; i++)
-        {
-          Link *link = g_ptr_array_index (cell->links, i);
-          const RingReader *requests = &link->channel->requests;
-          uint64_t at = atomic_load (&requests->own->taken);
-
-          waiting = !channel_is_blocked (link->channel) && link->channel->broken == CELL_OK
-                    && atomic_load (&((Record *) (requests->data + (at & requests->mask)))->sequence) == requests->salt + at;
-        }
+        waiting = link_waits (g_ptr_array_index (cell->links, i));
       pthread_mutex_unlock (&cell->lock);
       if (!waiting)
         return;
@@ -766,25 +808,52 @@ drain (HostCell *cell)
     }
 }
 
+/* What serves it runs no more and takes no more.  FALSE: it has not come to that. */
+static gboolean
+retire (HostCell *cell, HostStop how, GError **error)
+{
+  const Consumer consumer = { cell->instance, cell->child };
+  guint patience = find_patience (cell, how);
+  uint64_t until = monotonic_ns () + patience * 1000000ull;
+  g_autoptr(GError) wrong = NULL;
+
+  drain (cell, until);
+  if (consumer_retire (&consumer, ms_left (until, 1), &wrong))
+    return TRUE;
+  if (cell_status_from_error (wrong) == CELL_ERROR_BUSY)
+    return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s", cell->name, patience / 1000,
+                           patience % 1000 / 100);
+  g_propagate_error (error, g_steal_pointer (&wrong));
+  return FALSE;
+}
+
+/* Takes the error, and says what can be done about it. */
+static gboolean
+goes_on (HostCell *cell, GError *wrong, GError **error)
+{
+  cell_set_error (error, cell_status_from_error (wrong), "%s; it goes on, and 'cellctl unload --force %s' ends it all the same", wrong->message,
+                  cell->name);
+  g_error_free (wrong);
+  return FALSE;
+}
+
 /* Its instance goes while its channels are still there: fini may call, and kept calls are answered.  FALSE: it goes on. */
 static gboolean
-stop_here (HostCell *cell, gboolean whatever, GError **error)
+stop_here (HostCell *cell, HostStop how, GError **error)
 {
   g_autoptr(GError) lost = NULL;
   CellInstance *instance = cell->instance;
 
-  drain (cell);
-  if (!consumer_retire (&(Consumer) { .instance = instance }, error))
+  if (!retire (cell, how, error))
     {
-      if (whatever)
+      if (how == HOST_STOP_AT_THE_END)
         host_cell_ref (cell);           /* its code still runs: nothing of it may go */
-      return whatever;
+      return how == HOST_STOP_AT_THE_END;
     }
-  if (!state_file_keep (cell, &lost) && !whatever)
+  if (!state_file_keep (cell, &lost) && how == HOST_STOP_CLEANLY)
     {
       cell_instance_go_on (instance);
-      g_propagate_error (error, g_steal_pointer (&lost));
-      return FALSE;
+      return goes_on (cell, g_steal_pointer (&lost), error);
     }
   if (lost != NULL)
     g_propagate_error (error, g_steal_pointer (&lost));
@@ -797,27 +866,32 @@ stop_here (HostCell *cell, gboolean whatever, GError **error)
   return TRUE;
 }
 
-/* The same for a cell that is in a child: it finishes what it has taken, and gives its state.  One that does not is ended all the same:
- * that is what its sandbox is for. */
+/* The same for a cell that is in a child: it finishes what it has accepted, and gives its state.  One that does not can be ended all the same: that
+ * is what its sandbox is for. */
 static gboolean
-stop_there (HostCell *cell, gboolean whatever, gboolean *ret_crashed, GError **error)
+stop_there (HostCell *cell, HostStop how, gboolean *ret_crashed, GError **error)
 {
-  g_autoptr(GError) lost = NULL;
+  g_autoptr(GError) wrong = NULL;
+  gboolean retired;
 
-  *ret_crashed = !consumer_retire (&(Consumer) { .child = cell->child }, &lost);
-  if (*ret_crashed)
-    {
-      g_warning ("%s; it is killed", lost->message);
-      if (whatever && state_file_is_wanted (cell))
-        cell_set_error (error, cell_status_from_error (lost), "cell %s: its state is lost: %s", cell->name, lost->message);
-      return TRUE;
-    }
-  if (state_file_keep (cell, &lost))
+  atomic_store (&cell->ending, TRUE);
+  retired = retire (cell, how, &wrong);
+  if (retired && state_file_keep (cell, &wrong))
     return TRUE;
-  if (!whatever)
-    child_say (cell->child, WIRE_START, NULL);
-  g_propagate_error (error, g_steal_pointer (&lost));
-  return whatever;
+  if (how == HOST_STOP_CLEANLY)
+    {
+      /* Also one that has not answered: if it stops later than that, it goes on.  One that has died has a supervisor. */
+      consumer_go_on (&(Consumer) { .child = cell->child });
+      atomic_store (&cell->ending, FALSE);
+      return goes_on (cell, g_steal_pointer (&wrong), error);
+    }
+  *ret_crashed = !retired;
+  if (retired)
+    g_propagate_error (error, g_steal_pointer (&wrong));
+  else
+    cell_set_error (error, cell_status_from_error (wrong), "%s; its process was killed%s", wrong->message,
+                    state_file_is_wanted (cell) ? ", and its state is lost" : "");
+  return TRUE;
 }
 
 static void
@@ -833,17 +907,17 @@ forget_name (HostCell *cell)
 }
 
 static gboolean
-stop_claimed (HostCell *cell, gboolean whatever, GError **error)
+stop_claimed (HostCell *cell, HostStop how, GError **error)
 {
   gboolean good = TRUE, crashed = FALSE;
   Child *child;
 
   if (cell->ended)
-    good = whatever || cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s any more", cell->name);
+    good = how != HOST_STOP_CLEANLY || cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s any more", cell->name);
   else if (cell->location == CELL_LOCATION_HERE)
-    good = stop_here (cell, whatever, error);
+    good = stop_here (cell, how, error);
   else if (cell->location == CELL_LOCATION_CHILD)
-    good = stop_there (cell, whatever, &crashed, error);
+    good = stop_there (cell, how, &crashed, error);
   if (good && !cell->ended)
     {
       child = cell->child;
@@ -860,14 +934,14 @@ stop_claimed (HostCell *cell, gboolean whatever, GError **error)
 }
 
 gboolean
-host_cell_stop (HostCell *cell, gboolean whatever, GError **error)
+host_cell_stop (HostCell *cell, HostStop how, GError **error)
 {
   g_autoptr(HostCell) self = host_cell_ref (cell);
   gboolean good;
 
-  if (!host_cell_claim (cell, whatever ? 0 : CLAIM_SECONDS, error))
+  if (!host_cell_claim (cell, how == HOST_STOP_AT_THE_END ? 0 : CLAIM_SECONDS, error))
     return FALSE;
-  good = stop_claimed (cell, whatever, error);
+  good = stop_claimed (cell, how, error);
   host_cell_unclaim (cell);
   return good;
 }

@@ -63,6 +63,7 @@ struct HostCell
   gboolean saves;               /* it has a save () */
   gboolean is_host;             /* the host's own cell: stays where it is */
   gboolean ended;               /* it was stopped for good */
+  _Atomic gboolean ending;      /* it is asked to stop for good */
 
   /* In the order in which they are taken.  Whoever moves or ends the cell claims it first, for as long as that takes; the place is
    * locked for writing while its links get other ends, and the lock is held for a moment, by whoever reads or writes what is above. */
@@ -127,7 +128,10 @@ HostCell *host_load (Host *host, const char *path, const char *name, GHashTable 
 HostCell *host_load_ejected (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
 /* The same for a cell that is part of the program. */
 HostCell *host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **error);
+/* FALSE: it goes on, and why. */
 gboolean host_unload (Host *host, const char *name, GError **error);
+/* Ends it all the same, unless its code runs in this process.  ret_lost: what that cost, for people; NULL: nothing. */
+gboolean host_unload_by_force (Host *host, const char *name, char **ret_lost, GError **error);
 /* A reference; NULL: NOT_FOUND. */
 HostCell *host_find (Host *host, const char *name, GError **error);
 /* References, sorted by name. */
@@ -145,6 +149,16 @@ const char *host_cell_location_text (CellLocation location);
 const char *host_cell_location_name (HostCell *cell);
 /* The largest reply of any of its methods. */
 uint32_t host_cell_max_reply (const HostCell *cell);
-/* Ends it: what it has accepted is answered, its state is kept if that is wanted, and callers learn that it is gone.  FALSE: it goes on, for
- * it is in a call that does not end, or its state cannot be kept; whatever: it is ended all the same, and error says what was lost. */
-gboolean host_cell_stop (HostCell *cell, gboolean whatever, GError **error);
+/* What is to be done with a cell that is in a call which does not end, or whose state cannot be kept. */
+typedef enum
+{
+  HOST_STOP_CLEANLY,            /* it goes on */
+  HOST_STOP_BY_FORCE,           /* it is ended; but for one in a call in this process, which goes on */
+  HOST_STOP_AT_THE_END          /* it is ended, wherever it is: its process ends with it, or soon */
+} HostStop;
+
+#define HOST_STOP_MOST_MS 60000u
+
+/* Ends it: what it has accepted is answered, its state is kept if that is wanted, and callers learn that it is gone.  It has as long as those callers
+ * may wait, 5 s to a minute; by force, 5 s.  FALSE: it goes on.  TRUE with an error: it is ended, and that is what was lost. */
+gboolean host_cell_stop (HostCell *cell, HostStop how, GError **error);

@@ -64,6 +64,8 @@ body_size (WireType type)
     case WIRE_LOAD: return sizeof (WireLoad);
     case WIRE_ATTACH: return sizeof (WireAttach);
     case WIRE_DETACH: return sizeof (WireRef);
+    case WIRE_STOP:
+    case WIRE_RETIRE: return sizeof (WireStop);
     case WIRE_RESTORE:
     case WIRE_TAKE: return sizeof (WireState);
     default: return 0;

@@ -16,12 +16,11 @@
 #include "state-file.h"
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
-#define STOP_MS 5000u                   /* for its last calls to end; it gives up before us, and says so */
 #define STATE_MS 10000u                 /* to save or restore */
 #define STATE_MAX ((gsize) 1 << 30)
 #define SMALL_MAX 4096u                 /* bytes of state that travel in a message */
-#define STOP_NS (2u * 1000000000ull)    /* for the handler that runs */
-#define RETIRE_NS (5u * 1000000000ull)  /* for the handler that runs when a cell is stopped */
+#define HOLD_MS 2000u                   /* for the handler that runs when a cell is to move: that can be tried again */
+#define GIVE_UP_MS 3000u                /* beyond what a child is given to stop: it gives up before us, and says so */
 
 /* ---- prepare ---------------------------------------------------------------------------------------- */
 
@@ -142,20 +141,28 @@ consumer_end (const Consumer *consumer)
 
 /* ---- stop -------------------------------------------------------------------------------------------- */
 
+static gboolean
+stop_child (Child *child, WireType type, guint milliseconds, GError **error)
+{
+  const WireStop body = { .milliseconds = milliseconds };
+
+  return child_tell (child, type, &body, NULL, 0, milliseconds + GIVE_UP_MS, error);
+}
+
 gboolean
 consumer_hold (const Consumer *consumer, GError **error)
 {
   if (consumer->instance != NULL)
-    return cell_instance_hold (consumer->instance, STOP_NS, error);
-  return child_tell (consumer->child, WIRE_STOP, NULL, NULL, 0, STOP_MS, error);
+    return cell_instance_hold (consumer->instance, HOLD_MS * 1000000ull, error);
+  return stop_child (consumer->child, WIRE_STOP, HOLD_MS, error);
 }
 
 gboolean
-consumer_retire (const Consumer *consumer, GError **error)
+consumer_retire (const Consumer *consumer, guint milliseconds, GError **error)
 {
   if (consumer->instance != NULL)
-    return cell_instance_retire (consumer->instance, RETIRE_NS, error);
-  return child_tell (consumer->child, WIRE_RETIRE, NULL, NULL, 0, STOP_MS, error);
+    return cell_instance_retire (consumer->instance, milliseconds * 1000000ull, error);
+  return stop_child (consumer->child, WIRE_RETIRE, milliseconds, error);
 }
 
 void

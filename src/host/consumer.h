@@ -21,8 +21,8 @@ void consumer_end (const Consumer *consumer);
 /* It finishes what it has taken, and takes no more; what it has asked others is answered.  FALSE: it goes on. */
 gboolean consumer_hold (const Consumer *consumer, GError **error);
 void consumer_go_on (const Consumer *consumer);
-/* The same for a cell that ends: what is not answered in time is cancelled. */
-gboolean consumer_retire (const Consumer *consumer, GError **error);
+/* The same for a cell that ends, which may take so long: what it has asked others and is not told in a moment is cancelled. */
+gboolean consumer_retire (const Consumer *consumer, guint milliseconds, GError **error);
 
 /* The state of one that is held, to one that serves nobody yet. */
 GBytes *consumer_save (const Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error);

@@ -9,6 +9,7 @@
 
 #include "cell.h"
 #include "connection.h"
+#include "membrane/wait.h"
 #include "plugins/misuse.h"
 #include "policy.h"
 #include "roster.h"
@@ -207,6 +208,7 @@ host_stop (Host *host, GError **error)
   g_autoptr(GPtrArray) cells = host_list (host);
   GError *first = NULL;
 
+  atomic_store (&host->stop_until, monotonic_ns () + HOST_STOP_MOST_MS * 1000000ull);
   roster_delete (host->roster);         /* before the next host may have the place */
   g_clear_pointer (&host->listener, listener_free);
   for (guint i = 0; i < cells->len; i++)
@@ -218,7 +220,7 @@ host_stop (Host *host, GError **error)
       g_autoptr(GError) lost = NULL;
 
       g_ptr_array_remove (cells, cell);
-      host_cell_stop (cell, TRUE, &lost);
+      host_cell_stop (cell, HOST_STOP_AT_THE_END, &lost);
       if (lost != NULL)
         g_warning ("%s", lost->message);
       if (first == NULL)

@@ -63,6 +63,7 @@ struct Host
   struct Listener *listener;
   int state_lock;               /* held while it lives: nobody else writes into its state_dir; -1: there is none */
   struct Roster *roster;        /* what runs, written down; NULL: nobody wants that */
+  _Atomic uint64_t stop_until;  /* it ends: what was accepted is waited for until then, monotonic ns; 0: it does not */
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;
   gint64 started;               /* monotonic µs */
@@ -78,8 +79,8 @@ Host *host_new (const HostConfig *config, GError **error);
 gboolean host_take_place (Host *host, GError **error);
 /* From here on programs are served.  Takes both, unless that is done. */
 gboolean host_listen (Host *host, GError **error);
-/* Clean stop: no new calls, those accepted are answered, states are saved, children ended.  All of them are ended; FALSE: not all cleanly,
- * and error says what was lost first. */
+/* Clean stop: no new calls, those accepted are answered, within a minute for all cells, states are saved, children ended.  All of them are ended;
+ * FALSE: not all cleanly, and error says what was lost first. */
 gboolean host_stop (Host *host, GError **error);
 void host_free (Host *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Host, host_free)

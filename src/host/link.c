@@ -155,6 +155,14 @@ link_attach (Link *link, Child *child, Half *replies, GError **error)
   return child_tell (child, WIRE_ATTACH, &body, fds, fds[2] >= 0 ? 3 : 2, ATTACH_MS, error) && seal (replies, error);
 }
 
+/* A process that is to stop is told of nobody else; who comes to a cell in this process waits at its gate. */
+static gboolean
+check_ending (HostCell *cell, GError **error)
+{
+  return cell->location != CELL_LOCATION_CHILD || !atomic_load (&cell->ending)
+         || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being stopped", cell->name);
+}
+
 /* Where the cell is.  With its place locked for reading, and the link. */
 static gboolean
 begin (Link *link, GError **error)
@@ -163,6 +171,8 @@ begin (Link *link, GError **error)
 
   if (!seal (link->requests, NULL))
     return cell_set_error (error, CELL_ERROR_CORRUPT, "it has sealed its requests itself");
+  if (!check_ending (cell, error))
+    return FALSE;
   /* One that has died meanwhile does not answer; its successor is given it with all others. */
   if (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error))
     {
@@ -189,6 +199,8 @@ make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
 
   if (cell->location == CELL_LOCATION_DEAD)
     return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason != NULL ? cell->reason : "it was stopped");
+  if (!check_ending (cell, error))
+    return FALSE;
   link->requests = new_requests (request_capacity, link->answered, error);
   if (link->requests == NULL)
     return FALSE;
@@ -276,6 +288,60 @@ link_refuse (Link *link)
   pthread_rwlock_unlock (&link->cell->place);
 }
 
+/* ---- what was accepted ------------------------------------------------------------------------------------- */
+
+static const Record *
+record_at (const Half *requests, uint64_t at)
+{
+  return (const Record *) (requests->data + (at & (requests->capacity - 1) & ~(uint64_t) (RECORD_ALIGN - 1)));
+}
+
+static gboolean
+is_request (const Half *requests, uint64_t at)
+{
+  return load_acquire (&record_at (requests, at)->sequence) == requests->salt + at;
+}
+
+guint
+link_request_ms (const HostCell *cell, const Half *requests, uint64_t at, const char **ret_method)
+{
+  const Contract *contract = cell->contract;
+  const Record *record = record_at (requests, at);
+  guint number = *(const volatile uint16_t *) &record->method, timeout = *(const volatile uint32_t *) &record->timeout;
+  const ContractCallable *callable = number < contract->n_callables ? &contract->callables[number] : NULL;
+
+  *ret_method = callable != NULL ? callable->name : "a call";
+  return MAX (timeout, callable != NULL && callable->timeout != 0 ? callable->timeout : CHANNEL_TIMEOUT_MS);
+}
+
+guint
+link_accepted_ms (const HostCell *cell, const Half *requests, const Half *replies)
+{
+  uint64_t at = atomic_load (&replies->control->released), end = at + requests->capacity;
+  const char *method;
+  guint most = 0;
+
+  while (at < end && is_request (requests, at))
+    {
+      uint32_t length = *(const volatile uint32_t *) &record_at (requests, at)->length;
+
+      most = MAX (most, link_request_ms (cell, requests, at, &method));
+      at += record_size (MIN (length, requests->capacity));
+    }
+  return most;
+}
+
+/* What its consumer cannot answer, for its caller does not read, or may not, does not count. */
+gboolean
+link_waits (const Link *link)
+{
+  const HalfControl *said = link->replies->control;
+  gboolean stuck = link->cell->location == CELL_LOCATION_HERE
+                     ? channel_is_blocked (link->channel) || load_relaxed (&link->channel->broken) != CELL_OK : load_relaxed (&said->blocked) != 0;
+
+  return !link->gone && !stuck && is_request (link->requests, atomic_load (&said->taken));
+}
+
 /* ---- closing ----------------------------------------------------------------------------------------------- */
 
 /* Its child is at a call of its, or may still begin one, as far as it says. */
@@ -284,9 +350,8 @@ is_at_work (const Link *link)
 {
   const HalfControl *said = link->replies->control;
   uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
-  const Record *next = (const Record *) (link->requests->data + (taken & (link->requests->capacity - 1)));
 
-  return taken > released || load_acquire (&next->sequence) == link->requests->salt + taken;
+  return taken > released || is_request (link->requests, taken);
 }
 
 /* With the cell's place locked for reading.  A child is told, and nobody waits for it: it may be in a handler that hangs, and whoever comes next is

@@ -37,9 +37,9 @@ typedef struct
   Half *requests;               /* the caller's half; its descriptor is kept */
   Half *replies;                /* the callee's half of this generation */
   pthread_mutex_t lock;         /* of what follows */
-  gboolean mapped;              /* the caller has mapped its half, which has been sealed: the callee may have it */
+  _Atomic gboolean mapped;      /* the caller has mapped its half, which has been sealed: the callee may have it */
   gboolean closed;
-  gboolean gone;                /* the caller has been told that there is no callee any more */
+  _Atomic gboolean gone;        /* the caller has been told that there is no callee any more */
   uint64_t taken, answered;     /* where the callee's end stood when the last consumer but one ended, and the last one began */
   uint64_t again;               /* where what was taken when a consumer died began, and was taken again; UINT64_MAX: never */
   uint64_t subscribed;          /* signals that the caller had asked for of a consumer that died */
@@ -60,6 +60,14 @@ gboolean link_in_use (Link *link, GError **error);
 void link_refuse (Link *link);
 /* No further request of it is taken, by a child from when it hears of it.  Its handler may be running, and goes on. */
 void link_close (Link *link);
+
+/* How long the caller of the request that begins there may wait, ms.  It may say that it waits for longer than the method asks for, and not for less:
+ * its impatience is no fault of the cell's. */
+guint link_request_ms (const HostCell *cell, const Half *requests, uint64_t at, const char **ret_method);
+/* The longest of those that were accepted and are not finished; 0: there are none. */
+guint link_accepted_ms (const HostCell *cell, const Half *requests, const Half *replies);
+/* There are some that its consumer has not begun. */
+gboolean link_waits (const Link *link);
 
 /* ---- for a hand-over -------------------------------------------------------------------------------------- */
 

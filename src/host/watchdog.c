@@ -22,20 +22,6 @@ typedef struct
   Watched watched;
 } Left;
 
-/* The request that has been taken and not finished.  A caller may say that it waits for longer than the method asks for, and not for less: its impatience
- * is no fault of the cell's. */
-static guint64
-look_at_request (HostCell *cell, const Half *requests, uint64_t at, const char **ret_method)
-{
-  const Contract *contract = cell->contract;
-  const Record *record = (const Record *) (requests->data + (at & (requests->capacity - 1)));
-  guint number = *(const volatile uint16_t *) &record->method, timeout = *(const volatile uint32_t *) &record->timeout;
-  const ContractCallable *callable = number < contract->n_callables ? &contract->callables[number] : NULL;
-
-  *ret_method = callable != NULL ? callable->name : "a call";
-  return MAX (timeout, callable != NULL && callable->timeout != 0 ? callable->timeout : CHANNEL_TIMEOUT_MS);
-}
-
 /* NULL: all is well, as far as the child says. */
 static char *
 look_at_halves (HostCell *cell, const Half *requests, const Half *replies, Watched *watched, gint64 now)
@@ -51,7 +37,7 @@ look_at_halves (HostCell *cell, const Half *requests, const Half *replies, Watch
       *watched = (Watched) { taken > released ? taken : 0, (guint64) now };
       return NULL;
     }
-  limit = look_at_request (cell, requests, released, &method) + hang_ms;
+  limit = (guint64) link_request_ms (cell, requests, released, &method) + hang_ms;
   if (((guint64) now - since) / 1000 <= limit)
     return NULL;
   return g_strdup_printf ("it hung: %s had not ended %.1f s after its deadline", method, (double) hang_ms / 1000);
@@ -186,6 +172,20 @@ watchdog_keep (Link *link)
       g_ptr_array_add (cell->left, left);
     }
   pthread_mutex_unlock (&cell->lock);
+}
+
+guint
+watchdog_left_ms (HostCell *cell)
+{
+  guint most = 0;
+
+  for (guint i = 0; i < cell->left->len; i++)
+    {
+      const Left *left = g_ptr_array_index (cell->left, i);
+
+      most = MAX (most, link_accepted_ms (cell, left->requests, left->replies));
+    }
+  return most;
 }
 
 void

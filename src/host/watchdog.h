@@ -12,6 +12,8 @@ guint watchdog_hang_ms (const Host *host);
 void watchdog_wake (Host *host, guint hang_ms);
 /* The caller leaves, and the cell's process may be at a call of its.  With the cell's place locked. */
 void watchdog_keep (Link *link);
+/* How long those may have wanted to wait whose calls it is still at: ms.  With the cell's lock. */
+guint watchdog_left_ms (HostCell *cell);
 /* For what is kept so. */
 GPtrArray *watchdog_left_new (void);
 /* Nobody looks any more. */

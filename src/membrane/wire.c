@@ -46,9 +46,9 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_TAKE:
     case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 0, 1, true }; return true;
     case WIRE_OFFENCE: *ret = (Shape) { sizeof (WireOffence), 0, 0, false }; return true;
-    case WIRE_START:
     case WIRE_STOP:
-    case WIRE_RETIRE:
+    case WIRE_RETIRE: *ret = (Shape) { sizeof (WireStop), 0, 0, false }; return true;
+    case WIRE_START:
     case WIRE_SAVE:
     case WIRE_GIVE:
     case WIRE_DONE:

@@ -29,7 +29,7 @@
  *   DETACH                                                  DONE
  *   RESTORE + {state}                                       DONE
  *   START (serve what is attached)                          DONE
- *   STOP (finish what was taken, take no more)              DONE
+ *   STOP (finish what was taken within so long, take no more)   DONE
  *   RETIRE (the same for good: what its cell has asked others and not been told in a moment is cancelled)   DONE
  *   SAVE                                                    STATE + {state}
  *   GIVE                                                    STATE + {subscriptions and kept calls}
@@ -189,6 +189,12 @@ typedef struct
 
 typedef struct
 {
+  uint32_t milliseconds;
+  uint32_t reserved;
+} WireStop;                     /* STOP, RETIRE: how long what was taken may go on; then it is refused, and all is as before */
+
+typedef struct
+{
   char rule[WIRE_RULE_MAX];
   uint64_t channel;
   uint32_t at;                  /* see Channel.broken_at */
@@ -211,6 +217,7 @@ typedef union
   WireReady ready;
   WireAttach attach;
   WireState state;
+  WireStop stop;
   WireOffence offence;
 } WireBody;
 

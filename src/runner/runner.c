@@ -31,7 +31,7 @@
 
 #define HOST_SOCKET 3
 #define HELLO_NS (5u * 1000000000ull)
-#define STOP_NS (2u * 1000000000ull)
+#define QUIT_NS (2u * 1000000000ull)
 
 typedef struct
 {
@@ -497,7 +497,7 @@ do_start (Runner *runner, WireMessage *message)
   cell_instance_go_on (runner->instance);
 }
 
-/* stop: how it is to be held. */
+/* stop: how it is to be held.  How long that may take is the host's to say. */
 static void
 do_stop (Runner *runner, WireMessage *message, gboolean (*stop) (CellInstance *instance, uint64_t nanoseconds, GError **error))
 {
@@ -508,7 +508,7 @@ do_stop (Runner *runner, WireMessage *message, gboolean (*stop) (CellInstance *i
       refuse (runner, message, CELL_ERROR_STATE, "it is stopped already");
       return;
     }
-  if (!stop (runner->instance, STOP_NS, &error))
+  if (!stop (runner->instance, message->body.stop.milliseconds * 1000000ull, &error))
     {
       refuse (runner, message, cell_status_from_error (error), error->message);
       return;
@@ -562,7 +562,7 @@ handle (Runner *runner, WireMessage *message)
 static void
 end_cell (Runner *runner)
 {
-  if (runner->serving && endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + STOP_NS))
+  if (runner->serving && endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + QUIT_NS))
     {
       cell_instance_detach (runner->instance);
       endpoint_close (runner->endpoint);

@@ -75,7 +75,7 @@ load_pause (void *state)
 
   if (load->cell != NULL)
     {
-      host_cell_stop (load->cell, FALSE, NULL);
+      host_cell_stop (load->cell, HOST_STOP_CLEANLY, NULL);
       g_clear_pointer (&load->cell, host_cell_unref);
     }
   if (load->path != NULL)

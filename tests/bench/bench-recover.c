@@ -60,7 +60,7 @@ recover_teardown (void *state)
   if (recover->client != NULL)
     cell_client_close (recover->client);
   if (recover->cell != NULL)
-    host_cell_stop (recover->cell, TRUE, NULL);
+    host_cell_stop (recover->cell, HOST_STOP_BY_FORCE, NULL);
   if (recover->inside != NULL)
     bench_inside_unref (recover->inside);
   bench_remove_folder (recover->folder);

@@ -258,6 +258,50 @@ def an_ejected_cell_s_state(here):
     assert stop(host) == 0
 
 
+def an_ejected_cell_s_call(here):
+    """One that takes longer than a move would wait for it is answered, and its cell's state is kept."""
+    if here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode != 0:
+        raise Skip("bubblewrap cannot make a sandbox here")
+    host = here.host("--cell", cell("phoenix"))
+    here.good("eject", "phoenix")
+    here.good("call", "phoenix", "add", "7")
+    call = here.spawn(CTL, "--json", "call", "phoenix", "hold", "3000", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "phoenix"] == [1], "its channel")
+    wait_until(lambda: is_asleep(call.pid), "the call")
+    assert stop(host) == 0, here.read("log")
+    said = call.communicate(timeout=BOUND)[0]
+    assert call.returncode == 0 and said == b"{}\n", said
+    host = here.host("--cell", cell("phoenix"))
+    assert "value: 7\n" in here.good("call", "phoenix", "add", "0")
+    assert stop(host) == 0
+
+
+def an_unload_that_would_lose_a_state(here):
+    """Fails and says why, wherever the cell is, and it goes on; unless it is told that this does not matter."""
+    ejected = here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode == 0
+    host = here.host()
+    for where in ("in process", "sandbox") if ejected else ("in process",):
+        here.good("load", cell("mirror"))
+        if where == "sandbox":
+            here.good("eject", "mirror")
+        here.good("call", "mirror", "=number", "7")
+        os.makedirs(here.path("state_home", "cellhost", "mirror.state"))
+        said = here.refused("NO_RESOURCES", "unload", "mirror")
+        assert said.startswith("cell mirror: its state cannot be kept: ") and said.endswith("; it goes on, and 'cellctl unload --force mirror' ends it all the same"), said
+        assert here.good("call", "mirror", "@number") == "value: 7\n"
+        said = here.good("unload", "--force", "mirror")
+        assert said.startswith("mirror: unloaded\ncell mirror: its state cannot be kept: "), said
+        assert "mirror" not in here.good("list")
+        os.rmdir(here.path("state_home", "cellhost", "mirror.state"))
+    here.good("load", cell("mirror"))
+    os.mkdir(here.path("state_home", "cellhost", "mirror.state"))
+    assert "its state cannot be kept" in json.loads(here.good("--json", "unload", "--force", "mirror"))["lost"]
+    os.rmdir(here.path("state_home", "cellhost", "mirror.state"))
+    here.good("load", cell("mirror"))
+    assert here.good("unload", "--force", "mirror") == "mirror: unloaded\n"
+    assert stop(host) == 0
+
+
 def a_state_that_cannot_be_kept(here):
     """All others are, and the exit code says it."""
     folder = here.path("state_home", "cellhost")
@@ -454,6 +498,7 @@ if sys.argv[1:2] == ["--in-journal"]:
 else:
     main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
           calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
-          a_state_that_is_damaged, an_ejected_cell_s_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing, grades_of_the_log,
+          a_state_that_is_damaged, an_ejected_cell_s_state, an_ejected_cell_s_call,
+          an_unload_that_would_lose_a_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing, grades_of_the_log,
           the_log_of_an_ejected_cell,
           wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell, one_line_whatever_a_cell_says, fields_in_the_journal])

@@ -87,6 +87,7 @@ test_trouble (Scene *scene, gconstpointer data)
 {
   const Trouble *trouble = data;
   g_autoptr(GError) error = NULL;
+  g_autofree char *lost = NULL;
 
   if (scene->skipped)
     return;
@@ -102,8 +103,12 @@ test_trouble (Scene *scene, gconstpointer data)
     {
       /* It hangs still, and only that it can be ended is left. */
       g_clear_error (&error);
-      g_assert_true (host_unload (scene->host.host, "traveller", &error));
+      g_assert_false (host_unload (scene->host.host, "traveller", &error));
+      g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_DEADLINE);
+      g_clear_error (&error);
+      g_assert_true (host_unload_by_force (scene->host.host, "traveller", &lost, &error));
       g_assert_no_error (error);
+      g_assert_nonnull (strstr (lost, "its process was killed, and its state is lost"));
       return;
     }
   check_place (scene, trouble->back ? "sandbox" : "in process");
@@ -229,6 +234,7 @@ static void
 test_busy (Scene *scene, gconstpointer data)
 {
   g_autoptr(GError) error = NULL;
+  g_autofree char *lost = NULL;
   TravellerHangCall hang;
 
   (void) data;
@@ -241,8 +247,9 @@ test_busy (Scene *scene, gconstpointer data)
   g_assert_false (relocate_absorb (scene->traveller, &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_BUSY);
   g_clear_error (&error);
-  g_assert_true (host_unload (scene->host.host, "traveller", &error));
+  g_assert_true (host_unload_by_force (scene->host.host, "traveller", &lost, &error));
   g_assert_no_error (error);
+  g_assert_nonnull (strstr (lost, "its process was killed"));
   cell_auto TravellerHang taken = traveller_hang_finish (hang);
   g_assert_cmpint (taken.result.status, ==, CELL_ERROR_CRASHED);
 }

@@ -473,6 +473,103 @@ test_bounds (Scene *scene, gconstpointer data)
   g_assert_cmpstr (reason, ==, "it hung: hang had not ended 1.0 s after its deadline");
 }
 
+/* ---- an end that is asked for ------------------------------------------------------------------------------------------ */
+
+typedef struct
+{
+  const char *build;
+  gboolean ejected, at_the_end;         /* of the host */
+  guint ms;                             /* longer than a move would wait for it, or than a cell is given that nobody waits for */
+} Drain;
+
+static const Drain drains[] = {
+  { "phoenix", TRUE, FALSE, 2500 }, { "phoenix-many", TRUE, TRUE, 2500 }, { "phoenix", TRUE, FALSE, 5500 }, { "phoenix-loop", FALSE, FALSE, 5500 },
+};
+
+/* What it has accepted, and that is more than what it is at, is answered for as long as its callers wait, and its state is kept. */
+static void
+test_drained (Scene *scene, gconstpointer data)
+{
+  const Drain *drain = data;
+  g_autoptr(GError) error = NULL;
+  g_autofree char *path = g_build_filename (scene->host.folder, "phoenix.so", NULL);
+  CellBus *bus = NULL;
+  PhoenixHoldCall hold;
+  PhoenixAddCall behind;
+
+  if (scene->skipped)
+    return;
+  begin (scene, drain->build, NULL);
+  if (!drain->ejected)
+    host_fixture_absorb (scene->phoenix);
+  check_serves (scene, 0);
+  cell_set_timeout (scene->client, 30000);
+  hold = phoenix_hold_start (scene->client, .ms = drain->ms);
+  wait_for_call (scene->phoenix, "hold");
+  behind = phoenix_add_start (scene->client, .n = 1);
+  g_clear_pointer (&scene->phoenix, host_cell_unref);
+  if (drain->at_the_end)
+    host_fixture_stop (&scene->host);
+  else
+    g_assert_true (host_unload (scene->host.host, "phoenix", &error));
+  g_assert_no_error (error);
+  cell_auto PhoenixHold held = phoenix_hold_finish (hold);
+  g_assert_cmpstr (held.result.message, ==, NULL);
+  cell_auto PhoenixAdd added = phoenix_add_finish (behind);
+  g_assert_cmpstr (added.result.message, ==, NULL);
+  if (drain->at_the_end)
+    host_fixture_start (&scene->host);
+  scene->phoenix = host_fixture_load (&scene->host, path, NULL, NULL);
+  bus = cell_open (scene->host.socket);
+  {
+    cell_auto PhoenixAdd add = phoenix_add (cell_bind (bus, Phoenix, "phoenix"), .n = 0);
+
+    g_assert_cmpstr (add.result.message, ==, NULL);
+    g_assert_cmpuint (add.value, ==, 2);
+  }
+  cell_close (bus);
+}
+
+/* One that does not come to an end goes on; by force it is ended, and what that cost is said. */
+static void
+test_not_drained (Scene *scene, gconstpointer data)
+{
+  g_autoptr(GError) error = NULL;
+  g_autofree char *lost = NULL;
+  HostCellInfo before, after;
+  PhoenixHangCall hang;
+  CellBus *bus;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix-many", "Watchdog=600\n");
+  check_serves (scene, 0);
+  host_cell_describe (scene->phoenix, &before);
+  hang = phoenix_hang_start (scene->client);
+  wait_for_call (scene->phoenix, "hang");
+  g_assert_false (host_unload (scene->host.host, "phoenix", &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_BUSY);
+  g_assert_cmpstr (error->message, ==, "cell phoenix is in a call that has not ended after 5.0 s; it goes on, and 'cellctl unload --force phoenix' ends it all the same");
+  g_clear_error (&error);
+  host_cell_describe (scene->phoenix, &after);
+  g_assert_cmpint (after.pid, ==, before.pid);
+  bus = cell_open (scene->host.socket);
+  {
+    cell_auto PhoenixAdd add = phoenix_add (cell_bind (bus, Phoenix, "phoenix"), .n = 1);
+
+    g_assert_cmpstr (add.result.message, ==, NULL);
+    g_assert_cmpuint (add.value, ==, 2);
+  }
+  cell_close (bus);
+  g_assert_true (host_unload_by_force (scene->host.host, "phoenix", &lost, &error));
+  g_assert_no_error (error);
+  g_assert_cmpstr (lost, ==, "cell phoenix is in a call that has not ended after 5.0 s; its process was killed, and its state is lost");
+  cell_auto PhoenixHang hung = phoenix_hang_finish (hang);
+  g_assert_cmpint (hung.result.status, !=, CELL_OK);
+  g_assert_null (host_find (scene->host.host, "phoenix", NULL));
+}
+
 /* ---- while it is being restarted ------------------------------------------------------------------------------------- */
 
 /* Who comes then waits with the others. */
@@ -560,6 +657,13 @@ main (int argc, char **argv)
   add ("/restart/hung-and-others", "phoenix", test_hung_and_others);
   add ("/restart/hung-and-others/loop", "phoenix-loop", test_hung_and_others);
   add ("/restart/bounds", NULL, test_bounds);
+  for (guint i = 0; i < G_N_ELEMENTS (drains); i++)
+    {
+      g_autofree char *path = g_strdup_printf ("/restart/drained/%s%s/%u", drains[i].build, drains[i].ejected ? "" : "/in-process", drains[i].ms);
+
+      add (path, &drains[i], test_drained);
+    }
+  add ("/restart/not-drained", NULL, test_not_drained);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
   return g_test_run ();

@@ -207,8 +207,9 @@ static WireType
 ask (Runner *runner, WireType type)
 {
   WireRef none = { 4711 };
+  WireStop soon = { .milliseconds = 2000 };
 
-  say (runner, type, type == WIRE_DETACH ? (const void *) &none : NULL, NULL, NULL, 0);
+  say (runner, type, type == WIRE_DETACH ? (const void *) &none : type == WIRE_STOP ? (const void *) &soon : NULL, NULL, NULL, 0);
   return answer (runner);
 }
 

@@ -49,6 +49,11 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
+def longer_than_a_stop(here):
+    """Cells are waited for, for a minute: until then nobody kills their host."""
+    assert int(dict(service())["TimeoutStopSec"]) >= 120, here
+
+
 def there_and_back(here):
     """A cell is ejected with its state, dies, is replaced, and is taken back; one that is foreign begins there."""
     here.good("call", "mirror", "=number", "7")
@@ -119,4 +124,4 @@ def as_a_service(here):
 
 
 os.umask(0o022)         # a module that others may write to is refused
-main([under_its_restrictions, what_would_forbid_it, as_a_service])
+main([longer_than_a_stop, under_its_restrictions, what_would_forbid_it, as_a_service])

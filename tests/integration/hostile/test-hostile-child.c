@@ -83,7 +83,7 @@ let_go (HostFixture *fixture, const char *name)
   assert_sentence (error);
   cell = host_find (fixture->host, name, NULL);
   if (cell != NULL)
-    host_cell_stop (cell, TRUE, NULL);  /* it could not be ended well */
+    host_cell_stop (cell, HOST_STOP_BY_FORCE, NULL);  /* it could not be ended well */
 }
 
 static void
