@@ -125,20 +125,23 @@ gboolean
 module_file_copy (ModuleFile *file, const char *path, GError **error)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  Origin origin;
+  g_autofree char *place = NULL;
   gboolean good;
 
   if (fd < 0)
     return cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
                            g_strerror (errno));
-  good = own_file_check_folders (fd, error);
+  place = own_file_place (fd, error);
+  good = place != NULL && own_file_check_way (place, error);
   if (!good)
     g_prefix_error (error, "%s: ", path);
-  origin = origin_of (fd);
   good = good && copy (file, fd, path, error);
-  close (fd);
   if (good)
-    file->origin = origin;
+    {
+      file->origin = origin_of (fd, place);
+      file->place = g_steal_pointer (&place);
+    }
+  close (fd);
   return good;
 }
 
@@ -191,5 +194,6 @@ module_file_clear (ModuleFile *file)
   if (file->fd >= 0)
     close (file->fd);
   g_free (file->name);
+  g_free (file->place);
   *file = (ModuleFile) MODULE_FILE_INIT;
 }

@@ -88,6 +88,19 @@ is_of_the_system (const char *path, uid_t owner)
   return g_str_equal (folder, "/") || is_of_the_system (folder, st.st_uid);
 }
 
+/* It may have been renamed since; and what was opened in a sandbox, by the folder of its process, calls its place what it is called there. */
+static gboolean
+lies_at (int fd, const char *place)
+{
+  char *real = realpath (place, NULL);
+  struct stat opened, found;
+  gboolean same = g_strcmp0 (real, place) == 0 && fstat (fd, &opened) == 0 && lstat (place, &found) == 0 && opened.st_dev == found.st_dev
+                  && opened.st_ino == found.st_ino;
+
+  free (real);
+  return same;
+}
+
 static const char *
 find_reason (int fd, const char *path)
 {
@@ -100,19 +113,18 @@ find_reason (int fd, const char *path)
 
 /* Of root's own host all that there is is root's: it is looked at as anybody's is. */
 Origin
-origin_of (int fd)
+origin_of (int fd, const char *place)
 {
-  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd), *path = g_file_read_link (link, NULL);
   const char *why;
-  struct statfs place;
+  struct statfs medium;
   struct stat st;
 
-  if (path == NULL || fstat (fd, &st) < 0 || fstatfs (fd, &place) < 0)
+  if (fstat (fd, &st) < 0 || fstatfs (fd, &medium) < 0 || !lies_at (fd, place))
     return (Origin) { ORIGIN_FOREIGN, "it cannot be told where it lies" };
-  if (origin_is_carried ((guint64) place.f_type))
+  if (origin_is_carried ((guint64) medium.f_type))
     return (Origin) { ORIGIN_FOREIGN, "it lies on a medium that does not know who has made it" };
-  if (geteuid () != 0 && !lies_in_the_open (path) && is_of_the_system (path, st.st_uid))
+  if (geteuid () != 0 && !lies_in_the_open (place) && is_of_the_system (place, st.st_uid))
     return (Origin) { ORIGIN_SYSTEM, NULL };
-  why = find_reason (fd, path);
+  why = find_reason (fd, place);
   return (Origin) { why != NULL ? ORIGIN_FOREIGN : ORIGIN_OWN, why };
 }

@@ -19,7 +19,7 @@ typedef struct
   const char *why;              /* a half sentence about "it", for ever: why it is foreign; NULL: it is not */
 } Origin;
 
-/* Of an open file that own_file_check () and own_file_check_folders () have accepted. */
-Origin origin_of (int fd);
+/* Of an open file that own_file_check () has accepted, and of its place, which own_file_check_way () has. */
+Origin origin_of (int fd, const char *place);
 /* Whether a file system of that type (statfs.f_type) is one that is carried from machine to machine, and does not know whose a file is. */
 gboolean origin_is_carried (guint64 type);

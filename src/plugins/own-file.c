@@ -55,14 +55,21 @@ check_folder (const char *path, GError **error)
   return TRUE;
 }
 
-/* Asked of the open file, so that links on the way to it do not matter. */
-gboolean
-own_file_check_folders (int fd, GError **error)
+char *
+own_file_place (int fd, GError **error)
 {
-  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd), *path = g_file_read_link (link, NULL);
+  g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd), *place = g_file_read_link (link, NULL);
 
-  if (path == NULL || path[0] != '/')
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is in no folder that can be looked at");
+  if (place == NULL || place[0] != '/')
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it is in no folder that can be looked at"), NULL;
+  return g_steal_pointer (&place);
+}
+
+gboolean
+own_file_check_way (const char *place, GError **error)
+{
+  g_autofree char *path = g_strdup (place);
+
   for (char *end; (end = strrchr (path, '/')) != path;)
     {
       *end = 0;
@@ -70,6 +77,14 @@ own_file_check_folders (int fd, GError **error)
         return FALSE;
     }
   return check_folder ("/", error);
+}
+
+gboolean
+own_file_check_folders (int fd, GError **error)
+{
+  g_autofree char *place = own_file_place (fd, error);
+
+  return place != NULL && own_file_check_way (place, error);
 }
 
 /* What it has become since it was looked at may be shorter or longer. */

@@ -10,8 +10,12 @@
 /* An open one: regular, of the user or root, writable by nobody else, of at most so many bytes.  CELL_ERROR_REFUSED, with a sentence
  * about "it". */
 gboolean own_file_check (int fd, gsize most, gsize *ret_size, GError **error);
-/* Nobody else can put another file in the place of an open one: each folder on the way to it is the user's or root's, and others can write
- * to none, unless it is sticky. */
+/* Where an open one lies, without a link on the way: what is judged is what was opened, whatever its name leads to by now. */
+char *own_file_place (int fd, GError **error);
+/* Nobody else can put another file there: each folder on the way is the user's or root's, and others can write to none, unless it is
+ * sticky. */
+gboolean own_file_check_way (const char *place, GError **error);
+/* Both of an open one. */
 gboolean own_file_check_folders (int fd, GError **error);
 /* All of a small one, checked in both ways, NUL-terminated.  NULL without an error: there is no such file.  The error names the path. */
 char *own_file_read (const char *path, gsize most, gsize *ret_length, GError **error);

@@ -13,15 +13,17 @@
 #include <unistd.h>
 
 #include "plugins/origin.h"
+#include "plugins/own-file.h"
 
 static Origin
 look (const char *path)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_autofree char *place = own_file_place (fd, NULL);
   Origin origin;
 
   g_assert_cmpint (fd, >=, 0);
-  origin = origin_of (fd);
+  origin = origin_of (fd, place);
   g_assert_true ((origin.kind == ORIGIN_FOREIGN) == (origin.why != NULL));
   close (fd);
   return origin;
@@ -40,6 +42,36 @@ test_folders (void)
   g_assert_cmpint (look (path).kind, ==, ORIGIN_FOREIGN);
   g_assert_cmpint (g_chmod (folder, 0700), ==, 0);
   g_unlink (path);
+  g_rmdir (folder);
+}
+
+/* What lies where the open one was is not looked at in its stead. */
+static void
+test_renamed (void)
+{
+  g_autofree char *folder = g_dir_make_tmp ("cellhost-XXXXXX", NULL), *path = g_build_filename (folder, "a.so", NULL);
+  g_autofree char *other = g_build_filename (folder, "b.so", NULL), *place = NULL;
+  int fd;
+
+  g_assert_true (g_file_set_contents (path, "x", 1, NULL) && g_file_set_contents (other, "y", 1, NULL));
+  fd = open (path, O_RDONLY | O_CLOEXEC);
+  place = own_file_place (fd, NULL);
+  g_assert_cmpint (origin_of (fd, place).kind, ==, ORIGIN_OWN);
+  g_assert_cmpint (g_rename (other, path), ==, 0);
+  g_assert_cmpint (origin_of (fd, place).kind, ==, ORIGIN_FOREIGN);
+  g_unlink (path);
+  g_assert_cmpint (origin_of (fd, place).kind, ==, ORIGIN_FOREIGN);
+  close (fd);
+  /* By a link on the way it is there, and the folder that is looked at is another's. */
+  g_assert_true (g_file_set_contents (path, "x", 1, NULL));
+  g_assert_cmpint (symlink (folder, other), ==, 0);
+  g_free (place);
+  place = g_build_filename (other, "a.so", NULL);
+  fd = open (path, O_RDONLY | O_CLOEXEC);
+  g_assert_cmpint (origin_of (fd, place).kind, ==, ORIGIN_FOREIGN);
+  close (fd);
+  g_unlink (path);
+  g_unlink (other);
   g_rmdir (folder);
 }
 
@@ -89,6 +121,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/origin/folders", test_folders);
+  g_test_add_func ("/origin/renamed", test_renamed);
   g_test_add_func ("/origin/marks", test_marks);
   g_test_add_func ("/origin/system", test_system);
   g_test_add_func ("/origin/media", test_media);
