@@ -252,6 +252,8 @@ open_path (Access *access, const Question *question, PermitKind kind, const char
     close (fd);                         /* /dev is root's: nobody puts another in its place */
   else
     g_array_append_val (access->fds, ((SandboxFd) { fd, as }));
+  if (kind == PERMIT_WRITE)
+    g_array_append_val (access->writable, fd);
   return TRUE;
 }
 
@@ -287,7 +289,8 @@ access_open (Access *access, HostCell *cell, const char *key_file, GError **erro
 {
   g_auto(Question) question = { 0 };
 
-  *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (SandboxFd)) };
+  *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (SandboxFd)),
+                       .writable = g_array_new (FALSE, FALSE, sizeof (int)) };
   if (question_read (&question, cell, key_file, error) && open_network (access, &question, error) && open_paths (access, &question, error))
     {
       access->hang_ms = question.manifest->watchdog * 1000;
@@ -304,5 +307,6 @@ access_clear (Access *access)
   for (guint i = 0; access->fds != NULL && i < access->fds->len; i++)
     close (g_array_index (access->fds, SandboxFd, i).fd);
   g_clear_pointer (&access->fds, g_array_unref);
+  g_clear_pointer (&access->writable, g_array_unref);
   g_clear_pointer (&access->mounts, g_strv_builder_unref);
 }

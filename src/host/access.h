@@ -26,6 +26,7 @@ typedef struct
   gboolean network;
   GStrvBuilder *mounts;         /* arguments of bubblewrap */
   GArray *fds;                  /* SandboxFd, which they name: taken by who starts the sandbox */
+  GArray *writable;             /* those of them, int, that it may write to */
 } Access;
 
 /* Both are read, and what is granted is opened.  CELL_ERROR_DENIED: a sentence that says what is to be written where;

@@ -18,6 +18,7 @@
 #include "cell.h"
 #include "child-log.h"
 #include "freeze.h"
+#include "granted.h"
 #include "offence.h"
 #include "plugins/bounds.h"
 #include "relocate.h"
@@ -359,6 +360,8 @@ start_sandbox (Child *child, Access *access, int socket, int info, GError **erro
   const SandboxAccess what = { access->network, (const char *const *) mounts };
   const SandboxFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
 
+  for (guint i = 0; i < access->writable->len; i++)
+    granted_add (child, g_array_index (access->writable, int, i));
   g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
   child->process = sandbox_spawn (&child->cell->host->config, &what, NULL, (const SandboxFd *) (void *) access->fds->data, access->fds->len,
                                   child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
@@ -515,6 +518,8 @@ child_kill (Child *child)
       g_subprocess_wait (child->process, NULL, NULL);
     }
   gone = is_gone (child, GONE_MS);
+  if (gone)
+    granted_drop (child);
   connection_close (child->connection);
   return gone;
 }
@@ -643,6 +648,7 @@ child_unref (Child *child)
 {
   if (child == NULL || atomic_fetch_sub (&child->refs, 1) != 1)
     return;
+  granted_drop (child);
   connection_unref (child->connection);
   g_clear_object (&child->process);
   host_cell_unref (child->cell);

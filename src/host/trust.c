@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "granted.h"
 #include "kept-file.h"
 #include "plugins/own-file.h"
 #include "policy.h"
@@ -178,16 +179,28 @@ is_trusted (Host *host, const Origin *origin, const char *sha256)
   return g_key_file_has_group (all, sha256);
 }
 
+/* NULL: nowhere that a cell in a sandbox may write. */
+static const char *
+find_writer (Host *host, const ModuleFile *file)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(Policy) policy = policy_load (host->config.system_policy_path, host->config.policy_path, &error);
+
+  if (granted_has (file->place) || (policy != NULL && policy_lets_write (policy, file->place)))
+    return "it lies where a cell in a sandbox may write";
+  if (policy != NULL)
+    return NULL;
+  g_warning ("%s is taken for foreign, since it cannot be told where cells in sandboxes may write: %s", file->name, error->message);
+  return "it may lie where a cell in a sandbox may write: the policy makes no sense";
+}
+
 void
 trust_find_origin (Host *host, ModuleFile *file)
 {
-  g_autoptr(Policy) policy = NULL;
+  const char *why = file->origin.kind == ORIGIN_OWN ? find_writer (host, file) : NULL;
 
-  if (file->origin.kind != ORIGIN_OWN)
-    return;
-  policy = policy_load (host->config.system_policy_path, host->config.policy_path, NULL);       /* one that makes no sense grants nothing */
-  if (policy != NULL && policy_lets_write (policy, file->place))
-    file->origin = (Origin) { ORIGIN_FOREIGN, "it lies where a cell in a sandbox may write" };
+  if (why != NULL)
+    file->origin = (Origin) { ORIGIN_FOREIGN, why };
 }
 
 const char *

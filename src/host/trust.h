@@ -19,7 +19,8 @@ typedef struct
   char *sha256, *file, *when;
 } TrustedFile;
 
-/* What the file itself does not say: where a cell in a sandbox can write, nothing is the user's own. */
+/* What the file itself does not say: where a cell in a sandbox can write, nothing is the user's own; nor anywhere while the policy that would
+ * say where that is cannot be read. */
 void trust_find_origin (Host *host, ModuleFile *file);
 /* Before a file is loaded under a name: sets ret_ejected if it may not be in the host's process.  FALSE: likewise, and there is no sandbox
  * here. */

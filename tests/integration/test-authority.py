@@ -9,7 +9,7 @@ import pwd
 import shutil
 import subprocess
 
-from programs import BOUND, CTL, EXIT, Skip, cell, main, wait_until
+from programs import BOUND, CTL, EXIT, Skip, cell, main, stop, wait_until
 
 PRETENDER = os.environ["TEST_PRETENDER"]
 MUTATIONS = ("load", "unload", "eject", "absorb", "trust", "shutdown")
@@ -228,13 +228,17 @@ def what_is_shown(here):
 
 
 def nonsense(here):
-    _, path = start(here, calls="sequence", uses="sequence", says="[Cells]\nCalls=*\n")
+    path = policy(here, "[Cells]\nCalls=*\n")
+    assert stop(here.host()) == 0
     assert path + ": there is a group [Cells]" in here.read("log")
+    policy(here, "")
+    start(here, calls="sequence", uses="sequence")
+    here.good("load", cell("mirror"))
+    policy(here, "[Cells]\nCalls=*\n")
     assert "[Cells]" in here.refused("INVALID", "eject", "petitioner")
     policy(here, "[Default]\nCalls=*\n", 0o666)
     assert "chmod go-w" in here.refused("REFUSED", "eject", "petitioner")
     # It keeps nobody else from moving.
-    here.good("load", cell("mirror"))
     here.good("eject", "mirror")
     policy(here, "")
     here.good("eject", "petitioner")

@@ -91,6 +91,22 @@ def nothing_that_it_does_not_ask_for(here):
         assert tried(here, "connect_tcp", "192.0.2.1", "80") == errno.ENETUNREACH
 
 
+def what_was_granted_counts_while_it_lives(here):
+    """Its process keeps what it was started with, so what lies there is still not the user's own; not even under another name."""
+    with outside() as folder:
+        os.mkdir(folder + "/w")
+        start(here, f"WritePaths={folder}/w", f"WritePaths={folder}/w")
+        here.good("eject", "escaper")
+        shutil.copyfile(cell("mirror"), folder + "/w/a.so")
+        os.chmod(folder + "/w/a.so", 0o755)
+        policy(here, "[Cell escaper]\nWritePaths=\n")
+        assert "where a cell in a sandbox may write" in here.good("load", folder + "/w/a.so", "first")
+        os.rename(folder + "/w", folder + "/moved")
+        assert "where a cell in a sandbox may write" in here.good("load", folder + "/moved/a.so", "second")
+        here.good("unload", "escaper")
+        assert here.good("load", folder + "/moved/a.so", "third") == "third: loaded\n"
+
+
 def the_network(here):
     """And no Unix sockets with it: names on it are no files."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as name:
@@ -220,5 +236,5 @@ def another_build(here):
         assert tried(here, "read_file", f"{folder}/file") == errno.ENOENT
 
 
-main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, the_network, paths, links, what_no_cell_gets, devices,
-      places_that_are_taken, another_build])
+main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths, links,
+      what_no_cell_gets, devices, places_that_are_taken, another_build])

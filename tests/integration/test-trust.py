@@ -126,6 +126,29 @@ def where_a_sandboxed_cell_may_write(here):
     assert place(here, "c") == (IN, "own")
 
 
+def a_policy_that_makes_no_sense(here):
+    """What it grants is not known: nothing but the system's is the user's own, and that is said."""
+    can_sandbox(here)
+    os.makedirs(here.path("config_home/cellhost"))
+    os.mkdir(here.path("shared"))
+    grants = f"[Cell editor]\nWritePaths={here.path('shared')}\n"
+    at_home(here)
+    paths = copy("mirror", here.path("shared", "a.so")), copy("mirror", here.path("b.so"))
+    here.write("config_home/cellhost/policy", grants + "Role=vieww\n")
+    for name, path in zip("ab", paths):
+        assert "the policy makes no sense" in here.good("load", path)
+        assert place(here, name) == (OUT, "foreign")
+    said = [line for line in here.read("log").splitlines() if "it cannot be told where cells in sandboxes may write" in line]
+    assert len(said) == 2 and all("“vieww”" in line for line in said), said
+    assert "may not be in the host" in here.refused("DENIED", "absorb", "b")
+    here.good("unload", "a")
+    here.good("unload", "b")
+    here.write("config_home/cellhost/policy", grants)
+    assert "where a cell in a sandbox may write" in here.good("load", paths[0])
+    here.good("load", paths[1])
+    assert (place(here, "a"), place(here, "b")) == ((OUT, "foreign"), (IN, "own"))
+
+
 def introspect_shows_it(here):
     can_sandbox(here)
     at_home(here)
@@ -299,5 +322,6 @@ def trusted_by_nobody(here, path):
 
 os.umask(0o022)         # a module that others may write to is refused
 main([what_was_made_here_is_not_foreign, what_is_foreign, downloads_are_where_the_user_has_them, where_a_sandboxed_cell_may_write,
+      a_policy_that_makes_no_sense,
       introspect_shows_it, a_file_is_trusted, a_file_that_is_gone, another_build_is_looked_at, no_bubblewrap, bubblewrap_that_does_not_start,
       a_damaged_list_trusts_nobody])
