@@ -38,6 +38,8 @@ pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *pa
     }
   pending->state = PENDING_ANSWERED;
   pending->kept = kept_new (RECORD_REPLY, id, 0, status, payload, length, root);
+  if (pending->kept != NULL)
+    pending->kept->untrusted = channel->replies_untrusted;
   if (pending->async)
     channel->n_async--;
   if (pending->done != NULL)
@@ -222,7 +224,7 @@ run_completion (Channel *channel, ThreadContext *thread, Pending *call)
 
   if (result != NULL && call->kept != NULL)
     result_fill (result, call->plan, call->kept->status, call->kept->payload, call->kept->length, call->kept->root,
-                 channel->replies_untrusted, channel->blobs);
+                 call->kept->untrusted, channel->blobs);
   else if (result != NULL)
     result_error_for (result, call->plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
   free (call->kept);

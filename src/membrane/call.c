@@ -321,7 +321,7 @@ channel_finish (Channel *channel, ThreadContext *thread, uint64_t id, const Fute
     }
   if (pending->kept != NULL)
     result_fill (result, pending->plan, pending->kept->status, pending->kept->payload, pending->kept->length, pending->kept->root,
-                 channel->replies_untrusted, channel->blobs);
+                 pending->kept->untrusted, channel->blobs);
   else
     result_error_for (result, pending->plan, CELL_ERROR_NO_RESOURCES, status_text (CELL_ERROR_NO_RESOURCES));
   pending_remove (channel, pending);

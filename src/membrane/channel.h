@@ -157,6 +157,7 @@ struct Kept
   int32_t status;
   uint16_t kind, method;
   uint32_t credit;                      /* of an answer to a kept call: bytes that were promised to it */
+  bool untrusted;                       /* a reply: another process has written it, wherever the callee is by now */
   uint8_t payload[] __attribute__ ((aligned (16)));
 };
 

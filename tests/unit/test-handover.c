@@ -382,6 +382,52 @@ test_smaller_memory (void)
   rig_free (rig);
 }
 
+static void
+note_status (const CellResult *result, void *data)
+{
+  *(CellStatus *) data = result->status;
+}
+
+/* What another process has answered is looked at as such, although the cell is in this one by the time that somebody asks for it.  data: a
+ * completion is called. */
+static void
+test_kept_reply (const void *data)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  ThreadContext *thread = thread_context ();
+  CellStatus status = CELL_OK;
+  LetterReply reply;
+  Channel *caller, *callee;
+  Record *record;
+  uint64_t id;
+  char *text;
+  Line line;
+
+  line_init (&line, rig);
+  caller = line.pair->caller;
+  callee = line.pair->callee;
+  record = (Record *) (void *) (callee->answers.data + (callee->answers.head & callee->answers.mask));
+  id = channel_start (caller, thread, letter_plan (), &(Letter) { 1, "spoilt" }, data != NULL ? note_status : NULL, &status, NULL);
+  channel_serve_ready (callee, thread);
+  text = memmem (record->payload, record->length, "spoilt", 6);
+  g_assert (text != NULL);
+  *text = '\xff';                       /* no UTF-8 */
+  line_move (&line, false);
+  channel_look (caller, thread);
+  g_assert_false (caller->replies_untrusted);
+  if (data != NULL)
+    channel_dispatch (caller, thread);
+  else
+    {
+      g_assert_true (channel_finish (caller, thread, id, NULL, &reply.result));
+      status = reply.result.status;
+      reply_free (&reply.result);
+    }
+  g_assert_cmpint (status, ==, CELL_ERROR_CORRUPT);
+  pair_free (line.pair);
+  rig_free (rig);
+}
+
 /* A call that the old consumer had taken is not said to be unexecuted because the new one's words are fresh. */
 static void
 test_give_up_after_a_move (void)
@@ -771,6 +817,8 @@ main (int argc, char **argv)
   g_test_add_func ("/handover/several-moves", test_several_moves);
   g_test_add_func ("/handover/crashed", test_crashed);
   g_test_add_func ("/handover/smaller-memory", test_smaller_memory);
+  g_test_add_data_func ("/handover/kept-reply", NULL, test_kept_reply);
+  g_test_add_data_func ("/handover/kept-reply-of-a-completion", "completion", test_kept_reply);
   g_test_add_func ("/handover/give-up-after-a-move", test_give_up_after_a_move);
   g_test_add_func ("/handover/gone", test_gone);
   g_test_add_func ("/handover/sleeper-moves", test_sleeper_moves);
