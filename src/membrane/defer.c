@@ -11,9 +11,6 @@
 
 #define DEFERRED_ARENA (4u << 20)
 #define DEFERRED_ID_MAX (UINT64_MAX >> 1)       /* a cell is given one bit more */
-
-#define DEFERRED_MAX 16384u                     /* calls of one service … */
-#define DEFERRED_BLOBS_MAX 1024u                /* … and blobs in them: each is a descriptor */
 #define LOOK_MIN 8u
 #define GRACE_MS CHANNEL_TIMEOUT_MS     /* after its deadline: whoever starts a call, and waits for it later, counts from then */
 
@@ -552,11 +549,12 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
 
   if (method == NULL)
     return fault_set (fault, CELL_ERROR_NO_METHOD, "a kept call is of a method that there is none of");
+  if (!has_room (service, record->n_blobs))
+    return fault_set (fault, CELL_ERROR_NO_RESOURCES, "more calls, or blobs in them, are kept than may be");
   capacity = method->max_reply < whole ? method->max_reply : whole;
   credit = record->flags & RECORD_ONEWAY ? 0 : record_size (capacity);
-  if (record->id == 0 || record->id > DEFERRED_ID_MAX || call_resume (service, record->id) != NULL
-      || credit > channel->answers.mask + 1 - channel->reserved)
-    return fault_set (fault, CELL_ERROR_CORRUPT, "a kept call is there twice, or more are kept than can be answered");
+  if (record->id == 0 || record->id > DEFERRED_ID_MAX || credit > channel->answers.mask + 1 - channel->reserved)
+    return fault_set (fault, CELL_ERROR_CORRUPT, "a kept call has no id, or more are kept than can be answered");
   deferred = calloc (1, sizeof *deferred);
   if (deferred == NULL)
     return fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a kept call");

@@ -6,6 +6,9 @@
 #pragma once
 #include "channel.h"
 
+#define DEFERRED_MAX 16384u                     /* calls of one service … */
+#define DEFERRED_BLOBS_MAX 1024u                /* … and blobs in them: each is a descriptor */
+
 typedef struct Deferred Deferred;
 
 /* Every function: in the cell's own context. */
@@ -31,7 +34,8 @@ typedef struct
 
 /* Each of the kept calls in turn; both ends are stopped.  False: one cannot be written down, or `each` said so. */
 bool deferred_export (Service *service, bool (*each) (const DeferredRecord *record, void *data), void *data);
-/* Keeps a call that was kept elsewhere; whatever is in the record is checked.  The blobs are referred to. */
+/* Keeps a call that was kept elsewhere; whatever is in the record is checked, except that no other call here has its id: to look for that among
+ * all of them, for each of them, would take too long.  The blobs are referred to. */
 bool deferred_import (Service *service, Channel *channel, const DeferredRecord *record, Fault *fault);
 /* They have gone elsewhere: nothing is answered. */
 void deferred_forget_all (Service *service);

@@ -35,29 +35,31 @@ collect_channels (Endpoint *endpoint, GVariantBuilder *builder)
   pthread_mutex_unlock (&endpoint->lock);
 }
 
-static Channel *
-find_channel (Endpoint *endpoint, guint64 serial)
+/* By their serials, a reference to each: another process may name them as often as it likes, so none is searched for among all. */
+static GHashTable *
+list_channels (Endpoint *endpoint)
 {
-  Channel *channel;
+  GHashTable *channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
 
   pthread_mutex_lock (&endpoint->lock);
-  for (channel = endpoint->channels; channel != NULL && channel->serial != serial;)
-    channel = channel->next_in_endpoint;
+  for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
+    g_hash_table_replace (channels, &channel->serial, channel_ref (channel));
   pthread_mutex_unlock (&endpoint->lock);
-  return channel;
+  return channels;
 }
 
 typedef struct
 {
-  Endpoint *endpoint;
+  GHashTable *channels;
   GVariantBuilder *builder;
+  gsize size;                   /* of the requests so far */
 } Collect;
 
 static bool
 collect_kept (const DeferredRecord *record, void *data)
 {
   Collect *collect = data;
-  Channel *channel = find_channel (collect->endpoint, record->channel);
+  Channel *channel = g_hash_table_lookup (collect->channels, &record->channel);
   GVariant *payload = g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, record->payload, record->length, 1);
   g_autofree guint64 *ids = g_new0 (guint64, record->n_blobs + 1);
 
@@ -71,7 +73,16 @@ collect_kept (const DeferredRecord *record, void *data)
   g_variant_builder_add (collect->builder, "(tttuuuut@ay@at)", record->id, record->channel, record->call, record->method, record->flags,
                          record->root, record->due, record->trace, payload,
                          g_variant_new_fixed_array (G_VARIANT_TYPE_UINT64, ids, record->n_blobs, sizeof (guint64)));
-  return true;
+  collect->size += record->length;
+  return collect->size <= CARRY_MAX_SIZE;
+}
+
+static gboolean
+check_size (gsize size, GError **error)
+{
+  return size <= CARRY_MAX_SIZE
+         || cell_set_error (error, CELL_ERROR_TOO_LARGE, "the calls that it keeps to answer later, and signals, have %zu bytes, and %u are the most", size,
+                            CARRY_MAX_SIZE);
 }
 
 GBytes *
@@ -79,17 +90,18 @@ carry_collect (Service *service, GError **error)
 {
   g_auto (GVariantBuilder) channels = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" CHANNEL_TYPE));
   g_auto (GVariantBuilder) kept = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" KEPT_TYPE));
-  Collect collect = { service->endpoint, &kept };
+  g_autoptr (GHashTable) by_serial = list_channels (service->endpoint);
+  Collect collect = { by_serial, &kept, 0 };
   g_autoptr (GVariant) carry = NULL;
 
   collect_channels (service->endpoint, &channels);
-  if (!deferred_export (service, collect_kept, &collect))
+  if (!deferred_export (service, collect_kept, &collect) && collect.size <= CARRY_MAX_SIZE)
     {
       cell_set_error (error, CELL_ERROR_TOO_LARGE, "a call that it keeps to answer later has a request that is too large to be moved");
       return NULL;
     }
   carry = g_variant_ref_sink (g_variant_new (CARRY_TYPE, &channels, &kept));
-  return g_variant_get_data_as_bytes (carry);
+  return check_size (g_variant_get_size (carry), error) ? g_variant_get_data_as_bytes (carry) : NULL;
 }
 
 void
@@ -109,12 +121,16 @@ carry_leave (Service *service)
 GVariant *
 carry_parse (GBytes *bytes, GError **error)
 {
-  g_autoptr (GVariant) carry = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (CARRY_TYPE), bytes, FALSE));
+  g_autoptr (GVariant) carry = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (CARRY_TYPE), bytes, FALSE)), kept = NULL;
 
-  if (g_variant_is_normal_form (carry))
+  if (!check_size (g_bytes_get_size (bytes), error))
+    return NULL;
+  if (!g_variant_is_normal_form (carry))
+    return cell_set_error (error, CELL_ERROR_CORRUPT, "what it gives of its calls and subscriptions makes no sense"), NULL;
+  kept = g_variant_get_child_value (carry, 1);
+  if (g_variant_n_children (kept) <= DEFERRED_MAX)
     return g_steal_pointer (&carry);
-  cell_set_error (error, CELL_ERROR_CORRUPT, "what it gives of its calls and subscriptions makes no sense");
-  return NULL;
+  return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %zu calls, and may keep %u", g_variant_n_children (kept), DEFERRED_MAX), NULL;
 }
 
 /* Callers in the host's process believe what it sends.  So one that comes from a process is counted as missed. */
@@ -137,7 +153,7 @@ apply_unsent (GVariant *unsent, Channel *channel, gboolean from_child)
 }
 
 static void
-apply_channels (GVariant *channels, Endpoint *endpoint, gboolean from_child)
+apply_channels (GVariant *channels, GHashTable *by_serial, gboolean from_child)
 {
   guint64 serial, subscribed, missed;
   GVariantIter iter;
@@ -146,7 +162,7 @@ apply_channels (GVariant *channels, Endpoint *endpoint, gboolean from_child)
   g_variant_iter_init (&iter, channels);
   while (g_variant_iter_next (&iter, "(ttt@a" UNSENT_TYPE ")", &serial, &subscribed, &missed, &unsent))
     {
-      Channel *channel = find_channel (endpoint, serial);
+      Channel *channel = g_hash_table_lookup (by_serial, &serial);
 
       if (channel != NULL)              /* or its caller has gone meanwhile */
         {
@@ -186,8 +202,37 @@ answer_lost (Channel *channel, const DeferredRecord *record, const Fault *fault)
     channel_send (channel, RECORD_REPLY, record->call, (uint16_t) record->method, CELL_ERROR_CRASHED, payload, length, 0);
 }
 
+typedef struct
+{
+  Service *service;
+  GHashTable *channels;         /* by their serials */
+  GHashTable *ids;              /* guint64: of all calls that are kept here */
+  gboolean no_way_back;
+} Arriving;
+
 static gboolean
-apply_kept (GVariant *tuple, Service *service, gboolean no_way_back, GError **error)
+add_id (GHashTable *ids, guint64 id)
+{
+  return g_hash_table_add (ids, g_memdup2 (&id, sizeof id));
+}
+
+static void
+note_id (uint64_t id, const char *method, void *data)
+{
+  (void) method;
+  add_id (data, id);
+}
+
+static gboolean
+import (const Arriving *arriving, Channel *channel, const DeferredRecord *record, Fault *fault)
+{
+  if (add_id (arriving->ids, record->id))
+    return deferred_import (arriving->service, channel, record, fault);
+  return fault_set (fault, CELL_ERROR_CORRUPT, "a kept call is there twice");
+}
+
+static gboolean
+apply_kept (const Arriving *arriving, GVariant *tuple, GError **error)
 {
   g_autoptr (GVariant) payload = NULL, ids = NULL;
   g_autoptr (GPtrArray) blobs = NULL;
@@ -198,7 +243,7 @@ apply_kept (GVariant *tuple, Service *service, gboolean no_way_back, GError **er
 
   g_variant_get (tuple, "(tttuuuut@ay@at)", &record.id, &record.channel, &record.call, &record.method, &record.flags, &record.root,
                  &record.due, &record.trace, &payload, &ids);
-  channel = find_channel (service->endpoint, record.channel);
+  channel = g_hash_table_lookup (arriving->channels, &record.channel);
   if (channel == NULL)
     return TRUE;
   record.payload = g_variant_get_fixed_array (payload, &length, 1);
@@ -206,9 +251,9 @@ apply_kept (GVariant *tuple, Service *service, gboolean no_way_back, GError **er
   blobs = import_blobs (channel, ids);
   record.n_blobs = blobs->len;
   record.blobs = (CellBlob *const *) blobs->pdata;
-  if (deferred_import (service, channel, &record, &fault))
+  if (import (arriving, channel, &record, &fault))
     return TRUE;
-  if (!no_way_back)
+  if (!arriving->no_way_back)
     return cell_set_error (error, fault.status, "%s", fault.message);
   answer_lost (channel, &record, &fault);
   return TRUE;
@@ -219,14 +264,17 @@ carry_apply (GVariant *carry, Service *service, gboolean no_way_back, GError **e
 {
   g_autoptr (GVariant) channels = g_variant_get_child_value (carry, 0);
   g_autoptr (GVariant) kept = g_variant_get_child_value (carry, 1);
+  g_autoptr (GHashTable) by_serial = list_channels (service->endpoint), ids = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  const Arriving arriving = { service, by_serial, ids, no_way_back };
   gboolean good = TRUE;
 
-  apply_channels (channels, service->endpoint, no_way_back);
+  deferred_list (service, note_id, ids);
+  apply_channels (channels, by_serial, no_way_back);
   for (gsize i = 0; i < g_variant_n_children (kept) && good; i++)
     {
       g_autoptr (GVariant) tuple = g_variant_get_child_value (kept, i);
 
-      good = apply_kept (tuple, service, no_way_back, error);
+      good = apply_kept (&arriving, tuple, error);
     }
   return good;
 }

@@ -8,12 +8,14 @@
 
 #include "membrane/channel.h"
 
+#define CARRY_MAX_SIZE (64u << 20)              /* bytes */
+
 /* The service is stopped, and stays whole: nothing of this has happened until carry_leave (). */
 GBytes *carry_collect (Service *service, GError **error);
 /* It has gone: what it had kept is somebody else's. */
 void carry_leave (Service *service);
 
-/* Checks what another process has given; NULL: error. */
+/* Checks what another process has given, and that it is no more than may be kept; NULL: error. */
 GVariant *carry_parse (GBytes *bytes, GError **error);
 /* Gives it to a service that does not serve yet; channels are found by their serials.  A kept call that cannot be kept here makes this
  * fail, or, if there is no way back, is answered CELL_ERROR_CRASHED. */
