@@ -13,11 +13,11 @@
 #include "plugins/carry.h"
 #include "plugins/numbers.h"
 #include "plugins/settings.h"
+#include "plugins/state.h"
 #include "state-file.h"
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
 #define STATE_MS 10000u                 /* to save or restore */
-#define STATE_MAX ((gsize) 1 << 30)
 #define SMALL_MAX 4096u                 /* bytes of state that travel in a message */
 #define HOLD_MS 2000u                   /* for the handler that runs when a cell is to move: that can be tried again */
 #define GIVE_UP_MS 3000u                /* beyond what a child is given to stop: it gives up before us, and says so */
@@ -225,15 +225,15 @@ bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GE
 
 /* Whatever a child has put there: read once into memory of our own. */
 static GBytes *
-read_bytes (HostCell *cell, int fd, gsize size, GError **error)
+read_bytes (HostCell *cell, int fd, gsize size, gsize most, GError **error)
 {
-  guint8 *data = size <= STATE_MAX ? g_try_malloc (size + 1) : NULL;
+  guint8 *data = size <= most ? g_try_malloc (size + 1) : NULL;
   gsize at = 0;
   ssize_t n;
 
   if (data == NULL)
     {
-      cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state has %" G_GSIZE_FORMAT " bytes, more than can be moved", cell->name, size);
+      cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: it gives %" G_GSIZE_FORMAT " bytes, and %" G_GSIZE_FORMAT " are the most that can be moved", cell->name, size, most);
       return NULL;
     }
   while (at < size && (n = pread (fd, data + at, size - at, (off_t) at)) > 0)
@@ -246,7 +246,7 @@ read_bytes (HostCell *cell, int fd, gsize size, GError **error)
 }
 
 static GBytes *
-bytes_from_child (HostCell *cell, Child *child, WireType type, uint32_t *ret_version, GError **error)
+bytes_from_child (HostCell *cell, Child *child, WireType type, gsize most, uint32_t *ret_version, GError **error)
 {
   WireMessage state;
   GBytes *bytes = NULL;
@@ -255,7 +255,7 @@ bytes_from_child (HostCell *cell, Child *child, WireType type, uint32_t *ret_ver
     return NULL;
   *ret_version = state.body.state.version;
   if (state.header.n_fds > 0)
-    bytes = read_bytes (cell, state.fds[0], state.body.state.size, error);
+    bytes = read_bytes (cell, state.fds[0], state.body.state.size, most, error);
   else if (state.body.state.size == state.tail_size)
     bytes = g_bytes_new_take (g_steal_pointer (&state.tail), state.tail_size);
   else
@@ -269,7 +269,7 @@ consumer_save (const Consumer *consumer, HostCell *cell, uint32_t *ret_version, 
 {
   if (consumer->instance != NULL)
     return cell_instance_save (consumer->instance, ret_version, error);
-  return bytes_from_child (cell, consumer->child, WIRE_SAVE, ret_version, error);
+  return bytes_from_child (cell, consumer->child, WIRE_SAVE, STATE_MAX_SIZE, ret_version, error);
 }
 
 gboolean
@@ -300,7 +300,7 @@ consumer_give (const Consumer *consumer, HostCell *cell, GError **error)
 
   if (consumer->instance != NULL)
     return carry_collect (cell_instance_get_service (consumer->instance), error);
-  return bytes_from_child (cell, consumer->child, WIRE_GIVE, &none, error);
+  return bytes_from_child (cell, consumer->child, WIRE_GIVE, CARRY_MAX_SIZE, &none, error);
 }
 
 gboolean

@@ -10,9 +10,10 @@
 
 #include "consumer.h"
 #include "kept-file.h"
+#include "plugins/state.h"
 
 #define MAGIC "cellhost state 1"
-#define FILE_MAX ((goffset) (320u << 20))
+#define FILE_MAX ((goffset) STATE_MAX_SIZE + (1 << 20)) /* whatever may be kept can be read; the rest is whose it is */
 /* The checksum is of the bytes that follow it, which are: name, interface, fingerprint of the contract, ABI, version of the state, and
  * the state itself. */
 #define OUTER "(ssay)"
@@ -80,10 +81,15 @@ static gboolean
 keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
 {
   g_autofree char *path = path_of (cell);
-  g_autoptr(GBytes) packed = pack (cell, version, state);
-  gsize size;
-  const char *data = g_bytes_get_data (packed, &size);
+  g_autoptr(GBytes) packed = NULL;
+  const char *data;
+  gsize size = g_bytes_get_size (state);
 
+  if (size > STATE_MAX_SIZE)            /* it could not be read again */
+    return cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state cannot be kept: it has %zu bytes, and %u are the most", cell->name, size,
+                           STATE_MAX_SIZE);
+  packed = pack (cell, version, state);
+  data = g_bytes_get_data (packed, &size);
   if (kept_file_write (path, data, size, TRUE, error))
     return TRUE;
   g_prefix_error (error, "cell %s: its state cannot be kept: ", cell->name);

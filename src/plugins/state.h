@@ -7,7 +7,7 @@
 #pragma once
 #include "loader.h"
 
-#define STATE_MAX_SIZE (256u << 20)
+#define STATE_MAX_SIZE (256u << 20)             /* bytes: what may be saved, taken from a process, kept in a file and restored */
 
 struct CellState
 {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 #include <cell/remote/traveller.h>
 
 #include "host-fixture.h"
+#include "host/state-file.h"
+#include "plugins/state.h"
 
 static HostCell *
 load_ledger (HostFixture *fixture)
@@ -377,6 +380,26 @@ test_full_disk (HostFixture *fixture, gconstpointer data)
   g_assert_nonnull (strstr (said, "cannot be kept"));
 }
 
+/* What could not be read again does not replace what was kept before. */
+static void
+test_too_large (HostFixture *fixture, gconstpointer data)
+{
+  const gsize size = STATE_MAX_SIZE + (gsize) 1;
+  void *zeros = mmap (NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  g_autoptr(GBytes) state = g_bytes_new_static (zeros, size);
+  g_autofree char *path = state_of (fixture, "ledger");
+  g_autoptr(GError) error = NULL;
+  HostCell *ledger = load_ledger (fixture);
+
+  (void) data;
+  g_assert_true (zeros != MAP_FAILED);
+  g_assert_false (state_file_keep_saved (ledger, 1, state, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_TOO_LARGE);
+  g_assert_false (g_file_test (path, G_FILE_TEST_EXISTS));
+  host_cell_unref (ledger);
+  munmap (zeros, size);
+}
+
 static void
 add (const char *path, gconstpointer data, void (*test) (HostFixture *fixture, gconstpointer data))
 {
@@ -405,5 +428,6 @@ main (int argc, char **argv)
   add ("/state/not-ours", NULL, test_not_ours);
   add ("/state/not-restored", NULL, test_not_restored);
   add ("/state/full-disk", NULL, test_full_disk);
+  add ("/state/too-large", NULL, test_too_large);
   return g_test_run ();
 }
