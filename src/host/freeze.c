@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The kernel says of each thread in /proc whether it is stopped (proc_pid_stat(5)).  A thread that is stopped starts no other; so when
- * a second look finds the same threads as the first, and the first found all of them stopped, there are no more of them.
+ * The kernel says of each thread in /proc whether it is stopped, and how often it has left a processor (proc_pid_status(5)).  When a second
+ * look finds the same threads as the first, all stopped and with the same counts, then none has run in between; and if in between there was no
+ * other process, there is nobody left who could let them go on, and nobody who could start another.
  */
 #define _GNU_SOURCE
 #include "freeze.h"
@@ -23,6 +24,7 @@ typedef struct
 {
   guint n;
   int id[THREADS_MAX];
+  guint64 runs[THREADS_MAX];    /* 1 + how often it has left a processor */
 } Threads;
 
 /* Up to size - 1 bytes; -1: there is no such file, or it cannot be read. */
@@ -44,14 +46,23 @@ read_file (int folder, int thread, const char *name, char *text, size_t size)
   return n;
 }
 
-/* "1234 (name) T …": the name may have anything in it. */
-static gboolean
-is_stopped (int folder, int thread)
+static guint64
+count_of (const char *text, const char *name)
 {
-  char text[256];
-  const char *end = read_file (folder, thread, "stat", text, sizeof text) > 0 ? strrchr (text, ')') : NULL;
+  const char *at = strstr (text, name);
 
-  return end != NULL && g_str_has_prefix (end, ") T ");
+  return at != NULL ? g_ascii_strtoull (at + strlen (name), NULL, 10) : 0;
+}
+
+/* 0: it is not stopped.  A line of the file begins only with what the kernel says: in a name that has such an end the kernel writes another. */
+static guint64
+look_at (int folder, int thread)
+{
+  char text[4096];
+
+  if (read_file (folder, thread, "status", text, sizeof text) <= 0 || strstr (text, "\nState:\tT (stopped)\n") == NULL)
+    return 0;
+  return 1 + count_of (text, "\nvoluntary_ctxt_switches:") + count_of (text, "\nnonvoluntary_ctxt_switches:");
 }
 
 /* A process that it has started has what it has, and goes on. */
@@ -81,12 +92,18 @@ list_threads (DIR *folder, Threads *ret)
 }
 
 static gboolean
-stand (DIR *folder, const Threads *threads)
+stand (DIR *folder, Threads *threads)
 {
   for (guint i = 0; i < threads->n; i++)
-    if (!is_stopped (dirfd (folder), threads->id[i]))
+    if ((threads->runs[i] = look_at (dirfd (folder), threads->id[i])) == 0)
       return FALSE;
   return TRUE;
+}
+
+static gboolean
+are_same (const Threads *a, const Threads *b)
+{
+  return a->n == b->n && memcmp (a->id, b->id, a->n * sizeof a->id[0]) == 0 && memcmp (a->runs, b->runs, a->n * sizeof a->runs[0]) == 0;
 }
 
 /* The first thread last: when a process ends whose parent is another thread, that is who gets the processes it has started. */
@@ -109,13 +126,17 @@ wait_until_stopped (DIR *folder, GPid pid)
     {
       if (!list_threads (folder, &now))
         return FALSE;
-      if (now.n == before.n && memcmp (now.id, before.id, now.n * sizeof now.id[0]) == 0)
-        return are_alone (folder, pid, &now);
-      before.n = 0;
-      if (stand (folder, &now))
-        before = now;
-      else
-        clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, STEP_NS }, NULL);
+      if (!stand (folder, &now))
+        {
+          before.n = 0;
+          clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, STEP_NS }, NULL);
+          continue;
+        }
+      if (are_same (&before, &now))
+        return TRUE;
+      if (!are_alone (folder, pid, &now))
+        return FALSE;
+      before = now;
     }
   while (g_get_monotonic_time () < until);
   return FALSE;
