@@ -94,6 +94,7 @@ struct Endpoint
   uint32_t cell;                        /* what trails call it; 0: they need not know */
   pthread_mutex_t lock;                 /* of the list of channels */
   Channel *channels;
+  Channel *ending;                      /* of a concurrent cell: have been removed, and somebody is in */
   _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */
   _Atomic uint32_t inside;              /* threads that run a concurrent cell's code outside of its calls */
   void *data;
@@ -379,12 +380,25 @@ enum /* Channel.busy */
   BUSY_SENDING                  /* somebody puts what was posted into its replies: no handler runs, and it is over in a moment */
 };
 
+/* Who was in a channel that has ended is out. */
+void endpoint_let_go (Endpoint *endpoint, Channel *channel);
 /* Waits while somebody sends; returns what `busy` is then. */
 uint32_t concurrent_await_sent (Channel *channel);
 
 /* Concurrent cells have no gate: each channel has a word that says that it is being served, and closing the gate makes everybody
  * look elsewhere.  Entering orders the word before the look at the gate, as closing orders the gate before the look at the
- * words. */
+ * words.  The end of a channel is the same for one: who is in is seen by the endpoint until he is out. */
+static inline bool
+concurrent_out (Channel *channel)
+{
+  bool again = atomic_exchange (&channel->busy, BUSY_NOT) == BUSY_AGAIN;
+
+  if (likely (!atomic_load (&channel->ended)))
+    return again;
+  endpoint_let_go (channel->endpoint, channel);
+  return false;
+}
+
 static inline bool
 concurrent_enter (Channel *channel, ThreadContext *thread)
 {
@@ -398,10 +412,10 @@ concurrent_enter (Channel *channel, ThreadContext *thread)
         continue;
       if (busy != BUSY_NOT)
         return false;
-      if (likely (!(atomic_load (&channel->endpoint->gate.word) & GATE_CLOSED)))
+      if (likely (!(atomic_load (&channel->endpoint->gate.word) & GATE_CLOSED) && !atomic_load (&channel->ended)))
         break;
       /* The gate may have been opened since, and whoever looked then has left the looking to us. */
-      if (atomic_exchange (&channel->busy, BUSY_NOT) != BUSY_AGAIN)
+      if (!concurrent_out (channel))
         return false;
     }
   store_relaxed (&channel->server, thread);
@@ -413,7 +427,7 @@ static inline bool
 concurrent_leave (Channel *channel)
 {
   store_relaxed (&channel->server, NULL);
-  return atomic_exchange (&channel->busy, BUSY_NOT) == BUSY_AGAIN;
+  return concurrent_out (channel);
 }
 
 void result_set_error (CellResult *result, CellStatus status, const char *format, ...) __attribute__ ((format (printf, 3, 4)));

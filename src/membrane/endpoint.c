@@ -120,23 +120,57 @@ endpoint_add (Endpoint *endpoint, Channel *channel)
   pthread_mutex_unlock (&endpoint->lock);
 }
 
+/* With the lock.  The reference of the list is the caller's; NULL: it is not there. */
+static Channel *
+take_out (Channel **list, Channel *channel)
+{
+  for (Channel **link = list; *link != NULL; link = &(*link)->next_in_endpoint)
+    if (*link == channel)
+      {
+        *link = channel->next_in_endpoint;
+        return channel;
+      }
+  return NULL;
+}
+
+static bool
+is_served (Channel *channel)
+{
+  uint32_t busy = atomic_load (&channel->busy);
+
+  return busy == BUSY_SERVED || busy == BUSY_AGAIN;
+}
+
+/* A serial cell's handlers are in its gate.  A concurrent one's are only known by their channels, so that one with a handler in it is kept; whoever
+ * comes after it has been marked does not go in. */
 void
 endpoint_remove (Endpoint *endpoint, Channel *channel)
 {
-  Channel *found = NULL;
+  Channel *found;
 
   pthread_mutex_lock (&endpoint->lock);
-  for (Channel **link = &endpoint->channels; *link != NULL; link = &(*link)->next_in_endpoint)
-    if (*link == channel)
-      {
-        found = channel;
-        *link = channel->next_in_endpoint;
-        break;
-      }
-  pthread_mutex_unlock (&endpoint->lock);
+  found = take_out (&endpoint->channels, channel);
   if (found != NULL)
-    store_release (&found->ended, 1);
+    atomic_store (&found->ended, 1);
+  if (found != NULL && is_served (found))
+    {
+      found->next_in_endpoint = endpoint->ending;
+      endpoint->ending = found;
+      found = NULL;
+    }
+  pthread_mutex_unlock (&endpoint->lock);
   channel_unref (found);
+}
+
+void
+endpoint_let_go (Endpoint *endpoint, Channel *channel)
+{
+  Channel *found;
+
+  pthread_mutex_lock (&endpoint->lock);
+  found = take_out (&endpoint->ending, channel);
+  pthread_mutex_unlock (&endpoint->lock);
+  channel_unref (found);                /* not the last: whoever was in has another */
 }
 
 /* Without the lock: what is done may wake others, who may look at the list. */
@@ -196,6 +230,7 @@ concurrent_stop (Endpoint *endpoint, uint64_t deadline)
     {
       busy = atomic_load (&endpoint->inside) != 0;
       pthread_mutex_lock (&endpoint->lock);
+      busy |= endpoint->ending != NULL;
       for (Channel *channel = endpoint->channels; channel != NULL && !busy; channel = channel->next_in_endpoint)
         busy = atomic_load (&channel->busy) != 0;
       pthread_mutex_unlock (&endpoint->lock);

@@ -642,7 +642,7 @@ channel_serve (Channel *channel, ThreadContext *thread)
     serve_flush_signal (channel);
   for (unsigned n = 0; n < SERVE_RECORDS && channel->requests.at - start < SERVE_BYTES; n++)
     {
-      if (channel->broken != CELL_OK)
+      if (channel->broken != CELL_OK || load_relaxed (&channel->ended) != 0)
         return NODE_DONE;
       if (channel->untrusted && serve_quick (channel, thread, endpoint->service))
         continue;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cell/remote/blocker.h>
+#include <cell/remote/crowd.h>
 #include <cell/remote/ledger.h>
 
 #include "host-fixture.h"
@@ -134,10 +135,22 @@ block_and_wait (const char *socket, const char *name, const char *fifo)
   return b.result.status != CELL_OK;
 }
 
-static GPid
-start_program (const char *socket, const char *name, const char *fifo)
+static int
+hold_and_wait (const char *socket)
 {
-  const char *const argv[] = { "/proc/self/exe", "--block", socket, name, fifo, NULL };
+  CellBus *bus = cell_open (socket);
+  CrowdHoldCall call = crowd_hold_start (cell_bind (bus, Crowd, "crowd"));
+
+  if (write (STDOUT_FILENO, ".", 1) != 1)
+    return 1;
+  cell_auto CrowdHold h = crowd_hold_finish (call);
+  return h.result.status != CELL_OK;
+}
+
+static GPid
+start_program (const char *what, const char *socket, const char *name, const char *fifo)
+{
+  const char *const argv[] = { "/proc/self/exe", what, socket, name, fifo, NULL };
   g_autoptr(GError) error = NULL;
   char dot;
   GPid pid;
@@ -197,7 +210,7 @@ test_gone (HostFixture *fixture, gconstpointer data)
   use_ledger (ledger);
   for (guint i = 0; i < GONE; i++)
     {
-      GPid pid = start_program (fixture->socket, "blocker", fifo);
+      GPid pid = start_program ("--block", fixture->socket, "blocker", fifo);
 
       /* No other caller is looked at: nobody watches whether the one who serves this one comes back. */
       if (i == 0)
@@ -217,6 +230,68 @@ test_gone (HostFixture *fixture, gconstpointer data)
     g_assert_cmpint (t.result.status, ==, CELL_OK);
   }
   close (fd);
+  cell_close (bus);
+}
+
+/* The handlers of a concurrent cell are known by their callers' channels; one whose caller has gone is in the cell all the same. */
+static void
+test_gone_concurrent (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) crowd = host_fixture_load (fixture, "crowd", NULL, NULL);
+  g_autoptr(GError) error = NULL;
+  CellBus *bus;
+  GPid pid;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  pid = start_program ("--hold", fixture->socket, NULL, NULL);
+  wait_until_taken (crowd);
+  g_assert_no_errno (kill (pid, SIGKILL));
+  g_assert_cmpint (waitpid (pid, NULL, 0), ==, pid);
+  while (count_channels (crowd) > 0)
+    g_thread_yield ();
+  g_assert_false (relocate_eject (crowd, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_BUSY);
+  bus = cell_open (fixture->socket);
+  {
+    cell_auto CrowdLetGo l = crowd_let_go (cell_bind (bus, Crowd, "crowd"), .wanted = 1);
+
+    g_assert_cmpint (l.result.status, ==, CELL_OK);
+  }
+  host_fixture_eject (crowd);
+  cell_close (bus);
+}
+
+/* Many callers of a cell in a sandbox die while its handlers run, and whoever comes then is not kept waiting. */
+static void
+test_gone_ejected (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr(HostCell) crowd = host_fixture_load (fixture, "crowd", NULL, NULL);
+  g_autoptr(HostCell) ledger = host_fixture_load (fixture, g_getenv ("TEST_LEDGER"), "ledger", NULL);
+  GPid pids[GONE];
+  CellBus *bus;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  host_fixture_eject (crowd);
+  for (guint i = 0; i < GONE; i++)
+    pids[i] = start_program ("--hold", fixture->socket, NULL, NULL);
+  for (guint i = 0; i < GONE; i++)
+    {
+      g_assert_no_errno (kill (pids[i], SIGKILL));
+      g_assert_cmpint (waitpid (pids[i], NULL, 0), ==, pids[i]);
+    }
+  bus = cell_open (fixture->socket);
+  use_ledger (cell_bind (bus, Ledger, "ledger"));
+  while (count_channels (crowd) > 0)
+    g_thread_yield ();
+  {
+    cell_auto CrowdLetGo l = crowd_let_go (cell_bind (bus, Crowd, "crowd"), .wanted = 0);
+
+    g_assert_cmpint (l.result.status, ==, CELL_OK);
+  }
   cell_close (bus);
 }
 
@@ -320,8 +395,12 @@ main (int argc, char **argv)
 {
   if (argc == 5 && g_str_equal (argv[1], "--block"))
     return block_and_wait (argv[2], argv[3], argv[4]);
+  if (argc == 3 && g_str_equal (argv[1], "--hold"))
+    return hold_and_wait (argv[2]);
   g_test_init (&argc, &argv, NULL);
-  g_test_add ("/serving/gone", HostFixture, NULL, host_fixture_set_up, test_gone, host_fixture_tear_down);
+  g_test_add ("/serving/gone/serial", HostFixture, NULL, host_fixture_set_up, test_gone, host_fixture_tear_down);
+  g_test_add ("/serving/gone/concurrent", HostFixture, NULL, host_fixture_set_up, test_gone_concurrent, host_fixture_tear_down);
+  g_test_add ("/serving/gone/ejected", HostFixture, NULL, host_fixture_set_up, test_gone_ejected, host_fixture_tear_down);
   g_test_add ("/serving/stuck", HostFixture, NULL, host_fixture_set_up, test_stuck, host_fixture_tear_down);
   g_test_add ("/serving/busy", HostFixture, NULL, host_fixture_set_up, test_busy, host_fixture_tear_down);
   g_test_add ("/serving/cancel", HostFixture, NULL, host_fixture_set_up, test_cancel, host_fixture_tear_down);
