@@ -113,15 +113,23 @@ read_pid (int info)
   return at != NULL ? (GPid) g_ascii_strtoll (at + strlen (key), NULL, 10) : 0;
 }
 
+/* With the lock. */
+static void
+learn_pid (Child *child)
+{
+  if (child->pid == 0)
+    child->pid = read_pid (child->info);
+  if (child->pid > 0 && child->pidfd < 0)
+    child->pidfd = (int) syscall (SYS_pidfd_open, child->pid, 0);
+}
+
 void
 child_greeted (Child *child)
 {
   pthread_mutex_lock (&child->lock);
-  child->pid = read_pid (child->info);
+  learn_pid (child);
   if (child->pid > 0)
     sandbox_goes_first (child->pid);
-  if (child->pid > 0)
-    child->pidfd = (int) syscall (SYS_pidfd_open, child->pid, 0);
   child->greeted = TRUE;
   pthread_cond_broadcast (&child->changed);
   pthread_mutex_unlock (&child->lock);
@@ -505,12 +513,30 @@ child_kill_frozen (Child *child)
     syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
 }
 
+/* Bubblewrap says who the runner is and then lets it begin.  Killed in between it would leave the runner to wait for that for ever. */
+static void
+wait_for_pid (Child *child)
+{
+  struct pollfd fd = { child->info, POLLIN, 0 };
+  int n;
+
+  if (child->process == NULL || child->pidfd >= 0)
+    return;
+  do
+    n = poll (&fd, 1, GONE_MS);
+  while (n < 0 && errno == EINTR);
+  pthread_mutex_lock (&child->lock);
+  learn_pid (child);
+  pthread_mutex_unlock (&child->lock);
+}
+
 gboolean
 child_kill (Child *child)
 {
   gboolean gone;
 
   note_killed (child);
+  wait_for_pid (child);
   child_kill_frozen (child);
   if (child->process != NULL)
     {
