@@ -2,6 +2,7 @@
 #include "host-fixture.h"
 
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <stdarg.h>
 
 static gpointer
@@ -61,6 +62,18 @@ host_fixture_set_up (HostFixture *fixture, gconstpointer data)
   fixture->socket = g_build_filename (fixture->folder, "socket", NULL);
   fixture->state_dir = g_build_filename (fixture->folder, "state", NULL);
   host_fixture_start (fixture);
+}
+
+void
+host_fixture_kill_once (const char *cell, const char *step, GPid child, gpointer data)
+{
+  gboolean *armed = data;
+
+  (void) cell;
+  if (!*armed || !g_str_equal (step, "start"))
+    return;
+  *armed = FALSE;
+  kill (child, SIGKILL);
 }
 
 void

@@ -43,6 +43,9 @@ void host_fixture_eject (HostCell *cell);
 void host_fixture_absorb (HostCell *cell);
 guint host_fixture_restarts (HostCell *cell);
 
+/* As on_step: kills the first process that is to start.  data: a gboolean, TRUE until then. */
+void host_fixture_kill_once (const char *cell, const char *step, GPid child, gpointer data);
+
 /* And all that is in it. */
 void host_fixture_remove_folder (const char *path);
 

@@ -25,23 +25,11 @@ typedef struct
 } Scene;
 
 static void
-kill_once (const char *cell, const char *step, GPid child, gpointer data)
-{
-  gboolean *armed = data;
-
-  (void) cell;
-  if (!*armed || !g_str_equal (step, "start"))
-    return;
-  *armed = FALSE;
-  kill (child, SIGKILL);
-}
-
-static void
 set_up (Scene *scene, gconstpointer data)
 {
   (void) data;
   scene->host.step_ms = STEP_MS;
-  scene->host.on_step = kill_once;
+  scene->host.on_step = host_fixture_kill_once;
   scene->host.on_step_data = &scene->armed;
   host_fixture_set_up (&scene->host, NULL);
   scene->skipped = !host_fixture_has_sandbox ();

@@ -194,24 +194,12 @@ test_dies_at_attach (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
-static void
-kill_once (const char *cell, const char *step, GPid child, gpointer data)
-{
-  gboolean *armed = data;
-
-  (void) cell;
-  if (!*armed || !g_str_equal (step, "start"))
-    return;
-  *armed = FALSE;
-  kill (child, SIGKILL);
-}
-
 /* One that is to begin in a sandbox and dies when it is to serve has come to nothing, and nobody restarts it, though the next one would live. */
 static void
 test_dies_at_start (void)
 {
   gboolean armed = FALSE;
-  HostFixture fixture = { .on_step = kill_once, .on_step_data = &armed };
+  HostFixture fixture = { .on_step = host_fixture_kill_once, .on_step_data = &armed };
   g_autofree char *file = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL);
   guint n_fds = 0;
 
