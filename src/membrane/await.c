@@ -107,6 +107,12 @@ give_up (Channel *channel, Pending *pending, bool here, CellResult *result)
     result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
 }
 
+static void
+refuse (const CallPlan *plan, CellResult *result)
+{
+  result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
+}
+
 bool
 caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result)
 {
@@ -114,7 +120,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
   const CallPlan *plan = pending->plan;
   uint64_t deadline = 0;
   unsigned rounds = 0;
-  bool here, slept = false, interrupted = false;
+  bool here, slept = false, interrupted = false, refused = false;
 
   while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
     {
@@ -135,13 +141,16 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
       if (here)
         {
           atomic_store (&thread->waits_for, &channel->endpoint->gate);
-          if ((gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread)
-              && caller_withdraw (channel, pending))
+          if (!refused && (gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread))
             {
-              pending_remove (channel, pending);
-              atomic_store (&thread->waits_for, NULL);
-              result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
-              return true;
+              refused = true;
+              if (caller_withdraw (channel, pending))
+                {
+                  pending_remove (channel, pending);
+                  atomic_store (&thread->waits_for, NULL);
+                  refuse (plan, result);
+                  return true;
+                }
             }
         }
       /* There may always be something new that is not the answer: the deadline holds all the same. */
@@ -171,5 +180,12 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
   /* The wake-up that passed the gate on may have been ours, and somebody counts on it. */
   if (slept)
     gate_continue (&channel->endpoint->gate, thread);
+  /* It was taken while we marked it, and whoever took it may have seen the mark. */
+  if (refused && !interrupted && result->status == CELL_ERROR_CANCELLED)
+    {
+      if (result->memory != NULL)
+        result->release (result->memory);
+      refuse (plan, result);
+    }
   return !interrupted;
 }

@@ -395,11 +395,10 @@ serve_say_too_large (char *text, size_t room, uint32_t capacity)
 
 /* own: the caller is this thread, and does not sleep. */
 static void
-answer (CellCall *call, Method *method, uint16_t number, bool own)
+answer (CellCall *call, uint16_t number, bool own)
 {
   Channel *channel = call->channel;
 
-  stats_count (call->service->endpoint, method, call->status < 0);
   channel->building = NULL;
   if (call->flags & RECORD_ONEWAY)
     return;
@@ -567,7 +566,14 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
         }
       else
         call.status = fault.status;
-      answer (&call, method, header.method, own);
+      stats_count (service->endpoint, method, call.status < 0);
+      answer (&call, header.method, own);
+    }
+  else
+    {
+      /* Mostly nobody waits any more.  Who was still looking when we took it has seen that, and not that we saw the mark. */
+      call.status = CELL_ERROR_CANCELLED;
+      answer (&call, header.method, own);
     }
   call_release_blobs (&call);
   arena_release (&thread->arena, mark);

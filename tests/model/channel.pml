@@ -15,6 +15,7 @@
  *   a consumer may die at any step                     CRASHES
  *   the last hand-over may be the end of the cell      DEATH
  *   a caller may give up a call                        CANCELS
+ *   … or take it back, and waits on when it cannot     RECALLS
  *   the last call is one-way: nobody waits for it      ONEWAY
  *   the caller may be stopped for ever at any step     STOPS
  *   the consumer sleeps on a word, not on a doorbell   FUTEX
@@ -112,7 +113,11 @@ proctype Consumer (byte g)
        taken[g] = at + 1;
 #endif
        if
+#ifdef MUTANT_SKIPPED_IN_SILENCE
        :: skipped || ONEWAY_CALL (at)
+#else
+       :: ONEWAY_CALL (at)
+#endif
        :: else ->
           /* reply_commit ().  `head` goes first: however much the caller has read when this consumer dies, the final position is
            * not before it. */
@@ -268,8 +273,8 @@ inline drain ()
        assert (i >= next_reply);                /* in order */
        next_reply = i + 1;
        if
-       :: outcome[i] == OPEN -> assert (executed[i] == 1); outcome[i] = REPLIED; n_pending--
-       :: else -> assert (outcome[i] == GIVEN_UP)       /* never twice; a reply to what was given up finds nobody */
+       :: outcome[i] == OPEN -> assert (executed[i] == 1 || cancelled[i]); outcome[i] = REPLIED; n_pending--
+       :: else -> assert (outcome[i] == GIVEN_UP || outcome[i] == WITHDRAWN)    /* never twice; a reply to what was given up finds nobody */
        fi;
        i = 0;
        at++
@@ -392,6 +397,28 @@ kick:                                           /* kick_sent () */
              }
           fi;
           n_pending--;
+          goto next
+       :: true
+       fi;
+#endif
+#ifdef RECALLS
+       d_step                                   /* the first that is open and not marked */
+       {
+         oldest = 0;
+         do
+         :: oldest < CALLS && (outcome[oldest] != OPEN || cancelled[oldest]) -> oldest++
+         :: else -> break
+         od
+       };
+       if
+       :: oldest < CALLS && taken[generation] <= oldest ->      /* it would wait for itself: withdraw () */
+          cancelled[oldest] = true;
+          if
+          :: taken[generation] <= oldest && epoch == epoch_seen ->
+             atomic { outcome[oldest] = WITHDRAWN; assert (executed[oldest] == 0) };
+             n_pending--
+          :: else                               /* it waits on: whoever takes it answers, whether he saw the mark or not */
+          fi;
           goto next
        :: true
        fi;
