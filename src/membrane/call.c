@@ -165,7 +165,7 @@ quick_reply (Channel *channel, const CallPlan *plan, uint64_t id, CellResult *re
   copy_bytes (result_outputs (result), (const uint8_t *) record->payload, n);
   if (n < plan->reply_size)
     memset ((uint8_t *) result_outputs (result) + n, 0, plan->reply_size - n);
-  channel->replies.at += record_size (length);
+  ring_take (&channel->replies, length);
   return true;
 }
 

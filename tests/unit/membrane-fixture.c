@@ -509,6 +509,13 @@ is_echoed (unsigned caller, uint64_t sequence, const TokenReply *reply)
   return false;
 }
 
+/* A host judges by it whether a bell that is rung brought something. */
+static bool
+says_what_it_read (const Channel *channel)
+{
+  return !channel->remote || load_relaxed (&channel->caller_half->control->taken) == channel->replies.at;
+}
+
 uint64_t
 mixed_calls (Channel *channel, unsigned caller, unsigned n)
 {
@@ -540,7 +547,7 @@ mixed_calls (Channel *channel, unsigned caller, unsigned n)
           else
             {
               channel_call (channel, thread, &plan_of[ECHO], &token, &reply.result);
-              good = is_echoed (caller, sequence, &reply);
+              good = is_echoed (caller, sequence, &reply) && says_what_it_read (channel);
             }
         }
       for (unsigned i = 0; i < burst && kind == 0 && good; i++)
