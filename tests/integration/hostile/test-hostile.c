@@ -607,6 +607,18 @@ wait_until_welcome (const char *socket)
     }
 }
 
+/* Which of them depends on how far the host was with closing others. */
+static void
+expect_an_end (const Raw *silent, unsigned n)
+{
+  struct pollfd fds[64];
+
+  g_assert_cmpuint (n, <=, G_N_ELEMENTS (fds));
+  for (unsigned i = 0; i < n; i++)
+    fds[i] = (struct pollfd) { silent[i].socket, POLLIN, 0 };
+  g_assert_cmpint (poll (fds, n, 60000), >, 0);
+}
+
 /* More connections than there are descriptors for.  Each takes three; blobs, of one each, see to it that once none is left. */
 static void
 attack_no_descriptors (const char *socket, guint32 seed)
@@ -626,7 +638,7 @@ attack_no_descriptors (const char *socket, guint32 seed)
       wire_message_clear (&answer);
       for (unsigned k = 0; k < G_N_ELEMENTS (silent); k++)
         silent[k] = raw_connect (socket);
-      raw_expect_end (&silent[G_N_ELEMENTS (silent) - 1]);
+      expect_an_end (silent, G_N_ELEMENTS (silent));
       if (i + 1 == G_N_ELEMENTS (ids))
         attack_is_ready ();
       for (unsigned k = 0; k < G_N_ELEMENTS (silent); k++)
