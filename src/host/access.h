@@ -6,7 +6,6 @@
  */
 #pragma once
 #include "host.h"
-#include "sandbox.h"
 
 /* One thing that it asks for. */
 typedef struct

@@ -18,12 +18,12 @@
 #include "cell.h"
 #include "child-log.h"
 #include "freeze.h"
-#include "granted.h"
 #include "offence.h"
-#include "plugins/bounds.h"
+#include "plugins/sandbox/bounds.h"
+#include "plugins/sandbox/granted.h"
+#include "plugins/sandbox/sandbox.h"
+#include "plugins/sandbox/scope.h"
 #include "relocate.h"
-#include "sandbox.h"
-#include "scope.h"
 #include "supervise.h"
 #include "watchdog.h"
 
@@ -371,8 +371,8 @@ start_sandbox (Child *child, Access *access, int socket, int info, GError **erro
   for (guint i = 0; i < access->writable->len; i++)
     granted_add (child, g_array_index (access->writable, int, i));
   g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
-  child->process = sandbox_spawn (&child->cell->host->config, &what, NULL, (const SandboxFd *) (void *) access->fds->data, access->fds->len,
-                                  child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
+  child->process = sandbox_spawn (host_config_tools (&child->cell->host->config), &what, NULL, (const SandboxFd *) (void *) access->fds->data,
+                                  access->fds->len, child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
   g_array_set_size (access->fds, 0);
 }
 
@@ -445,7 +445,7 @@ child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error)
   Access access;
   Child *child;
 
-  if (!sandbox_check (&host->config, error))
+  if (!sandbox_check (host_config_tools (&host->config), error))
     return NULL;
   if (!access_open (&access, cell, key_file, error))
     return NULL;

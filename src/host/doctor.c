@@ -20,10 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "plugins/bounds.h"
+#include "host.h"
 #include "plugins/probe-report.h"
-#include "sandbox.h"
-#include "scope.h"
+#include "plugins/sandbox/bounds.h"
+#include "plugins/sandbox/scope.h"
 
 #ifndef SYS_futex_waitv
 # define SYS_futex_waitv 449
@@ -112,7 +112,7 @@ run_inside (const HostConfig *config, const char *const *args, GError **error)
         close (ends[i]);
       return NULL;
     }
-  process = sandbox_spawn (config, NULL, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
+  process = sandbox_spawn (host_config_tools (config), NULL, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
   if (process != NULL)
     {
       text = read_all (ends[0]);

@@ -47,6 +47,12 @@ find_runner (void)
   return g_build_filename (LIBEXECDIR, "cell-runner", NULL);
 }
 
+SandboxTools
+host_config_tools (const HostConfig *config)
+{
+  return (SandboxTools) { config->bwrap_path, config->runner_path };
+}
+
 void
 host_config_find_programs (HostConfig *config)
 {

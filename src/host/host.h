@@ -8,6 +8,7 @@
 
 #include "membrane/lanes.h"
 #include "plugins/cell-error.h"
+#include "plugins/sandbox/sandbox.h"
 
 #include "jobs.h"
 #include "offence.h"
@@ -42,6 +43,7 @@ typedef struct
 void host_config_clear (HostConfig *config);
 /* bubblewrap, cell-runner and the cache, where they are for this program. */
 void host_config_find_programs (HostConfig *config);
+SandboxTools host_config_tools (const HostConfig *config);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (HostConfig, host_config_clear)
 
 struct Host

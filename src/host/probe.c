@@ -15,10 +15,10 @@
 
 #include "child-log.h"
 #include "plugins/probe-report.h"
+#include "plugins/sandbox/sandbox.h"
 #include "plugins/settings.h"
 #include "probe-memory.h"
 #include "process-end.h"
-#include "sandbox.h"
 
 #define PROBE_MS 10000u         /* for the sandbox to be there, and then for each step */
 #define STEPS_MAX 8u
@@ -116,7 +116,7 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
   probe->report = ends[0];
   probe->ms = config->probe_ms != 0 ? config->probe_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
-  probe->process = sandbox_spawn (config, NULL, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
+  probe->process = sandbox_spawn (host_config_tools (config), NULL, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
                                   log, &probe->last_word, error);
   pid = probe->process != NULL ? g_subprocess_get_identifier (probe->process) : NULL;
   probe->pidfd = pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1;

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "crash-log.h"
-#include "filter.h"
-#include "plugins/last-word.h"
+#include "plugins/sandbox/filter.h"
+#include "plugins/sandbox/last-word.h"
 
 guint64
 process_end_count_memory_kills (void)

@@ -8,7 +8,6 @@
 
 #include "kept-file.h"
 #include "plugins/manifest.h"
-#include "sandbox.h"
 
 #define FILE_MAX ((goffset) (1u << 20))
 #define SUSPECTS_MAX 1000u              /* the oldest are forgotten */
@@ -136,7 +135,7 @@ suspects_check (Host *host, const char *name, const ModuleFile *file, gboolean *
 
   if (why == NULL)
     return TRUE;
-  if (!sandbox_check (&host->config, NULL))
+  if (!sandbox_check (host_config_tools (&host->config), NULL))
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
                            "cell %s is not loaded: the host has crashed %s, and there is no sandbox for it here; install bubblewrap, or "
                            "have it in the host all the same with 'cellctl absorb %s'", name, why, name);

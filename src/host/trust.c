@@ -11,11 +11,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "granted.h"
 #include "kept-file.h"
 #include "plugins/own-file.h"
+#include "plugins/sandbox/granted.h"
 #include "policy.h"
-#include "sandbox.h"
 
 #define FILE_MAX ((goffset) (1u << 20))
 #define TRUSTED_MAX 2000u               /* files, of paths that are not longer than usual */
@@ -230,7 +229,7 @@ trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret
 {
   if (is_trusted (host, &file->origin, file->sha256))
     return TRUE;
-  if (!sandbox_check (&host->config, NULL))
+  if (!sandbox_check (host_config_tools (&host->config), NULL))
     return refuse (name, file, NULL, error);
   if (!*ret_ejected)
     g_warning ("cell %s is loaded into a sandbox: %s is foreign (%s); 'cellctl trust %s' trusts it", name, file->name, file->origin.why, name);

@@ -26,7 +26,7 @@
 #include "plugins/settings.h"
 #include "plugins/stats-page.h"
 
-#include "confine.h"
+#include "plugins/sandbox/confine.h"
 #include "probe.h"
 
 #define HOST_SOCKET 3

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "host-fixture.h"
-#include "host/scope.h"
-#include "plugins/bounds.h"
+#include "plugins/sandbox/bounds.h"
+#include "plugins/sandbox/scope.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
 #define PATH "/org/freedesktop/systemd1"

@@ -9,9 +9,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "bounds.h"
+#include "last-word.h"
 #include "membrane/thread.h"
-#include "plugins/bounds.h"
-#include "plugins/last-word.h"
 
 #define MIB ((rlim_t) 1 << 20)
 #define DESCRIPTORS_MAX 4096u

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "filter.h"
-#include "plugins/last-word.h"
+#include "last-word.h"
 #include "plugins/misuse.h"
 
 #define FILTER 7                        /* the descriptor on which bubblewrap reads it */
@@ -136,7 +136,7 @@ spawn_on_spawner (Spawn *what, GError **error)
  * /dev/shm.  /proc, too: of a host run by root the kernel's settings there belong to the very user who the cell is.
  * Sanitizers leave signals alone: how a process ended is to be told from its end. */
 static GStrv
-make_argv (const HostConfig *config, const SandboxAccess *access, const char *const *args, gboolean info)
+make_argv (SandboxTools tools, const SandboxAccess *access, const char *const *args, gboolean info)
 {
   /* With the network comes what says who is where in it, and whom to believe. */
   static const char *const network[] = {
@@ -155,7 +155,7 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
     "--setenv", "ASAN_OPTIONS", "detect_leaks=0:" SIGNALS_ALONE, "--setenv", "TSAN_OPTIONS", SIGNALS_ALONE, NULL
   };
 
-  g_strv_builder_add (builder, config->bwrap_path);
+  g_strv_builder_add (builder, tools.bwrap);
   g_strv_builder_addv (builder, (const char **) always);
   if (g_getenv (MISUSE_DEBUG) != NULL)
     g_strv_builder_addv (builder, (const char *[]) { "--setenv", MISUSE_DEBUG, g_getenv (MISUSE_DEBUG), NULL });
@@ -165,7 +165,7 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
     g_strv_builder_addv (builder, (const char **) network);
   if (access != NULL && access->mounts != NULL)
     g_strv_builder_addv (builder, (const char **) access->mounts);
-  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", config->runner_path, "/run/cell-runner", "--remount-ro", "/dev",
+  g_strv_builder_addv (builder, (const char *[]) { "--ro-bind", tools.runner, "/run/cell-runner", "--remount-ro", "/dev",
                                                    "--remount-ro", "/", "/run/cell-runner", NULL });
   if (args != NULL)
     g_strv_builder_addv (builder, (const char **) args);
@@ -173,9 +173,9 @@ make_argv (const HostConfig *config, const SandboxAccess *access, const char *co
 }
 
 gboolean
-sandbox_check (const HostConfig *config, GError **error)
+sandbox_check (SandboxTools tools, GError **error)
 {
-  return config->bwrap_path != NULL
+  return tools.bwrap != NULL
          || cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
 }
 
@@ -206,7 +206,7 @@ add_own (Spawn *what, gboolean network, SandboxFd *fds, int *ret_last_word, GErr
 }
 
 GSubprocess *
-sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds,
+sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds,
                int log, int *ret_last_word, GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
@@ -216,12 +216,12 @@ sandbox_spawn (const HostConfig *config, const SandboxAccess *access, const char
 
   for (guint i = 0; i < n_fds; i++)
     info |= fds[i].as == SANDBOX_INFO;
-  if (!sandbox_check (config, error) || !add_own (&what, access != NULL && access->network, all, ret_last_word, error))
+  if (!sandbox_check (tools, error) || !add_own (&what, access != NULL && access->network, all, ret_last_word, error))
     {
       close_fds (&what);
       return NULL;
     }
-  argv = make_argv (config, access, args, info);
+  argv = make_argv (tools, access, args, info);
   what.argv = (const char *const *) argv;
   if (spawn_on_spawner (&what, error) && what.error != NULL)
     {

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "plugins/bounds.h"
+#include "bounds.h"
 #include "plugins/cell-error.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
