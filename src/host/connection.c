@@ -19,8 +19,11 @@
 #include "membrane/bell.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"
+#include "plugins/bounds.h"
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
+#define QUESTIONS_MAX 128u              /* of a program, that wait for their answers */
+#define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at once */
 #define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (128u << 20)     /* memory for the requests of all of them */
@@ -412,9 +415,42 @@ typedef struct
 {
   Connection *connection;
   WireMessage message;
+  guint weight;
 } Question;
 
 static void take_apart (gpointer data);
+static void listen_for (Connection *connection, GIOCondition condition);
+
+/* One with a long text counts for several. */
+static guint
+weight_of (const WireMessage *message)
+{
+  return 1 + message->tail_size / 4096;
+}
+
+static gboolean
+asks_too_much (const Connection *connection)
+{
+  return connection->questions >= (connection->cell != NULL ? QUESTIONS_OF_CELL_MAX : QUESTIONS_MAX);
+}
+
+/* TRUE: it was the last one of a connection that is to be taken apart. */
+static gboolean
+question_ends (Connection *connection, guint weight)
+{
+  gboolean last;
+
+  pthread_mutex_lock (&connection->lock);
+  connection->questions -= weight;
+  if (connection->waits && !asks_too_much (connection))
+    {
+      connection->waits = FALSE;
+      listen_for (connection, G_IO_IN);
+    }
+  last = connection->questions == 0 && connection->closed;
+  pthread_mutex_unlock (&connection->lock);
+  return last;
+}
 
 static void
 question_run (gpointer data)
@@ -422,7 +458,7 @@ question_run (gpointer data)
   Question *question = data;
   Connection *connection = question->connection;
   WireMessage *message = &question->message;
-  gboolean last;
+  guint weight = question->weight;
 
   host_look_at_handlers (connection->host);
   switch (message->header.type)
@@ -436,10 +472,7 @@ question_run (gpointer data)
     }
   wire_message_clear (message);
   g_free (question);
-  pthread_mutex_lock (&connection->lock);
-  last = --connection->n_questions == 0 && connection->closed;
-  pthread_mutex_unlock (&connection->lock);
-  if (last)
+  if (question_ends (connection, weight))
     take_apart (connection_ref (connection));
   connection_unref (connection);
 }
@@ -452,11 +485,12 @@ submit_question (Connection *connection, WireMessage *message)
 
   question->connection = connection_ref (connection);
   question->message = *message;
+  question->weight = weight_of (message);
   *message = (WireMessage) { .fds = { -1, -1, -1, -1 } };
   pthread_mutex_lock (&connection->lock);
   closed = connection->closed;
   if (!closed)
-    connection->n_questions++;
+    connection->questions += question->weight;
   pthread_mutex_unlock (&connection->lock);
   if (!closed)
     {
@@ -543,17 +577,38 @@ receive (Connection *connection, WireMessage *message)
     }
 }
 
-/* FALSE: it is to be closed. */
+/* TRUE: it has asked as much as it may, and is listened to again when something of that was answered.  What it sends meanwhile stays in its
+ * socket, where there is room for so much and no more. */
 static gboolean
-read_messages (Connection *connection)
+has_to_wait (Connection *connection)
+{
+  gboolean waits;
+
+  pthread_mutex_lock (&connection->lock);
+  waits = !connection->closed && asks_too_much (connection);
+  if (waits && !connection->waits)
+    {
+      connection->waits = TRUE;
+      listen_for (connection, 0);
+    }
+  pthread_mutex_unlock (&connection->lock);
+  return waits;
+}
+
+/* FALSE: it is to be closed.  ended: nobody is at its other end any more. */
+static gboolean
+read_messages (Connection *connection, gboolean ended)
 {
   for (int n = 0; n < 64; n++)
     {
       WireMessage message;
       Fault fault = { 0 };
       const char *wrong = NULL;
-      int got = wire_receive (connection->socket, &message, 0, &fault);
+      int got;
 
+      if (has_to_wait (connection))
+        return !ended;
+      got = wire_receive (connection->socket, &message, 0, &fault);
       if (got == 0)
         return TRUE;
       if (got < 0 && fault.status == CELL_ERROR_CORRUPT)
@@ -577,11 +632,10 @@ readable_cb (gint fd, GIOCondition condition, gpointer data)
   gboolean goes_on;
 
   (void) fd;
-  (void) condition;
   /* The lock tells ThreadSanitizer what GLib's order: who made it has, and who takes it apart will have. */
   pthread_mutex_lock (&connection->lock);
   pthread_mutex_unlock (&connection->lock);
-  goes_on = read_messages (connection);
+  goes_on = read_messages (connection, (condition & (G_IO_HUP | G_IO_ERR)) != 0);
   pthread_mutex_lock (&connection->lock);
   pthread_mutex_unlock (&connection->lock);
   if (!goes_on)
@@ -647,17 +701,26 @@ connection_unref (Connection *connection)
   g_free (connection);
 }
 
+/* Its end is always heard of.  With the lock. */
+static void
+listen_for (Connection *connection, GIOCondition condition)
+{
+  if (connection->closed)
+    return;
+  if (connection->source != NULL)
+    g_source_destroy (connection->source);
+  g_clear_pointer (&connection->source, g_source_unref);
+  connection->source = g_unix_fd_source_new (connection->socket, condition | G_IO_HUP | G_IO_ERR);
+  g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
+                         (GDestroyNotify) connection_unref);
+  g_source_attach (connection->source, NULL);
+}
+
 void
 connection_start (Connection *connection)
 {
   pthread_mutex_lock (&connection->lock);
-  if (!connection->closed)
-    {
-      connection->source = g_unix_fd_source_new (connection->socket, G_IO_IN | G_IO_HUP | G_IO_ERR);
-      g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
-                             (GDestroyNotify) connection_unref);
-      g_source_attach (connection->source, NULL);
-    }
+  listen_for (connection, G_IO_IN);
   pthread_mutex_unlock (&connection->lock);
 }
 
@@ -744,7 +807,7 @@ connection_close (Connection *connection)
 
   pthread_mutex_lock (&connection->lock);
   first = !connection->closed;
-  idle = connection->n_questions == 0;
+  idle = connection->questions == 0;
   connection->closed = TRUE;
   reading = g_steal_pointer (&connection->source);
   writable = g_steal_pointer (&connection->writable);

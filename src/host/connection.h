@@ -21,10 +21,11 @@ struct Connection
   _Atomic gboolean flooded;     /* it has rung for nothing without end, and that was said */
   gboolean greeted;
   gboolean closed;
-  guint n_questions;            /* that jobs are working at: it is not taken apart before they are through */
+  guint questions;              /* that jobs are working at, by their weight: it is not taken apart before they are through */
+  gboolean waits;               /* they are as many as there may be: until there are less it is not read */
   int host_bell, client_bell;   /* it rings us (an eventfd), we ring it */
   Bell *bell;
-  pthread_mutex_t lock;         /* of the links, of what waits to be sent, and of child */
+  pthread_mutex_t lock;         /* of the links, the questions, the source, of what waits to be sent, and of child */
   GHashTable *links;            /* serial → Link */
   GQueue outgoing;
   GSource *writable;

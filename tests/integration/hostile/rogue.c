@@ -6,9 +6,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -325,6 +327,22 @@ accuse (const char *rule)
     }
 }
 
+/* Says so often that a channel is closed which there is not, or until the host does not listen: how often. */
+static unsigned
+close_nothing (unsigned most)
+{
+  const struct { WireHeader header; WireRef body; } message = { { sizeof message, WIRE_CLOSE, 0, 0 }, { 0 } };
+  struct pollfd fd = { HOST_SOCKET, POLLOUT, 0 };
+  unsigned n = 0;
+
+  while (n < most)
+    if (send (HOST_SOCKET, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+      n++;
+    else if (errno != EAGAIN || poll (&fd, 1, 300) <= 0)
+      break;
+  return n;
+}
+
 /* Every caller is told to ring. */
 static void
 ask_to_be_rung (Rogue *self)
@@ -366,6 +384,11 @@ CELL_METHOD (Rogue, attack, doc ("Does it, and says what came of it."), in (str,
     accuse ("record-kind");
   else if (strcmp (in->how, "nonsense") == 0)
     accuse ("no\nrule");
+  else if (strncmp (in->how, "ask ", 4) == 0)
+    {
+      out->said = cell_print (call, "%u", close_nothing ((unsigned) atoi (in->how + 4)));
+      return CELL_OK;
+    }
   else if (strcmp (in->how, "bells") == 0)
     {
       for_each_fd (fill_bell, &said);
