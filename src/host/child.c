@@ -41,7 +41,7 @@ struct Child
   int info;                     /* where bubblewrap says who the runner is */
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
-  int last_word;                /* of the runner; see plugins/last-word.h */
+  int last_word;                /* of the runner; see plugins/sandbox/last-word.h */
   guint hang_ms;
   guint64 memory;               /* bytes that it may take */
   StatsPage stats;              /* made before it loads its cell */

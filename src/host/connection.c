@@ -19,7 +19,7 @@
 #include "membrane/bell.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"
-#include "plugins/bounds.h"
+#include "plugins/sandbox/bounds.h"
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
 #define QUESTIONS_MAX 128u              /* of a program, that wait for their answers */
