@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bounds.h"
+#include "landlock.h"
 #include "last-word.h"
 #include "membrane/thread.h"
 
@@ -82,4 +83,5 @@ confine (void)
   fcntl (LAST_WORD, F_SETFD, FD_CLOEXEC);
   sigaction (SIGSYS, &action, NULL);
   limit ();
+  landlock_confine ();
 }

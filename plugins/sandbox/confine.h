@@ -4,5 +4,6 @@
  */
 #pragma once
 
-/* Sets limits, which hold for all that it starts, too; and lets the host know of a system call that the kernel keeps it from. */
+/* Sets limits, which hold for all that it starts, too; lets the host know of a system call that the kernel keeps it from, and sees to
+ * Landlock. */
 void confine (void);

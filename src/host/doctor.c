@@ -45,7 +45,7 @@ typedef struct
   HostConfig config;
   const char *socket;
   GStrv inside;                 /* what a shell in a sandbox has seen, a line each; NULL: there is no sandbox */
-  char *limits;                 /* /proc/self/limits there, behind what the runner does to itself; NULL: not known */
+  char *limits;                 /* /proc/self/limits there, behind what the runner does to itself, and more of that; NULL: not known */
   gint64 all_memory, all_processes;     /* what a scope bounds; -1: nothing */
   DoctorFinding *finding;       /* of the check that is being made */
 } Doctor;
@@ -169,6 +169,9 @@ check_sandbox (Doctor *doctor)
   g_clear_pointer (&doctor->inside, g_strfreev);
 }
 
+/* A terminal is mounted for writing, and kept from it by Landlock alone. */
+static const char look_at_runner[] = "cat /proc/self/limits; (: >/dev/ptmx) 2>/dev/null || echo landlock";
+
 static void
 check_runner (Doctor *doctor)
 {
@@ -187,7 +190,7 @@ check_runner (Doctor *doctor)
       if (text != NULL && (strstr (text, PROBE_REFUSED) != NULL || strstr (text, PROBE_STEP) != NULL))
         {
           say (doctor, TRUE, NULL, "%s runs in a sandbox", doctor->config.runner_path);
-          doctor->limits = run_inside (&doctor->config, (const char *const[]) { "--shell", "cat /proc/self/limits", NULL }, NULL);
+          doctor->limits = run_inside (&doctor->config, (const char *const[]) { "--shell", look_at_runner, NULL }, NULL);
         }
       else
         say (doctor, FALSE, "a sandbox has the libraries below /usr and no others", "%s does not run in a sandbox: %.*s",
@@ -487,10 +490,15 @@ check_landlock (Doctor *doctor)
 {
   long version = syscall (SYS_landlock_create_ruleset, NULL, (size_t) 0, LANDLOCK_VERSION);
 
-  if (version > 0)
-    say (doctor, TRUE, NULL, "the kernel has version %ld of it; this version of Cellhost does not use it", version);
+  if (version <= 0)
+    say (doctor, FALSE, "the sandbox's mounts say the same; a kernel with CONFIG_SECURITY_LANDLOCK says it twice", "the kernel has none: %s",
+         g_strerror (errno));
+  else if (doctor->limits == NULL)
+    say (doctor, FALSE, "see what is said of the runner", "not tried: the runner does not run in a sandbox");
   else
-    say (doctor, FALSE, "nothing is lost: this version does not use it", "the kernel has none: %s", g_strerror (errno));
+    say (doctor, strstr (doctor->limits, "\nlandlock") != NULL, "report this: the kernel has it",
+         strstr (doctor->limits, "\nlandlock") != NULL ? "the kernel, too, keeps an ejected cell from writing elsewhere: version %ld"
+                                                       : "the runner does not use version %ld of it", version);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -95,6 +96,22 @@ test_files (Scene *scene, gconstpointer data)
       g_test_message ("%s: %s", path, g_strerror (t.number));
       g_assert_cmpint (t.number, !=, 0);
     }
+}
+
+/* That is mounted for writing, and no mount's business.  In the host it can, so that a wrong name would be noticed. */
+static void
+test_terminal (Scene *scene, gconstpointer data)
+{
+  if (scene->skipped)
+    return;
+  if (syscall (SYS_landlock_create_ruleset, NULL, 0, 1) < 1)
+    {
+      g_test_skip ("this kernel has no Landlock");
+      return;
+    }
+  cell_auto EscaperWriteFile t = escaper_write_file (scene->client, .path = "/dev/ptmx");
+  assert_answered (t);
+  g_assert_cmpint (t.number, ==, data != NULL ? 0 : EACCES);
 }
 
 /* Wherever it can write there is an end to it, which is not that of the machine. */
@@ -371,6 +388,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
   add ("files", test_files, NULL);
+  add ("terminal", test_terminal, NULL);
+  add ("terminal/in-the-host", test_terminal, "");
   add ("fill", test_fill, NULL);
   add ("sockets", test_sockets, NULL);
   add ("sockets/in-the-host", test_sockets, "");

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A second look at what files a sandbox may write to, by another part of the kernel than the one that made its mounts.
+ */
+#pragma once
+
+/* From now on this process, and all that it starts, writes to files below what is mounted for writing, makes no device nodes and opens no terminals;
+ * whatever else may be mounted or reached later can be read at most.  Where the kernel has no Landlock nothing changes. */
+void landlock_confine (void);
