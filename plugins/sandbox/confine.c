@@ -2,11 +2,15 @@
 #define _GNU_SOURCE
 #include "confine.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "bounds.h"
@@ -18,6 +22,9 @@
 #define DESCRIPTORS_MAX 4096u
 #define FILE_MAX (1024 * MIB)           /* where it can write there is less, unless it was given a folder */
 #define LOCKED_MAX (8 * MIB)
+#define FILTER_MAX 1024u                /* instructions */
+
+static bool has_last_filter;            /* it was given one */
 
 /* No address space: it would not bound what lies in shared memory, and guard pages need a lot of it.  Here, and not before the
  * sandbox is made, since processes are counted in the user's namespace that the limit was set in. */
@@ -81,7 +88,28 @@ confine (void)
   pthread_sigmask (SIG_SETMASK, &none, NULL);
   thread_begins = let_it_come;
   fcntl (LAST_WORD, F_SETFD, FD_CLOEXEC);
+  has_last_filter = fcntl (LAST_FILTER, F_SETFD, FD_CLOEXEC) == 0;
   sigaction (SIGSYS, &action, NULL);
   limit ();
   landlock_confine ();
+}
+
+bool
+confine_to_serving (void)
+{
+  struct sock_filter program[FILTER_MAX];
+  ssize_t size;
+  long done;
+
+  if (!has_last_filter)
+    return true;
+  size = pread (LAST_FILTER, program, sizeof program, 0);
+  if (size <= 0 || (size_t) size % sizeof *program != 0)
+    return false;
+  done = syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,
+                  &(struct sock_fprog) { (unsigned short) ((size_t) size / sizeof *program), program });
+  if (done > 0)
+    errno = EBUSY;                      /* a thread that has a filter of its own */
+  close (LAST_FILTER);
+  return done == 0;
 }

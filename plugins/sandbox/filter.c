@@ -56,9 +56,9 @@ static const struct
 /* With all other families a socket would reach past the network that was taken away, or code that is seldom looked at. */
 static const unsigned families[] = { AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
 
-/* What this machine has never heard of need not be denied. */
+/* What this machine has never heard of nobody can call. */
 static gboolean
-deny (scmp_filter_ctx filter, uint32_t action, const char *name)
+set_action (scmp_filter_ctx filter, uint32_t action, const char *name)
 {
   int number = seccomp_syscall_resolve_name (name);
 
@@ -71,9 +71,9 @@ deny_names (scmp_filter_ctx filter)
   gboolean good = TRUE;
 
   for (guint i = 0; i < G_N_ELEMENTS (trapped); i++)
-    good = good && deny (filter, SCMP_ACT_TRAP, trapped[i]);
+    good = good && set_action (filter, SCMP_ACT_TRAP, trapped[i]);
   for (guint i = 0; i < G_N_ELEMENTS (failing); i++)
-    good = good && deny (filter, SCMP_ACT_ERRNO ((uint16_t) failing[i].number), failing[i].name);
+    good = good && set_action (filter, SCMP_ACT_ERRNO ((uint16_t) failing[i].number), failing[i].name);
   return good;
 }
 
@@ -112,17 +112,58 @@ deny_families (scmp_filter_ctx filter, gboolean network)
   return good && seccomp_rule_add (filter, action, SCMP_SYS (socket), 1, SCMP_A0 (SCMP_CMP_GE, family)) == 0;
 }
 
-static scmp_filter_ctx
-make (gboolean network)
+/* What the runner and its threads do while they serve, and what a cell may want in between that leads to nothing that it does not have. */
+static const char *const serving[] = {
+  /* its descriptors: channels, bells, what it was given */
+  "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "close", "fcntl", "dup",
+  "fstat", "newfstatat", "ftruncate", "fallocate", "sendmsg", "recvmsg", "sendto", "recvfrom", "shutdown",
+  /* waiting */
+  "futex", "futex_waitv", "poll", "ppoll", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "timerfd_create",
+  "timerfd_settime", "timerfd_gettime", "nanosleep", "clock_nanosleep", "restart_syscall", "sched_yield",
+  /* memory */
+  "munmap", "mremap", "madvise", "brk", "mlock", "mlock2", "munlock", "membarrier",
+  /* threads, and the process itself */
+  "set_robust_list", "rseq", "sigaltstack", "rt_sigprocmask", "rt_sigreturn", "rt_sigaction", "prctl", "gettid", "getpid", "tgkill",
+  "sched_getaffinity", "getcpu", "exit", "exit_group",
+  /* what time it is, and chance */
+  "clock_gettime", "clock_getres", "gettimeofday", "time", "getrandom", "getrusage", "sysinfo",
+};
+
+/* Memory that is code has come with the cell, and there is no more of it. */
+static gboolean
+allow_arguments (scmp_filter_ctx filter)
 {
-  scmp_filter_ctx filter = seccomp_init (SCMP_ACT_ALLOW);
+  const unsigned code = PROT_EXEC;
+  gboolean good = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mmap), 1, SCMP_A2 (SCMP_CMP_MASKED_EQ, code, 0)) == 0
+                  && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mprotect), 1, SCMP_A2 (SCMP_CMP_MASKED_EQ, code, 0)) == 0;
+
+  /* A thread; the C library tries clone3 first. */
+  return good && seccomp_rule_add (filter, SCMP_ACT_ERRNO (ENOSYS), SCMP_SYS (clone3), 0) == 0
+         && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (clone), 1, SCMP_CMP (CLONE_FLAGS, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) == 0;
+}
+
+static gboolean
+allow_serving (scmp_filter_ctx filter)
+{
+  gboolean good = allow_arguments (filter);
+
+  for (guint i = 0; i < G_N_ELEMENTS (serving); i++)
+    good = good && set_action (filter, SCMP_ACT_ALLOW, serving[i]);
+  return good;
+}
+
+static scmp_filter_ctx
+make (FilterKind kind)
+{
+  scmp_filter_ctx filter = seccomp_init (kind == FILTER_SERVING ? SCMP_ACT_TRAP : SCMP_ACT_ALLOW);
 
   /* Another machine's calls have other numbers, so none of them is allowed.  A tree is searched, not a list: every call passes
    * it. */
   if (filter == NULL
       || (seccomp_attr_set (filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP) == 0
           && seccomp_attr_set (filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0
-          && deny_names (filter) && deny_arguments (filter) && deny_families (filter, network)))
+          && (kind == FILTER_SERVING ? allow_serving (filter)
+                                     : deny_names (filter) && deny_arguments (filter) && deny_families (filter, kind == FILTER_NETWORK))))
     return filter;
   seccomp_release (filter);
   return NULL;
@@ -144,29 +185,29 @@ export (scmp_filter_ctx filter)
 
 /* NULL: it cannot be made; then another try would not help. */
 static GBytes *
-get_filter (gboolean network)
+get_filter (FilterKind kind)
 {
-  static GBytes *bytes[2];
-  static gsize tried[2];
+  static GBytes *bytes[FILTER_KINDS];
+  static gsize tried[FILTER_KINDS];
 
-  if (g_once_init_enter (&tried[network]))
+  if (g_once_init_enter (&tried[kind]))
     {
-      scmp_filter_ctx filter = make (network);
+      scmp_filter_ctx filter = make (kind);
 
       if (filter != NULL)
         {
-          bytes[network] = export (filter);
+          bytes[kind] = export (filter);
           seccomp_release (filter);
         }
-      g_once_init_leave (&tried[network], 1);
+      g_once_init_leave (&tried[kind], 1);
     }
-  return bytes[network];
+  return bytes[kind];
 }
 
 int
-filter_open (gboolean network, GError **error)
+filter_open (FilterKind kind, GError **error)
 {
-  GBytes *bytes = get_filter (network != FALSE);
+  GBytes *bytes = get_filter (kind);
   gsize size = 0;
   const void *data = bytes != NULL ? g_bytes_get_data (bytes, &size) : NULL;
   int fd = data != NULL ? memfd_create ("cell-filter", MFD_CLOEXEC) : -1;

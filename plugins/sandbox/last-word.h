@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define LAST_WORD 8
+#define LAST_FILTER 9                   /* on which it reads what it confines itself to once its cell has begun, if it has that */
 
 typedef struct
 {

@@ -17,6 +17,7 @@
 #include "plugins/misuse.h"
 
 #define FILTER 7                        /* the descriptor on which bubblewrap reads it */
+#define OWN_FDS 3                       /* what add_own () adds at most */
 #define ROUNDS_MAX 8
 #define WRITABLE_SIZE "67108864"        /* of each place where a cell can write */
 #define SIGNALS_ALONE "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0"
@@ -179,29 +180,34 @@ sandbox_check (SandboxTools tools, GError **error)
          || cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
 }
 
-/* What comes along with each: the filter, and where its last word goes, of which ret_last_word (unless NULL) is the other end.  FALSE:
- * nothing was added. */
 static gboolean
-add_own (Spawn *what, gboolean network, SandboxFd *fds, int *ret_last_word, GError **error)
+add_filter (Spawn *what, FilterKind kind, int as, SandboxFd *fds, GError **error)
 {
-  int ends[2] = { -1, -1 }, filter = filter_open (network, error);
+  int filter = filter_open (kind, error);
 
-  if (filter < 0)
+  if (filter >= 0)
+    fds[what->n_fds++] = (SandboxFd) { filter, as };
+  return filter >= 0;
+}
+
+/* What comes along with each: filters, and where its last word goes, of which ret_last_word (unless NULL) is the other end. */
+static gboolean
+add_own (Spawn *what, const SandboxAccess *access, SandboxFd *fds, int *ret_last_word, GError **error)
+{
+  int ends[2] = { -1, -1 };
+
+  memcpy (fds, what->fds, what->n_fds * sizeof *fds);
+  what->fds = fds;
+  if (!add_filter (what, access != NULL && access->network ? FILTER_NETWORK : FILTER_ALONE, FILTER, fds, error)
+      || (access != NULL && access->strict && !add_filter (what, FILTER_SERVING, LAST_FILTER, fds, error)))
     return FALSE;
   if (ret_last_word != NULL && pipe2 (ends, O_CLOEXEC | O_NONBLOCK) < 0)
-    {
-      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no pipe for a sandbox: %s", g_strerror (errno));
-      close (filter);
-      return FALSE;
-    }
-  memcpy (fds, what->fds, what->n_fds * sizeof *fds);
-  fds[what->n_fds++] = (SandboxFd) { filter, FILTER };
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no pipe for a sandbox: %s", g_strerror (errno));
   if (ret_last_word != NULL)
     {
       fds[what->n_fds++] = (SandboxFd) { ends[1], LAST_WORD };
       *ret_last_word = ends[0];
     }
-  what->fds = fds;
   return TRUE;
 }
 
@@ -210,13 +216,13 @@ sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *cons
                int log, int *ret_last_word, GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
-  g_autofree SandboxFd *all = g_new (SandboxFd, n_fds + 2);
+  g_autofree SandboxFd *all = g_new (SandboxFd, n_fds + OWN_FDS);
   g_auto(GStrv) argv = NULL;
   gboolean info = FALSE;
 
   for (guint i = 0; i < n_fds; i++)
     info |= fds[i].as == SANDBOX_INFO;
-  if (!sandbox_check (tools, error) || !add_own (&what, access != NULL && access->network, all, ret_last_word, error))
+  if (!sandbox_check (tools, error) || !add_own (&what, access, all, ret_last_word, error))
     {
       close_fds (&what);
       return NULL;

@@ -27,6 +27,7 @@ typedef struct
 typedef struct
 {
   gboolean network;
+  gboolean strict;              /* see filter.h: FILTER_SERVING */
   const char *const *mounts;    /* arguments of bubblewrap; the descriptors that they name are among those given */
 } SandboxAccess;
 

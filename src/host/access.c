@@ -295,6 +295,7 @@ access_open (Access *access, HostCell *cell, const char *key_file, GError **erro
     {
       access->hang_ms = question.manifest->watchdog * 1000;
       access->memory = (guint64) question.manifest->memory << 20;
+      access->strict = question.manifest->strict;
       return TRUE;
     }
   access_clear (access);

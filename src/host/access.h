@@ -23,6 +23,7 @@ typedef struct
   guint hang_ms;                /* that its handlers may run on after their deadlines; 0: as long as any */
   guint64 memory;               /* bytes; 0: as much as any */
   gboolean network;
+  gboolean strict;              /* once it has begun, no more system calls than serving needs */
   GStrvBuilder *mounts;         /* arguments of bubblewrap */
   GArray *fds;                  /* SandboxFd, which they name: taken by who starts the sandbox */
   GArray *writable;             /* those of them, int, that it may write to */

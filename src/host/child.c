@@ -365,7 +365,7 @@ static void
 start_sandbox (Child *child, Access *access, int socket, int info, GError **error)
 {
   g_auto(GStrv) mounts = g_strv_builder_end (access->mounts);
-  const SandboxAccess what = { access->network, (const char *const *) mounts };
+  const SandboxAccess what = { access->network, access->strict, (const char *const *) mounts };
   const SandboxFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
 
   for (guint i = 0; i < access->writable->len; i++)

@@ -67,8 +67,8 @@ check_permits (const Permits *permits, GError **error)
 static gboolean
 check_keys (GKeyFile *file, Permits *permits, GError **error)
 {
-  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Watchdog", "Memory", "Calls",
-                                       NULL };
+  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Watchdog", "Memory", "Strict",
+                                       "Calls", NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
 
   for (guint i = 0; groups[i] != NULL; i++)
@@ -129,14 +129,14 @@ read_bounds (GKeyFile *file, Manifest *manifest, GError **error)
 }
 
 static gboolean
-read_autostart (GKeyFile *file, Manifest *manifest, GError **error)
+read_flag (GKeyFile *file, const char *key, gboolean *ret, GError **error)
 {
   g_autoptr (GError) local = NULL;
 
-  if (!g_key_file_has_key (file, "Cell", "Autostart", NULL))
+  if (!g_key_file_has_key (file, "Cell", key, NULL))
     return TRUE;
-  manifest->autostart = g_key_file_get_boolean (file, "Cell", "Autostart", &local);
-  return local == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Autostart is true or false");
+  *ret = g_key_file_get_boolean (file, "Cell", key, &local);
+  return local == NULL || cell_set_error (error, CELL_ERROR_INVALID, "%s is true or false", key);
 }
 
 static gboolean
@@ -219,7 +219,8 @@ parse (const char *path, const char *text, gsize length, GError **error)
     return NULL;
   read_places (file, path, manifest);
   if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_intensity (file, manifest, error)
-      || !read_bounds (file, manifest, error) || !read_autostart (file, manifest, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
+      || !read_bounds (file, manifest, error) || !read_flag (file, "Autostart", &manifest->autostart, error)
+      || !read_flag (file, "Strict", &manifest->strict, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
     return NULL;
   return g_steal_pointer (&manifest);
 }

@@ -12,6 +12,7 @@
  *   RestartWindow=60            … within so many seconds
  *   Watchdog=10                 in a sandbox: so many seconds its handlers may run on after their deadlines …
  *   Memory=256                  … and so many MiB it may take, if that is less than any cell may
+ *   Strict=true                 there, once it has begun, it makes no more system calls than serving needs
  *   Calls=exchange;clock        the cells that it may call
  *   Network=true                and more that it wants in a sandbox: see permits.h
  *   [Config]
@@ -51,6 +52,7 @@ typedef struct
   ManifestRestart restart;
   guint restart_intensity, restart_window;
   guint watchdog, memory;       /* s, MiB; 0: nothing was said */
+  gboolean strict;              /* in a sandbox it makes only the system calls that serving needs */
   char **calls;                 /* NULL: nothing was said */
   Permits permits;              /* what it asks for */
   GHashTable *config;           /* char * → char * */

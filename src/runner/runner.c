@@ -265,6 +265,11 @@ do_load (Runner *runner, WireMessage *message)
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
     }
+  if (runner->instance != NULL && !confine_to_serving ())
+    {
+      refuse (runner, message, CELL_ERROR_UNSUPPORTED, "the key file says Strict, and the kernel does not take the filter for it");
+      return;
+    }
   if (runner->instance == NULL)
     {
       refuse (runner, message, cell_status_from_error (error), error->message);

@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 
-from programs import Skip, cell, main
+from programs import Skip, cell, main, wait_until
 
 
 @contextlib.contextmanager
@@ -236,5 +236,44 @@ def another_build(here):
         assert tried(here, "read_file", f"{folder}/file") == errno.ENOENT
 
 
+def strict(here):
+    """From when it has begun: a call that serving does not need ends its process, and is named; the one of who did not ask goes on."""
+    start(here, "Strict=true")
+    assert tried(here, "read_file", "/usr/bin/env") == 0, "in the host it can, so that a wrong name would be noticed"
+    here.good("eject", "escaper")
+    here.refused("CRASHED", "call", "escaper", "read_file", "/usr/bin/env")
+    row = wait_until(lambda: next((row for row in json.loads(here.good("--json", "list")) if row["location"] == "dead"), None), "its end")
+    assert "openat" in row["reason"], row
+    here.good("unload", "escaper")
+    key_file(here, "Strict=false")
+    here.good("load", here.path("escaper.cell"))
+    here.good("eject", "escaper")
+    assert tried(here, "read_file", "/usr/bin/env") == 0
+
+
+def strict_cells_serve(here):
+    """Each kind of cell is called, moved with its state, and calls others, with no more system calls than are on the list."""
+    start(here, "")
+    cells = {name: cell(name) for name in ("memory", "crowd", "mirror")} | {"alarm": os.environ["TEST_ALARM"]}
+    for name, module in cells.items():
+        here.write(name + ".cell", f"[Cell]\nRestart=temporary\nModule={module}\nStrict=true\n")
+        here.good("load", here.path(name + ".cell"))
+        here.good("eject", name)
+    for _ in range(2):
+        here.good("call", "memory", "add", "a word")
+        here.good("restart", "memory")
+        here.good("call", "mirror", "texts", "text=text", "data=ZGF0YQ==")
+        here.good("call", "mirror", "blobs", "@" + here.path("mirror.cell"), json.dumps(["@" + here.path("crowd.cell")]))
+        here.good("call", "mirror", "write", "past the log")
+        here.good("call", "crowd", "say", "1", "1", "10")
+        here.good("restart", "crowd")
+        here.good("call", "alarm", "wait", "1", "text")
+        here.good("restart", "alarm")
+    assert json.loads(here.good("--json", "call", "memory", "read", "1"))["text"] == "a word"
+    for name in cells:
+        here.good("absorb", name)
+        here.good("eject", name)
+
+
 main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths, links,
-      what_no_cell_gets, devices, places_that_are_taken, another_build])
+      what_no_cell_gets, devices, places_that_are_taken, another_build, strict, strict_cells_serve])

@@ -45,7 +45,7 @@ test_full (void)
   g_autoptr (Manifest) manifest =
     parse ("# A bank\n"
            "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
-           "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nWatchdog=2\nMemory=256\nCalls=exchange; clock;\n"
+           "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nWatchdog=2\nMemory=256\nStrict=true\nCalls=exchange; clock;\n"
            "[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
 
   g_assert_cmpstr (manifest->name, ==, "bank");
@@ -57,6 +57,7 @@ test_full (void)
   g_assert_cmpuint (manifest->restart_window, ==, 3600);
   g_assert_cmpuint (manifest->watchdog, ==, 2);
   g_assert_cmpuint (manifest->memory, ==, 256);
+  g_assert_true (manifest->strict);
   g_assert_cmpuint (g_strv_length (manifest->calls), ==, 2);
   g_assert_cmpstr (manifest->calls[1], ==, "clock");
   g_assert_cmpstr (g_hash_table_lookup (manifest->config, "overdraft"), ==, "5000");
@@ -82,6 +83,7 @@ static const Refusal refusals[] = {
   { "window", "[Cell]\nRestartWindow=0\n", "RestartWindow is a number from 1 to 86400, not “0”" },
   { "words", "[Cell]\nRestartWindow=1 min\n", "RestartWindow is a number from 1 to 86400, not “1 min”" },
   { "watchdog", "[Cell]\nWatchdog=0\n", "Watchdog is a number from 1 to 86400, not “0”" },
+  { "strict", "[Cell]\nStrict=very\n", "Strict is true or false" },
   { "memory", "[Cell]\nMemory=15\n", "Memory is a number from 16 to 1048576, not “15”" },
   { "autostart", "[Cell]\nAutostart=perhaps\n", "Autostart is true or false" },
   { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called “two words”" },
