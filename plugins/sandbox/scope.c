@@ -92,7 +92,8 @@ on_late (gpointer data)
   return G_SOURCE_REMOVE;
 }
 
-/* It may not use the machine's swap instead: that is memory, too. */
+/* It may not use the machine's swap instead: that is memory, too.  The weight is every unit's; that it is said makes the kernel share processors out
+ * by cells and not by threads. */
 static GVariant *
 describe (const char *unit, const char *cell, GPid pid, guint64 memory)
 {
@@ -107,6 +108,7 @@ describe (const char *unit, const char *cell, GPid pid, guint64 memory)
   g_variant_builder_add (&properties, "(sv)", "TasksMax", g_variant_new_uint64 (BOUNDS_PROCESSES));
   g_variant_builder_add (&properties, "(sv)", "MemoryMax", g_variant_new_uint64 (memory));
   g_variant_builder_add (&properties, "(sv)", "MemorySwapMax", g_variant_new_uint64 (0));
+  g_variant_builder_add (&properties, "(sv)", "CPUWeight", g_variant_new_uint64 (100));
   g_variant_builder_add (&properties, "(sv)", "CollectMode", g_variant_new_string ("inactive-or-failed"));
   return g_variant_new ("(ssa(sv)a(sa(sv)))", unit, "fail", &properties, NULL);
 }

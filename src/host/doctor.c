@@ -46,7 +46,7 @@ typedef struct
   const char *socket;
   GStrv inside;                 /* what a shell in a sandbox has seen, a line each; NULL: there is no sandbox */
   char *limits;                 /* /proc/self/limits there, behind what the runner does to itself, and more of that; NULL: not known */
-  gint64 all_memory, all_processes;     /* what a scope bounds; -1: nothing */
+  gint64 all_memory, all_processes, all_weight; /* what a scope bounds; -1: nothing */
   DoctorFinding *finding;       /* of the check that is being made */
 } Doctor;
 
@@ -312,6 +312,7 @@ check_cgroups (Doctor *doctor)
       cgroup = cgroup_of (pid);
       doctor->all_memory = read_cgroup (cgroup, "memory.max");
       doctor->all_processes = read_cgroup (cgroup, "pids.max");
+      doctor->all_weight = read_cgroup (cgroup, "cpu.weight");
     }
   if (pid > 0)
     {
@@ -365,7 +366,9 @@ check_processor (Doctor *doctor)
 {
   gint64 most = limit_inside (doctor, "Max cpu time");
 
-  if (!knows_no_limits (doctor))
+  if (doctor->all_weight >= 0)
+    say (doctor, TRUE, NULL, "an ejected cell, however many threads it has, takes one share where others want some, too");
+  else if (!knows_no_limits (doctor))
     say (doctor, most >= 0, "a service of the user's systemd with CPUQuota= bounds the host and its cells together", "%s",
          most >= 0 ? "the time of an ejected cell is limited, as that of its host is"
                    : "an ejected cell may take all that its user may: there is no limit");
@@ -625,7 +628,7 @@ GPtrArray *
 doctor_look (const char *socket)
 {
   GPtrArray *findings = g_ptr_array_new_with_free_func ((GDestroyNotify) finding_free);
-  Doctor doctor = { .socket = socket, .all_memory = -1, .all_processes = -1 };
+  Doctor doctor = { .socket = socket, .all_memory = -1, .all_processes = -1, .all_weight = -1 };
 
   host_config_find_programs (&doctor.config);
   for (guint i = 0; i < G_N_ELEMENTS (checks); i++)

@@ -44,7 +44,7 @@ typedef struct
   guint n_asked;
   char *unit;
   guint32 pid;
-  guint64 tasks, memory, swap;
+  guint64 tasks, memory, swap, weight;
   gboolean subscribed;
 } Systemd;
 
@@ -64,6 +64,7 @@ take_properties (Systemd *systemd, GVariant *properties)
   g_assert_true (g_variant_dict_lookup (&dict, "TasksMax", "t", &systemd->tasks));
   g_assert_true (g_variant_dict_lookup (&dict, "MemoryMax", "t", &systemd->memory));
   g_assert_true (g_variant_dict_lookup (&dict, "MemorySwapMax", "t", &systemd->swap));
+  g_assert_true (g_variant_dict_lookup (&dict, "CPUWeight", "t", &systemd->weight));
   pids = g_variant_dict_lookup_value (&dict, "PIDs", G_VARIANT_TYPE ("au"));
   g_assert_cmpuint (g_variant_n_children (pids), ==, 1);
   g_variant_get_child (pids, 0, "u", &systemd->pid);
@@ -213,6 +214,7 @@ test_agrees (void)
   g_assert_cmpuint (systemd.tasks, ==, BOUNDS_PROCESSES);
   g_assert_cmpuint (systemd.memory, ==, bounds_memory ());
   g_assert_cmpuint (systemd.swap, ==, 0);
+  g_assert_cmpuint (systemd.weight, ==, 100);
   systemd_end (&systemd);
 }
 
