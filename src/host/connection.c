@@ -28,7 +28,6 @@
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (128u << 20)     /* memory for the requests of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
-#define BLOB_SMALL (1u << 20)           /* made at once, on the main loop */
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
@@ -345,6 +344,8 @@ do_bind (Connection *connection, WireMessage *message)
   connection_send (connection, WIRE_BOUND, message->header.serial, &bound, numbers->data, numbers->len, NULL, 0);
 }
 
+/* It is whoever has asked who reserves the memory, and it counts as his: all of it, for as long as he or anybody has it, by the limits that his
+ * processes have.  What he does with it is not for the host to know. */
 static void
 do_blob_new (Connection *connection, WireMessage *message)
 {
@@ -353,7 +354,7 @@ do_blob_new (Connection *connection, WireMessage *message)
   WireBlob body = { .size = message->body.blob.size };
 
   if (body.size <= BLOB_BYTES_MAX)
-    blob = blob_new (body.size, &fault);
+    blob = blob_new_for_other (body.size, &fault);
   if (blob == NULL)
     {
       WireError wrong = { .status = fault.status };
@@ -467,7 +468,6 @@ question_run (gpointer data)
     case WIRE_OPEN: do_open (connection, message); break;
     case WIRE_MAPPED: do_mapped (connection, message); break;
     case WIRE_CLOSE: do_close (connection, message); break;
-    case WIRE_BLOB_NEW: do_blob_new (connection, message); break;
     default: break;
     }
   wire_message_clear (message);
@@ -550,13 +550,11 @@ receive (Connection *connection, WireMessage *message)
     case WIRE_CLOSE:
       submit_question (connection, message);
       return NULL;
-    case WIRE_BLOB_NEW:         /* a large one takes its time; a small one must not wait behind those who wait for a cell that needs it to move */
-      if (message->body.blob.size > BLOB_SMALL)
-        submit_question (connection, message);
-      else
-        do_blob_new (connection, message);
+    /* These wait for nothing, and others wait for them. */
+    case WIRE_BLOB_NEW:
+      do_blob_new (connection, message);
       return NULL;
-    case WIRE_BLOB_EXPORT:      /* these wait for nothing, and others wait for them */
+    case WIRE_BLOB_EXPORT:
       do_blob_export (connection, message);
       return NULL;
     case WIRE_BLOB_IMPORT:

@@ -58,7 +58,7 @@ blob_alloc (int fd, size_t size, bool sealed)
 }
 
 CellBlob *
-blob_new (size_t size, Fault *fault)
+blob_new_for_other (size_t size, Fault *fault)
 {
   int fd;
 
@@ -68,7 +68,7 @@ blob_new (size_t size, Fault *fault)
       return NULL;
     }
   fd = memfd_create ("cell-blob", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0 || (size > 0 && fallocate (fd, 0, 0, (off_t) size) < 0) || fcntl (fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
+  if (fd < 0 || ftruncate (fd, (off_t) size) < 0 || fcntl (fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK) < 0)
     {
       fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a blob of %zu bytes: %s", size, strerror (errno));
       if (fd >= 0)
@@ -76,6 +76,23 @@ blob_new (size_t size, Fault *fault)
       return NULL;
     }
   return blob_alloc (fd, size, false);
+}
+
+/* Takes the reference when there is none. */
+static CellBlob *
+reserved (CellBlob *blob, Fault *fault)
+{
+  if (blob == NULL || blob_size (blob) == 0 || fallocate (blob_fd (blob), 0, 0, (off_t) blob_size (blob)) == 0)
+    return blob;
+  fault_set (fault, CELL_ERROR_NO_RESOURCES, "no memory for a blob of %zu bytes: %s", blob_size (blob), strerror (errno));
+  blob_unref (blob);
+  return NULL;
+}
+
+CellBlob *
+blob_new (size_t size, Fault *fault)
+{
+  return reserved (blob_new_for_other (size, fault), fault);
 }
 
 static bool
@@ -88,6 +105,9 @@ fd_has (int fd, size_t size, int seals, Fault *fault)
     return fault_set (fault, CELL_ERROR_CORRUPT, "a blob is not sealed");
   if (fstat (fd, &st) < 0 || st.st_size < 0 || (size_t) st.st_size != size || size > BLOB_MAX_SIZE)
     return fault_set (fault, CELL_ERROR_CORRUPT, "a blob does not have the size it should have");
+  /* They would be filled by whoever reads there first, and be his. */
+  if ((seals & F_SEAL_WRITE) != 0 && (uint64_t) st.st_blocks * 512 < size)
+    return fault_set (fault, CELL_ERROR_CORRUPT, "a blob has holes where its memory should be");
   return true;
 }
 
@@ -110,7 +130,7 @@ blob_from_fresh_fd (int fd, size_t size, Fault *fault)
       close (fd);
       return NULL;
     }
-  return blob_alloc (fd, size, false);
+  return reserved (blob_alloc (fd, size, false), fault);
 }
 
 CellBlob *

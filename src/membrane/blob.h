@@ -20,10 +20,14 @@ extern CellHostBlob blob_api;
 
 #define BLOB_MAX_SIZE ((size_t) 1 << 30)
 
+/* Its memory is there, and whoever calls this has it: the kernel counts memory that is shared as his whose process it was reserved by. */
 CellBlob *blob_new (size_t size, Fault *fault);
-/* Wraps memory that came from elsewhere: checks that nobody can write to it or change its size any more.  Takes the descriptor. */
+/* For somebody else to fill, who reserves its memory himself: by blob_from_fresh_fd (). */
+CellBlob *blob_new_for_other (size_t size, Fault *fault);
+/* Wraps memory that came from elsewhere: checks that nobody can write to it or change its size any more, and that all of it is there.  Takes the
+ * descriptor. */
 CellBlob *blob_from_fd (int fd, size_t size, Fault *fault);
-/* Wraps memory that the host made for us to fill.  Takes the descriptor. */
+/* Wraps memory that the host made for us to fill, and reserves it.  Takes the descriptor. */
 CellBlob *blob_from_fresh_fd (int fd, size_t size, Fault *fault);
 CellBlob *blob_ref (CellBlob *blob);
 void blob_unref (CellBlob *blob);

@@ -13,7 +13,7 @@
  *   OPEN                                                    CHANNEL + {epoch, requests, replies, [bell]}
  *   MAPPED                                                  (the host seals the requests, and the channel is in use)
  *   CLOSE
- *   BLOB_NEW                                                BLOB + {memory to fill}
+ *   BLOB_NEW                                                BLOB + {memory to reserve and fill}
  *   BLOB_EXPORT + {sealed memory}                           BLOB (its id)
  *   BLOB_IMPORT                                             BLOB + {sealed memory}
  *   OFFENCE (the channel's peer, another process than the host, has broken a rule)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "membrane/blob.h"
 
@@ -51,8 +52,9 @@ test_refused (void)
 {
   Fault fault = { 0 };
   int fd = memfd_create ("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  CellBlob *blob;
 
-  g_assert_cmpint (ftruncate (fd, 4096), ==, 0);
+  g_assert_cmpint (fallocate (fd, 0, 0, 4096), ==, 0);
   g_assert_null (blob_from_fd (dup (fd), 4096, &fault));
   g_assert_cmpint (fault.status, ==, CELL_ERROR_CORRUPT);
   g_assert_null (blob_from_fresh_fd (dup (fd), 4096, &fault));
@@ -61,7 +63,40 @@ test_refused (void)
   g_assert_cmpint (fcntl (fd, F_ADD_SEALS, F_SEAL_WRITE), ==, 0);
   g_assert_null (blob_from_fd (dup (fd), 4095, &fault));
   g_assert_null (blob_from_fd (dup (fd), 8192, &fault));
-  blob_unref (blob_from_fd (fd, 4096, &fault));
+  blob = blob_from_fd (fd, 4096, &fault);
+  g_assert_nonnull (blob);
+  blob_unref (blob);
+}
+
+static uint64_t
+bytes_of (CellBlob *blob)
+{
+  struct stat st;
+
+  g_assert_cmpint (fstat (blob_fd (blob), &st), ==, 0);
+  return (uint64_t) st.st_blocks * 512;
+}
+
+/* Memory is whose process reserved it, or was the first to touch it.  So who makes a blob for somebody else reserves none, and who is given one
+ * looks whether all of it is there. */
+static void
+test_reserved (void)
+{
+  const size_t size = 1000000;
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new_for_other (size, &fault), *filled;
+
+  g_assert_cmpuint (bytes_of (blob), ==, 0);
+  filled = blob_from_fresh_fd (dup (blob_fd (blob)), size, &fault);
+  g_assert_cmpuint (bytes_of (filled), >=, size);
+  blob_unref (filled);
+  blob_unref (blob);
+  blob = blob_new_for_other (size, &fault);
+  ((uint8_t *) blob_data (blob))[size - 1] = 1;
+  g_assert_true (blob_seal (blob, &fault));
+  g_assert_null (blob_from_fd (dup (blob_fd (blob)), size, &fault));
+  g_assert_cmpstr (fault.message, ==, "a blob has holes where its memory should be");
+  blob_unref (blob);
 }
 
 /* Somebody else's writable mapping keeps a blob from being sealed, and so from being read in place. */
@@ -116,6 +151,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/blob/sealed", test_sealed);
   g_test_add_func ("/blob/refused", test_refused);
+  g_test_add_func ("/blob/reserved", test_reserved);
   g_test_add_func ("/blob/held-open", test_held_open);
   g_test_add_func ("/blob/transit", test_transit);
   return g_test_run ();

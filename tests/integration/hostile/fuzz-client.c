@@ -345,6 +345,7 @@ fuzz_channel (Fuzz *self, Raw *raw)
 static int
 some_descriptor (Mutator *choice)
 {
+  off_t size;
   int fd;
 
   switch (mutator_below (choice, 6))
@@ -357,7 +358,8 @@ some_descriptor (Mutator *choice)
       return open ("/", O_PATH | O_CLOEXEC);
     default:
       fd = memfd_create ("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-      if (ftruncate (fd, mutator_below (choice, 4) == 0 ? mutator_below (choice, 9000) : 4096) < 0)
+      size = mutator_below (choice, 4) == 0 ? mutator_below (choice, 9000) : 4096;
+      if (ftruncate (fd, size) < 0 || (size > 0 && mutator_below (choice, 8) != 0 && fallocate (fd, 0, 0, size) < 0))
         g_error ("no memory");
       fcntl (fd, F_ADD_SEALS,
              mutator_below (choice, 4) == 0 ? (int) mutator_below (choice, 32)

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host-fixture.h"
@@ -16,6 +17,7 @@
 #define QUESTIONS_OF_CELL_MAX 1024u
 #define MANY 10000u
 #define JOB_THREADS 16u
+#define BLOBS 100u
 #define PATIENCE_US (60 * G_USEC_PER_SEC)
 
 typedef struct
@@ -276,6 +278,34 @@ test_questions_of_cell (Scene *scene, gconstpointer data)
   host_cell_unref (cell);
 }
 
+/* ---- memory --------------------------------------------------------------------------------------------------------- */
+
+/* It may ask for as many blobs as it likes: their memory is there when it is used, and is whoever's uses it. */
+static void
+test_blobs (Scene *scene, gconstpointer data)
+{
+  Raw raw = raw_greeted (scene->host.socket);
+  WireBlob body = { .size = 256u << 20 };
+  int fds[BLOBS];
+
+  (void) data;
+  for (unsigned i = 0; i < BLOBS; i++)
+    {
+      WireMessage answer;
+      struct stat st;
+
+      g_assert_cmpint (raw_ask (&raw, WIRE_BLOB_NEW, &body, NULL, 0, NULL, 0, &answer), ==, WIRE_BLOB);
+      fds[i] = wire_message_take_fd (&answer, 0);
+      wire_message_clear (&answer);
+      g_assert_no_errno (fstat (fds[i], &st));
+      g_assert_cmpint (st.st_size, ==, 256 << 20);
+      g_assert_cmpint (st.st_blocks, ==, 0);
+    }
+  for (unsigned i = 0; i < BLOBS; i++)
+    close (fds[i]);
+  raw_close (&raw);
+}
+
 #define add(name, function, data) g_test_add ("/hostile-bounds/" name, Scene, data, set_up, function, tear_down)
 
 int
@@ -286,5 +316,6 @@ main (int argc, char **argv)
   add ("questions/long", test_questions, GUINT_TO_POINTER (WIRE_TAIL_MAX));
   add ("questions/leaves", test_leaves, NULL);
   add ("questions/of-cell", test_questions_of_cell, NULL);
+  add ("blobs", test_blobs, NULL);
   return g_test_run ();
 }

@@ -179,9 +179,21 @@ memory (size_t size, unsigned seals, unsigned flags)
   int fd = memfd_create ("hostile", MFD_CLOEXEC | flags);
 
   g_assert_cmpint (fd, >=, 0);
-  g_assert_no_errno (ftruncate (fd, (off_t) size));
+  if (size > 0)
+    g_assert_no_errno (fallocate (fd, 0, 0, (off_t) size));
   if (seals != 0)
     g_assert_no_errno (fcntl (fd, F_ADD_SEALS, seals));
+  return fd;
+}
+
+/* Sealed, and not there: whoever reads it would have to find it. */
+static int
+holes (size_t size)
+{
+  int fd = memory (0, 0, MFD_ALLOW_SEALING);
+
+  g_assert_no_errno (ftruncate (fd, (off_t) size));
+  g_assert_no_errno (fcntl (fd, F_ADD_SEALS, SEALS_ALL));
   return fd;
 }
 
@@ -215,6 +227,7 @@ attack_descriptors (const char *socket, guint32 seed)
     { memory (4095, SEALS_ALL, MFD_ALLOW_SEALING), "less memory than it says" },
     { memory (0, SEALS_ALL, MFD_ALLOW_SEALING), "no memory" },
     { memory (8192, SEALS_ALL, MFD_ALLOW_SEALING), "more memory than it says" },
+    { holes (4096), "memory that is not there" },
     { raw.host_bell, "the host's own bell" },
   };
   for (unsigned i = 0; i < G_N_ELEMENTS (wrong); i++)
