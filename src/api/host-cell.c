@@ -93,7 +93,8 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
              in (optional (str), name, "what to call it; the file's name unless said"),
              in (array (Setting), config), out (str, name),
              out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"),
-             out (str, foreign, "why it is, and therefore in a sandbox; empty: it is not, or is trusted"), access (admin), timeout (30000))
+             out (str, foreign, "why it is, and therefore in a sandbox; empty: it is not, or is trusted"),
+             out (bool, by_key_file, "it is the key file that is, and trusting the file does not help"), access (admin), timeout (30000))
 {
   g_autoptr(GKeyFile) trusted = NULL;
   HostCellInfo place;
@@ -111,6 +112,7 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   out->name = cell_print (call, "%s", cell->name);
   out->retired = place.retired;
   out->foreign = g_str_equal (trust_word (trusted, &place), "foreign") ? place.origin.why : "";
+  out->by_key_file = place.origin.key_file;
   return CELL_OK;
 }
 

@@ -197,14 +197,17 @@ check_file (const char *file, const CellResult *result, GError **error)
 
 /* Why it is not where others are, and what can be done. */
 static void
-print_foreign (const Session *session, const char *cell, const char *foreign)
+print_foreign (const Session *session, const char *cell, const char *foreign, gboolean by_key_file)
 {
   g_autofree char *line = NULL;
 
   if (session->json || *foreign == 0)
     return;
-  line = g_strdup_printf (_("its file is foreign: %s; 'cellctl trust %s' trusts it, then 'cellctl absorb %s' takes it into the host\n"), foreign, cell,
-                          cell);
+  if (by_key_file)
+    line = g_strdup_printf (_("its key file is foreign: %s; move that to where only you write, or load the module itself\n"), foreign);
+  else
+    line = g_strdup_printf (_("its file is foreign: %s; 'cellctl trust %s' trusts it, then 'cellctl absorb %s' takes it into the host\n"), foreign,
+                            cell, cell);
   print_text (line);
 }
 
@@ -223,7 +226,7 @@ command_load (Session *session, char **args, GError **error)
   if (!check_file (args[0], &load.result, error))
     return FALSE;
   print_done (session, load.name, *load.foreign == 0 ? _("loaded") : _("loaded into a sandbox"));
-  print_foreign (session, load.name, load.foreign);
+  print_foreign (session, load.name, load.foreign, load.by_key_file);
   print_retired (session, load.retired);
   return TRUE;
 }

@@ -83,7 +83,7 @@ cell_build_of_file (HostCell *cell, const char *path, gboolean there, GError **e
 
   if (manifest == NULL || !module_file_open (&file, manifest->module, error) || !check_suspect (cell, &file, there, error))
     return NULL;
-  trust_find_origin (cell->host, &file);
+  trust_find_origin (cell->host, &file, manifest);
   if ((!there && !trust_check_build (cell, &file, error))
       || (build = cell_build_new (cell, file.fd, file.size, error)) == NULL)
     return NULL;

@@ -557,7 +557,7 @@ load_file (Host *host, const Manifest *manifest, const char *name, GHashTable *c
 
   if (!module_file_open (&file, manifest->module, error) || !suspects_check (host, name, &file, &ejected, error))
     return NULL;
-  trust_find_origin (host, &file);
+  trust_find_origin (host, &file, manifest);
   if (!trust_check (host, name, &file, &ejected, error))
     return NULL;
   number = crash_log_add (name, file.sha256);

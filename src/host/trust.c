@@ -172,34 +172,57 @@ is_trusted (Host *host, const Origin *origin, const char *sha256)
 {
   g_autoptr(GKeyFile) all = NULL;
 
-  if (origin->kind != ORIGIN_FOREIGN)
-    return TRUE;
+  if (origin->kind != ORIGIN_FOREIGN || origin->key_file)
+    return origin->kind != ORIGIN_FOREIGN;
   all = trust_read (host);
   return g_key_file_has_group (all, sha256);
 }
 
-/* NULL: nowhere that a cell in a sandbox may write. */
+/* NULL: nowhere that a cell in a sandbox may write.  name: for people. */
 static const char *
-find_writer (Host *host, const ModuleFile *file)
+find_writer (Host *host, const char *place, const char *name)
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(Policy) policy = policy_load (host->config.system_policy_path, host->config.policy_path, &error);
 
-  if (granted_has (file->place) || (policy != NULL && policy_lets_write (policy, file->place)))
+  if (granted_has (place) || (policy != NULL && policy_lets_write (policy, place)))
     return "it lies where a cell in a sandbox may write";
   if (policy != NULL)
     return NULL;
-  g_warning ("%s is taken for foreign, since it cannot be told where cells in sandboxes may write: %s", file->name, error->message);
+  g_warning ("%s is taken for foreign, since it cannot be told where cells in sandboxes may write: %s", name, error->message);
   return "it may lie where a cell in a sandbox may write: the policy makes no sense";
 }
 
-void
-trust_find_origin (Host *host, ModuleFile *file)
+static Origin
+judge (Host *host, Origin origin, const char *place, const char *name)
 {
-  const char *why = file->origin.kind == ORIGIN_OWN ? find_writer (host, file) : NULL;
+  const char *why = origin.kind == ORIGIN_OWN ? find_writer (host, place, name) : NULL;
 
-  if (why != NULL)
-    file->origin = (Origin) { ORIGIN_FOREIGN, why };
+  return why != NULL ? (Origin) { .kind = ORIGIN_FOREIGN, .why = why } : origin;
+}
+
+void
+trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest)
+{
+  Origin of_key_file = manifest->place != NULL ? judge (host, manifest->origin, manifest->place, manifest->path) : (Origin) { ORIGIN_OWN };
+
+  file->origin = judge (host, file->origin, file->place, file->name);
+  if (of_key_file.kind == ORIGIN_FOREIGN)
+    file->origin = (Origin) { ORIGIN_FOREIGN, of_key_file.why, TRUE };
+}
+
+/* What can be done about it.  file: what can be typed. */
+static char *
+advise (const Origin *origin, const char *file)
+{
+  return origin->key_file ? g_strdup ("move its key file to where only you write, or name the module instead")
+                          : g_strdup_printf ("trust its file with 'cellctl trust %s'", file);
+}
+
+static const char *
+whose (const Origin *origin)
+{
+  return origin->key_file ? "its key file: " : "";
 }
 
 const char *
@@ -211,28 +234,32 @@ trust_word (GKeyFile *trusted, const HostCellInfo *info)
     return "system";
   if (info->origin.kind == ORIGIN_OWN)
     return "own";
-  return g_key_file_has_group (trusted, info->sha256) ? "trusted" : "foreign";
+  return g_key_file_has_group (trusted, info->sha256) && !info->origin.key_file ? "trusted" : "foreign";
 }
 
-/* The last resort is named by what can be typed. */
 static gboolean
 refuse (const char *name, const ModuleFile *file, const char *why, GError **error)
 {
+  g_autofree char *advice = advise (&file->origin, file->name);
+
   return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
-                         "cell %s is not loaded: %s is foreign (%s), and there is no sandbox for it here%s%s; trust the file with 'cellctl trust "
-                         "%s', or install bubblewrap and see what 'cellctl doctor' says", name, file->name, file->origin.why,
-                         why != NULL ? ": " : "", why != NULL ? why : "", file->name);
+                         "cell %s is not loaded: %s is foreign (%s%s), and there is no sandbox for it here%s%s; %s, or install bubblewrap and see what "
+                         "'cellctl doctor' says", name, file->name, whose (&file->origin), file->origin.why, why != NULL ? ": " : "",
+                         why != NULL ? why : "", advice);
 }
 
 gboolean
 trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error)
 {
+  g_autofree char *advice = NULL;
+
   if (is_trusted (host, &file->origin, file->sha256))
     return TRUE;
   if (!sandbox_check (host_config_tools (&host->config), NULL))
     return refuse (name, file, NULL, error);
+  advice = advise (&file->origin, file->name);
   if (!*ret_ejected)
-    g_warning ("cell %s is loaded into a sandbox: %s is foreign (%s); 'cellctl trust %s' trusts it", name, file->name, file->origin.why, name);
+    g_warning ("cell %s is loaded into a sandbox: %s is foreign (%s%s); %s", name, file->name, whose (&file->origin), file->origin.why, advice);
   *ret_ejected = TRUE;
   return TRUE;
 }
@@ -251,21 +278,24 @@ trust_explain (Host *host, const char *name, const ModuleFile *file, GError **er
 gboolean
 trust_check_build (HostCell *cell, const ModuleFile *file, GError **error)
 {
+  g_autofree char *advice = advise (&file->origin, file->name);
+
   return is_trusted (cell->host, &file->origin, file->sha256)
-         || cell_set_error (error, CELL_ERROR_DENIED,
-                            "cell %s: %s is foreign (%s) and may not be in the host; 'cellctl eject %s' first, or trust it with 'cellctl trust %s'",
-                            cell->name, file->name, file->origin.why, cell->name, file->name);
+         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s: %s is foreign (%s%s) and may not be in the host; 'cellctl eject %s' first, or %s",
+                            cell->name, file->name, whose (&file->origin), file->origin.why, cell->name, advice);
 }
 
 gboolean
 trust_check_cell (HostCell *cell, GError **error)
 {
+  g_autofree char *advice = NULL;
   HostCellInfo info;
 
   host_cell_describe (cell, &info);
+  advice = advise (&info.origin, cell->name);
   return info.sha256[0] == 0 || is_trusted (cell->host, &info.origin, info.sha256)
-         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is foreign (%s) and may not be in the host; trust its file with 'cellctl trust %s' first",
-                            cell->name, info.origin.why, cell->name);
+         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is foreign (%s%s) and may not be in the host; %s first", cell->name, whose (&info.origin),
+                            info.origin.why, advice);
 }
 
 /* ---- what the user says ------------------------------------------------------------------------------------- */

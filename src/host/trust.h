@@ -12,6 +12,7 @@
  */
 #pragma once
 #include "cell.h"
+#include "plugins/manifest.h"
 #include "plugins/module-file.h"
 
 typedef struct
@@ -20,8 +21,9 @@ typedef struct
 } TrustedFile;
 
 /* What the file itself does not say: where a cell in a sandbox can write, nothing is the user's own; nor anywhere while the policy that would
- * say where that is cannot be read. */
-void trust_find_origin (Host *host, ModuleFile *file);
+ * say where that is cannot be read.  And what a foreign key file names is foreign, whatever it is, and whoever trusts it: the key file says what it
+ * is given and whom it may call. */
+void trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest);
 /* Before a file is loaded under a name: sets ret_ejected if it may not be in the host's process.  FALSE: likewise, and there is no sandbox
  * here. */
 gboolean trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error);

@@ -2,6 +2,7 @@
 #include "manifest.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "own-file.h"
@@ -17,6 +18,7 @@ manifest_free (Manifest *manifest)
   if (manifest == NULL)
     return;
   g_free (manifest->path);
+  g_free (manifest->place);
   g_free (manifest->name);
   g_free (manifest->module);
   g_free (manifest->interface);
@@ -242,17 +244,36 @@ manifest_parse (const char *path, const char *text, gsize length, GError **error
 
 /* ---- where it is -------------------------------------------------------------------------------------- */
 
+static Manifest *
+load_open (int fd, const char *path, GError **error)
+{
+  gsize length = 0;
+  g_autofree char *text = own_file_read_open (fd, path, MANIFEST_MAX_SIZE, &length, error);
+  g_autoptr (Manifest) manifest = text != NULL ? manifest_parse (path, text, length, error) : NULL;
+
+  if (manifest == NULL)
+    return NULL;
+  manifest->place = own_file_place (fd, error);
+  if (manifest->place == NULL)
+    return g_prefix_error (error, "%s: ", path), NULL;
+  manifest->origin = origin_of (fd, manifest->place);
+  return g_steal_pointer (&manifest);
+}
+
 Manifest *
 manifest_load (const char *path, GError **error)
 {
   g_autoptr (GError) local = NULL;
-  g_autofree char *text = NULL;
-  gsize length = 0;
+  int fd = own_file_open (path, &local);
+  Manifest *manifest;
 
-  text = own_file_read (path, MANIFEST_MAX_SIZE, &length, &local);
   if (local != NULL)
     return g_propagate_error (error, g_steal_pointer (&local)), NULL;
-  return manifest_parse (path, text != NULL ? text : "", length, error);
+  if (fd < 0)
+    return manifest_parse (path, "", 0, error);
+  manifest = load_open (fd, path, error);
+  close (fd);
+  return manifest;
 }
 
 /* The manifest of a name in one folder; NULL without an error: it has neither a manifest nor a module of that name. */

@@ -22,6 +22,7 @@
 #include <glib.h>
 
 #include "cell-error.h"
+#include "origin.h"
 #include "permits.h"
 
 #define MANIFEST_MAX_SIZE (64u * 1024u)
@@ -45,6 +46,8 @@ typedef enum
 typedef struct
 {
   char *path;                   /* of the key file, absolute, whether it exists or not */
+  char *place;                  /* where it lay when it was opened; NULL: there is none, or it was not loaded from a file */
+  Origin origin;                /* of that */
   char *name;
   char *module;                 /* absolute path */
   char *interface;              /* what it must offer, or NULL */

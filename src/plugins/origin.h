@@ -17,6 +17,7 @@ typedef struct
 {
   OriginKind kind;
   const char *why;              /* a half sentence about "it", for ever: why it is foreign; NULL: it is not */
+  gboolean key_file;            /* that is the key file which names it and says what it is given: whoever trusts the file has not seen that */
 } Origin;
 
 /* Of an open file that own_file_check () has accepted, and of its place, which own_file_check_way () has. */

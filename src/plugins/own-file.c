@@ -110,19 +110,33 @@ read_all (int fd, gsize most, gsize *ret_length, GError **error)
   return g_steal_pointer (&text);
 }
 
+int
+own_file_open (const char *path, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+  if (fd < 0 && errno != ENOENT)
+    cell_set_error (error, CELL_ERROR_REFUSED, "%s: %s", path, g_strerror (errno));
+  return fd;
+}
+
+char *
+own_file_read_open (int fd, const char *path, gsize most, gsize *ret_length, GError **error)
+{
+  char *text = read_all (fd, most, ret_length, error);
+
+  if (text == NULL)
+    g_prefix_error (error, "%s: ", path);
+  return text;
+}
+
 char *
 own_file_read (const char *path, gsize most, gsize *ret_length, GError **error)
 {
-  int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  char *text;
+  int fd = own_file_open (path, error);
+  char *text = fd >= 0 ? own_file_read_open (fd, path, most, ret_length, error) : NULL;
 
-  if (fd < 0 && errno == ENOENT)
-    return NULL;
-  if (fd < 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "%s: %s", path, g_strerror (errno)), NULL;
-  text = read_all (fd, most, ret_length, error);
-  close (fd);
-  if (text == NULL)
-    g_prefix_error (error, "%s: ", path);
+  if (fd >= 0)
+    close (fd);
   return text;
 }

@@ -19,3 +19,6 @@ gboolean own_file_check_way (const char *place, GError **error);
 gboolean own_file_check_folders (int fd, GError **error);
 /* All of a small one, checked in both ways, NUL-terminated.  NULL without an error: there is no such file.  The error names the path. */
 char *own_file_read (const char *path, gsize most, gsize *ret_length, GError **error);
+/* The same in two steps, for who wants to know more of what was opened.  -1 without an error: there is none. */
+int own_file_open (const char *path, GError **error);
+char *own_file_read_open (int fd, const char *path, gsize most, gsize *ret_length, GError **error);

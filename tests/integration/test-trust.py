@@ -166,6 +166,21 @@ def introspect_shows_it(here):
     assert "# file" not in here.good("introspect", "host")
 
 
+def a_foreign_key_file(here):
+    """It says what the module is given and whom it may call: the module is as foreign as that, whoever trusts the module."""
+    can_sandbox(here)
+    at_home(here)
+    mine = copy("mirror", here.path("mine.so"))
+    names = here.write(os.path.join("Downloads", "guest.cell"), f"[Cell]\nModule={mine}\n[Config]\nwhat=theirs\n")
+    assert "its key file is foreign: it lies where downloads do; move that " in here.good("load", names)
+    here.good("trust", mine)
+    assert place(here, "guest") == (OUT, "foreign")
+    said = here.refused("DENIED", "absorb", "guest")
+    assert "(its key file: it lies where downloads do)" in said and "move its key file to where only you write" in said, said
+    here.good("load", mine)
+    assert place(here, "mine")[0] == IN
+
+
 # ---- what the user says ------------------------------------------------------------------------------------------
 
 
@@ -323,5 +338,5 @@ def trusted_by_nobody(here, path):
 os.umask(0o022)         # a module that others may write to is refused
 main([what_was_made_here_is_not_foreign, what_is_foreign, downloads_are_where_the_user_has_them, where_a_sandboxed_cell_may_write,
       a_policy_that_makes_no_sense,
-      introspect_shows_it, a_file_is_trusted, a_file_that_is_gone, another_build_is_looked_at, no_bubblewrap, bubblewrap_that_does_not_start,
+      introspect_shows_it, a_foreign_key_file, a_file_is_trusted, a_file_that_is_gone, another_build_is_looked_at, no_bubblewrap, bubblewrap_that_does_not_start,
       a_damaged_list_trusts_nobody])

@@ -55,6 +55,8 @@ open_file (ModuleFile *file, const char *path)
   g_assert_cmpint (file->origin.kind, ==, ORIGIN_OWN);
 }
 
+static const Manifest none;             /* there is no key file */
+
 static void
 test_own (Place *place, gconstpointer data)
 {
@@ -62,7 +64,7 @@ test_own (Place *place, gconstpointer data)
 
   (void) data;
   open_file (&file, place->own);
-  trust_find_origin (&place->host, &file);
+  trust_find_origin (&place->host, &file, &none);
   g_assert_cmpint (file.origin.kind, ==, ORIGIN_OWN);
 }
 
@@ -80,12 +82,32 @@ test_name_swapped (Place *place, gconstpointer data)
   /* It is read by now, and what its name leads to is the user's. */
   g_assert_cmpint (g_rename (path, away), ==, 0);
   g_assert_cmpint (symlink (place->own, path), ==, 0);
-  trust_find_origin (&place->host, &file);
+  trust_find_origin (&place->host, &file, &none);
   g_assert_cmpint (file.origin.kind, ==, ORIGIN_FOREIGN);
   g_assert_nonnull (file.origin.why);
   g_unlink (path);
   g_unlink (away);
   g_unlink (link);
+}
+
+/* data: where the key file is that names the user's own module. */
+static void
+test_key_file (Place *place, gconstpointer data)
+{
+  g_autofree char *path = g_build_filename (place->folder, data, NULL);
+  g_autofree char *text = g_strdup_printf ("[Cell]\nModule=%s\n", place->own);
+  g_auto(ModuleFile) file = MODULE_FILE_INIT;
+  g_autoptr(Manifest) manifest = NULL;
+  g_autoptr(GError) error = NULL;
+
+  g_assert_true (g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+  manifest = manifest_load (path, &error);
+  g_assert_no_error (error);
+  open_file (&file, manifest->module);
+  trust_find_origin (&place->host, &file, manifest);
+  g_assert_cmpint (file.origin.kind, ==, strchr (data, '/') != NULL ? ORIGIN_FOREIGN : ORIGIN_OWN);
+  g_assert_cmpint (file.origin.key_file, ==, strchr (data, '/') != NULL);
+  g_unlink (path);
 }
 
 int
@@ -96,5 +118,7 @@ main (int argc, char **argv)
   g_test_add ("/granted/own", Place, NULL, set_up, test_own, tear_down);
   g_test_add ("/granted/name-swapped", Place, NULL, set_up, test_name_swapped, tear_down);
   g_test_add ("/granted/link-swapped", Place, "link", set_up, test_name_swapped, tear_down);
+  g_test_add ("/granted/key-file", Place, "own.cell", set_up, test_key_file, tear_down);
+  g_test_add ("/granted/key-file-of-others", Place, "shared/theirs.cell", set_up, test_key_file, tear_down);
   return g_test_run ();
 }
