@@ -26,7 +26,7 @@
 #define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at once */
 #define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
-#define LINK_BYTES_MAX (128u << 20)     /* memory for the requests of all of them */
+#define LINK_BYTES_MAX (256u << 20)     /* memory for the requests and replies of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
 
 /* ---- sending ------------------------------------------------------------------------------------ */
@@ -189,14 +189,14 @@ static gboolean
 keep_link (Connection *connection, Link *link, GError **error)
 {
   gboolean closed, full, large;
-  guint64 bytes = link->requests->capacity;
+  guint64 bytes = atomic_load (&link->bytes);
   GHashTableIter iter;
   gpointer other;
 
   pthread_mutex_lock (&connection->lock);
   g_hash_table_iter_init (&iter, connection->links);
   while (g_hash_table_iter_next (&iter, NULL, &other))
-    bytes += ((Link *) other)->requests->capacity;
+    bytes += atomic_load (&((Link *) other)->bytes);
   closed = connection->closed;
   full = g_hash_table_size (connection->links) >= LINKS_MAX;
   large = bytes > LINK_BYTES_MAX;
@@ -206,7 +206,7 @@ keep_link (Connection *connection, Link *link, GError **error)
   if (full)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
   if (large)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels take %u MiB already", LINK_BYTES_MAX >> 20);
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels would take more than %u MiB", LINK_BYTES_MAX >> 20);
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
 }
 

@@ -87,6 +87,12 @@ new_requests (uint32_t capacity, uint64_t answered, GError **error)
   return half;
 }
 
+static void
+count_bytes (Link *link)
+{
+  atomic_store (&link->bytes, (uint64_t) link->requests->capacity + link->replies->capacity);
+}
+
 /* Whoever serves may still hold the channel when the link is gone: what is needed is the endpoint's, whose cell lasts as long. */
 static void
 channel_broke (Channel *channel)
@@ -205,7 +211,10 @@ make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
   if (link->requests == NULL)
     return FALSE;
   link->replies = link_new_replies (link, link->taken, error);
-  if (link->replies == NULL || (cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, access, error))
+  if (link->replies == NULL)
+    return FALSE;
+  count_bytes (link);
+  if ((cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, access, error))
     return FALSE;
   return !link->local || begin (link, error);
 }
@@ -516,6 +525,7 @@ link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboo
     {
       half_unref (link->replies);
       link->replies = replies;
+      count_bytes (link);
     }
 }
 

@@ -36,6 +36,7 @@ typedef struct
   _Atomic gboolean accused;     /* one end has said of the other that it broke a rule */
   Half *requests;               /* the caller's half; its descriptor is kept */
   Half *replies;                /* the callee's half of this generation */
+  _Atomic uint64_t bytes;       /* of memory in both */
   pthread_mutex_t lock;         /* of what follows */
   _Atomic gboolean mapped;      /* the caller has mapped its half, which has been sealed: the callee may have it */
   gboolean closed;

@@ -25,6 +25,7 @@
 #include "raw.h"
 
 #define LINKS_MAX 512u                  /* what the documentation says */
+#define LINK_BYTES_MAX (256u << 20)
 #define CONNECTIONS_MAX 1024u
 #define SEALS_ALL (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
@@ -535,28 +536,43 @@ attack_channels (const char *socket, guint32 seed)
   raw_close (&raw);
 }
 
-/* The largest there may be, until the host has had enough. */
+/* The largest there may be, until the host has had enough: for requests, or for the replies of a cell that may say much. */
 static void
-attack_memory (const char *socket, guint32 seed)
+take_memory (const char *socket, const char *cell, uint32_t request_capacity)
 {
   Raw raw = raw_greeted (socket);
-  WireOpen body = raw_open_body ("sequence", UINT32_MAX);
+  WireOpen body = raw_open_body (cell, request_capacity);
   WireMessage answer;
   uint64_t bytes = 0;
   WireType said;
 
-  (void) seed;
   while ((said = raw_ask (&raw, WIRE_OPEN, &body, NULL, 0, NULL, 0, &answer)) == WIRE_CHANNEL)
     {
-      bytes += answer.body.channel.request_capacity;
-      g_assert_cmpuint (bytes, <=, 128u << 20);
+      bytes += (uint64_t) answer.body.channel.request_capacity + answer.body.channel.reply_capacity;
+      g_assert_cmpuint (bytes, <=, LINK_BYTES_MAX);
       wire_message_clear (&answer);
     }
   g_assert_cmpint (said, ==, WIRE_ERROR);
   g_assert_cmpint (answer.body.error.status, ==, CELL_ERROR_NO_RESOURCES);
+  g_assert_cmpstr (answer.tail, ==, "this connection's channels would take more than 256 MiB");
   wire_message_clear (&answer);
+  g_assert_cmpuint (bytes, >, LINK_BYTES_MAX / 8 * 7);
   attack_is_ready ();
   raw_close (&raw);
+}
+
+static void
+attack_memory (const char *socket, guint32 seed)
+{
+  (void) seed;
+  take_memory (socket, "sequence", UINT32_MAX);
+}
+
+static void
+attack_memory_for_replies (const char *socket, guint32 seed)
+{
+  (void) seed;
+  take_memory (socket, "host", 0);
 }
 
 static void
@@ -823,6 +839,7 @@ static const AttackName attacks[] = {
   { "bells", attack_bells },
   { "channels", attack_channels },
   { "memory", attack_memory },
+  { "memory-for-replies", attack_memory_for_replies },
   { "connections", attack_connections },
   { "never-reads", attack_never_reads },
   { "no-descriptors", attack_no_descriptors },
@@ -1192,6 +1209,7 @@ main (int argc, char **argv)
   add ("bells", test_siege);
   add ("channels", test_siege);
   add ("memory", test_siege);
+  add ("memory-for-replies", test_siege);
   add ("connections", test_siege);
   add ("never-reads", test_never_reads);
   add ("no-descriptors", test_no_descriptors);
