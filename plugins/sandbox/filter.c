@@ -50,6 +50,8 @@ static const struct
   { "shmget", ENOSYS }, { "msgget", ENOSYS },
   /* keys belong to the user, in whatever namespace */
   { "add_key", ENOSYS }, { "keyctl", ENOSYS }, { "request_key", ENOSYS },
+  /* the kernel may share processors out among sessions first: a new one would have its share, whatever its process was told */
+  { "setsid", EPERM },
   { "get_mempolicy", EPERM }, { "mbind", EPERM }, { "migrate_pages", EPERM }, { "move_pages", EPERM }, { "set_mempolicy", EPERM },
 };
 

@@ -277,7 +277,8 @@ tell_threads (const char *folder)
 
 /* No thread can take it back: RLIMIT_NICE is 0 in there.  Some are started meanwhile by those that have not been told yet.  Where the kernel
  * shares processors out among sessions first the sandbox's has its own share, which is lowered as far as that goes; an ordinary user can do so ten
- * times in a second, all processes together, and a process can raise its session's again: whoever calls this calls it again while there is reason. */
+ * times in a second, all processes together: whoever calls this calls it again while there is reason.  In the sandbox /proc cannot be written to,
+ * and there is no other session to be had. */
 void
 sandbox_goes_last (GPid pid)
 {

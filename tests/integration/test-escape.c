@@ -8,6 +8,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -62,6 +64,7 @@ test_files (Scene *scene, gconstpointer data)
   static const char *const not_writable[] = {
     "/here", "/run/here", "/run/cell-runner", "/dev/here", "/usr/here", "/usr/bin/env", "/etc/ld.so.cache", "/etc/here",
     "/proc/here", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger",
+    "/proc/self/autogroup",
   };
   static const char *const writable[] = { "/tmp/here", "/dev/shm/here", "/dev/null" };
   static const char *const not_there[] = {
@@ -275,7 +278,7 @@ test_failing (Scene *scene, gconstpointer data)
     const char *what;
     int number;
   } calls[] = {
-    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM }, { "futex_waitv", EINVAL },
+    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM }, { "setsid", EPERM }, { "futex_waitv", EINVAL },
   };
 
   (void) data;
@@ -343,6 +346,61 @@ test_goes_first (Scene *scene, gconstpointer data)
   g_assert_cmpstr (text, ==, "1000\n");
 }
 
+/* All of its threads, and its session, where the kernel shares processors out among them. */
+static gboolean
+goes_last (Scene *scene)
+{
+  const int pid = (int) child_get_pid (scene->cell->child);
+  g_autofree char *tasks = g_strdup_printf ("/proc/%d/task", pid), *path = g_strdup_printf ("/proc/%d/autogroup", pid), *text = NULL;
+  g_autoptr(GDir) dir = g_dir_open (tasks, 0, NULL);
+  const char *name;
+
+  g_assert_nonnull (dir);
+  while ((name = g_dir_read_name (dir)) != NULL)
+    if (sched_getscheduler (atoi (name)) != SCHED_IDLE)
+      return FALSE;
+  return !g_file_get_contents (path, &text, NULL, NULL) || text[0] == 0 || g_str_has_suffix (text, "nice 19\n");
+}
+
+/* Of its session a user can say so ten times in a second, all his processes together. */
+static void
+restrain (Scene *scene)
+{
+  gint64 until = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+
+  child_restrain (scene->cell->child, "this is a test");
+  while (!goes_last (scene))
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_usleep (1000);
+      child_restrain (scene->cell->child, "this is a test");
+    }
+}
+
+/* One that was told to leave the processors to others cannot take that back, nor leave the session that was. */
+static void
+test_goes_last (Scene *scene, gconstpointer data)
+{
+  g_autofree char *other = g_strdup_printf ("sched_setscheduler/%d", SCHED_OTHER), *batch = g_strdup_printf ("sched_setscheduler/%d", SCHED_BATCH);
+  const struct { const char *what; int number; } ways[] = {
+    { other, EPERM }, { batch, EPERM }, { "setpriority", EACCES }, { "setpriority/group", EACCES }, { "setsid", EPERM },
+  };
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  restrain (scene);
+  for (guint i = 0; i < G_N_ELEMENTS (ways); i++)
+    {
+      cell_auto EscaperForbidden t = escaper_forbidden (scene->client, .what = ways[i].what);
+
+      assert_answered (t);
+      g_test_message ("%s: %s", ways[i].what, g_strerror (t.number));
+      g_assert_cmpint (t.number, ==, ways[i].number);
+    }
+  g_assert_true (goes_last (scene));
+}
+
 static void
 test_limits (Scene *scene, gconstpointer data)
 {
@@ -406,6 +464,7 @@ main (int argc, char **argv)
   add ("fork-bomb", test_fork_bomb, NULL);
   add ("memory-bomb", test_memory_bomb, NULL);
   add ("goes-first", test_goes_first, NULL);
+  add ("goes-last", test_goes_last, NULL);
   add ("limits", test_limits, NULL);
   add ("read-only", test_read_only, NULL);
   return g_test_run ();
