@@ -22,12 +22,35 @@
 #include "plugins/sandbox/bounds.h"
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
-#define QUESTIONS_MAX 128u              /* of a program, that wait for their answers */
+#define QUESTIONS_MAX 128u              /* of a program, that wait for their answers or whose answers it has not read */
 #define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at once */
 #define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (256u << 20)     /* memory for the requests and replies of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
+
+static void listen_for (Connection *connection, GIOCondition condition);
+
+/* ---- what it may ask ---------------------------------------------------------------------------- */
+
+/* What it does not read of the answers counts, too: they may have descriptors. */
+static gboolean
+asks_too_much (Connection *connection)
+{
+  guint n = connection->questions + g_queue_get_length (&connection->outgoing);
+
+  return n >= (connection->cell != NULL ? QUESTIONS_OF_CELL_MAX : QUESTIONS_MAX);
+}
+
+/* If it has had to wait, and need not any more.  With the lock. */
+static void
+listen_again (Connection *connection)
+{
+  if (!connection->waits || asks_too_much (connection))
+    return;
+  connection->waits = FALSE;
+  listen_for (connection, G_IO_IN);
+}
 
 /* ---- sending ------------------------------------------------------------------------------------ */
 
@@ -110,6 +133,7 @@ writable_cb (gint fd, GIOCondition condition, gpointer data)
     }
   if (sent != SENT_LATER)
     g_clear_pointer (&connection->writable, g_source_unref);
+  listen_again (connection);
   pthread_mutex_unlock (&connection->lock);
   if (sent == SENT_NEVER)
     connection_close (connection);
@@ -420,19 +444,12 @@ typedef struct
 } Question;
 
 static void take_apart (gpointer data);
-static void listen_for (Connection *connection, GIOCondition condition);
 
 /* One with a long text counts for several. */
 static guint
 weight_of (const WireMessage *message)
 {
   return 1 + message->tail_size / 4096;
-}
-
-static gboolean
-asks_too_much (const Connection *connection)
-{
-  return connection->questions >= (connection->cell != NULL ? QUESTIONS_OF_CELL_MAX : QUESTIONS_MAX);
 }
 
 /* TRUE: it was the last one of a connection that is to be taken apart. */
@@ -443,11 +460,7 @@ question_ends (Connection *connection, guint weight)
 
   pthread_mutex_lock (&connection->lock);
   connection->questions -= weight;
-  if (connection->waits && !asks_too_much (connection))
-    {
-      connection->waits = FALSE;
-      listen_for (connection, G_IO_IN);
-    }
+  listen_again (connection);
   last = connection->questions == 0 && connection->closed;
   pthread_mutex_unlock (&connection->lock);
   return last;

@@ -200,6 +200,39 @@ test_questions (Scene *scene, gconstpointer data)
   connection_unref (connection);
 }
 
+/* Nor are answers kept without end, with a descriptor each, for one who does not read them. */
+static void
+test_unread (Scene *scene, gconstpointer data)
+{
+  Raw raw = raw_greeted (scene->host.socket);
+  Connection *connection = find_connection (scene, FALSE);
+  WireBlob body = { .size = 4096 };
+  unsigned n = 0;
+  guint kept;
+
+  (void) data;
+  while (n < MANY && wire_send (raw.socket, WIRE_BLOB_NEW, n + 1, &body, NULL, 0, NULL, 0, monotonic_ns () + 300000000u, NULL))
+    n++;
+  pthread_mutex_lock (&connection->lock);
+  kept = g_queue_get_length (&connection->outgoing);
+  pthread_mutex_unlock (&connection->lock);
+  g_test_message ("%u questions went out, %u answers are kept", n, kept);
+  g_assert_cmpuint (n, <, MANY);
+  g_assert_cmpuint (kept, <=, QUESTIONS_MAX);
+  for (unsigned i = 0; i < n; i++)
+    {
+      WireMessage answer;
+      Fault fault = { 0 };
+
+      g_assert_cmpint (wire_receive (raw.socket, &answer, monotonic_ns () + PATIENCE_US * 1000ull, &fault), ==, 1);
+      g_assert_cmpint (answer.header.type, ==, WIRE_BLOB);
+      g_assert_cmpuint (answer.header.serial, ==, i + 1);
+      wire_message_clear (&answer);
+    }
+  raw_close (&raw);
+  connection_unref (connection);
+}
+
 /* Its end is heard of, also while it is not read. */
 static void
 test_leaves (Scene *scene, gconstpointer data)
@@ -314,6 +347,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   add ("questions", test_questions, NULL);
   add ("questions/long", test_questions, GUINT_TO_POINTER (WIRE_TAIL_MAX));
+  add ("questions/unread", test_unread, NULL);
   add ("questions/leaves", test_leaves, NULL);
   add ("questions/of-cell", test_questions_of_cell, NULL);
   add ("blobs", test_blobs, NULL);
