@@ -153,10 +153,16 @@ make_scope (const char *unit, const char *cell, GPid pid, guint64 memory, GError
   return good;
 }
 
+static char *
+unit_of (const char *cell, GPid pid)
+{
+  return g_strdup_printf ("cellhost-%s-%d.scope", cell, (int) pid);
+}
+
 gboolean
 scope_put (const char *cell, GPid pid, guint64 memory, GError **error)
 {
-  g_autofree char *unit = g_strdup_printf ("cellhost-%s-%d.scope", cell, (int) pid);
+  g_autofree char *unit = unit_of (cell, pid);
   gboolean good = FALSE;
 
   pthread_mutex_lock (&lock);
@@ -169,4 +175,21 @@ scope_put (const char *cell, GPid pid, guint64 memory, GError **error)
     }
   pthread_mutex_unlock (&lock);
   return good;
+}
+
+void
+scope_goes_last (const char *cell, GPid pid)
+{
+  g_autofree char *unit = unit_of (cell, pid);
+  g_autoptr(GVariant) answer = NULL;
+  GVariantBuilder properties;
+
+  g_variant_builder_init (&properties, G_VARIANT_TYPE ("a(sv)"));
+  g_variant_builder_add (&properties, "(sv)", "CPUWeight", g_variant_new_uint64 (1));
+  pthread_mutex_lock (&lock);
+  if (bus != NULL && !g_dbus_connection_is_closed (bus))
+    answer = ask ("SetUnitProperties", g_variant_new ("(sba(sv))", unit, TRUE, &properties), "()", NULL);
+  else
+    g_variant_builder_clear (&properties);
+  pthread_mutex_unlock (&lock);
 }

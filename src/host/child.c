@@ -584,6 +584,8 @@ child_restrain (Child *child, const char *why)
   /* One that has not been waited for keeps its number. */
   if (child->pidfd >= 0 && syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) == 0)
     sandbox_goes_last (child_get_pid (child));
+  if (first)
+    scope_goes_last (child->cell->name, child_get_pid (child));
 }
 
 void

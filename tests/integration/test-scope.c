@@ -18,6 +18,7 @@ static const char interface_xml[] =
   "<method name='Subscribe'/>"
   "<method name='StartTransientUnit'><arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='a(sv)' direction='in'/>"
   "<arg type='a(sa(sv))' direction='in'/><arg type='o' direction='out'/></method>"
+  "<method name='SetUnitProperties'><arg type='s' direction='in'/><arg type='b' direction='in'/><arg type='a(sv)' direction='in'/></method>"
   "<signal name='JobRemoved'><arg type='u'/><arg type='o'/><arg type='s'/><arg type='s'/></signal>"
   "</interface></node>";
 
@@ -71,6 +72,23 @@ take_properties (Systemd *systemd, GVariant *properties)
   g_variant_dict_clear (&dict);
 }
 
+/* Until the next boot, and of nothing else. */
+static void
+take_weight (Systemd *systemd, GVariant *arguments)
+{
+  g_autoptr(GVariant) properties = NULL, value = NULL;
+  gboolean runtime;
+  const char *unit, *name;
+
+  g_variant_get (arguments, "(&sb@a(sv))", &unit, &runtime, &properties);
+  g_assert_cmpstr (unit, ==, systemd->unit);
+  g_assert_true (runtime);
+  g_assert_cmpuint (g_variant_n_children (properties), ==, 1);
+  g_variant_get_child (properties, 0, "(&sv)", &name, &value);
+  g_assert_cmpstr (name, ==, "CPUWeight");
+  systemd->weight = g_variant_get_uint64 (value);
+}
+
 static void
 on_call (GDBusConnection *connection, const char *sender, const char *path, const char *interface, const char *method, GVariant *arguments,
          GDBusMethodInvocation *invocation, gpointer data)
@@ -85,6 +103,11 @@ on_call (GDBusConnection *connection, const char *sender, const char *path, cons
   if (g_str_equal (method, "Subscribe"))
     {
       systemd->subscribed = TRUE;
+      g_dbus_method_invocation_return_value (invocation, NULL);
+    }
+  else if (g_str_equal (method, "SetUnitProperties"))
+    {
+      take_weight (systemd, arguments);
       g_dbus_method_invocation_return_value (invocation, NULL);
     }
   else
@@ -215,6 +238,8 @@ test_agrees (void)
   g_assert_cmpuint (systemd.memory, ==, bounds_memory ());
   g_assert_cmpuint (systemd.swap, ==, 0);
   g_assert_cmpuint (systemd.weight, ==, 100);
+  scope_goes_last ("tested", getpid ());
+  g_assert_cmpuint (systemd.weight, ==, 1);
   systemd_end (&systemd);
 }
 
