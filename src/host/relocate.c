@@ -28,6 +28,7 @@ typedef struct
   GBytes *carry;                /* what it gives; NULL: nothing */
   GVariant *carried;            /* the same from a child, looked at */
   GPtrArray *halves;            /* for the replies of each caller */
+  GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, which waits for nothing less */
   gboolean no_way_back;         /* the old one is gone, or about to be */
   gboolean handed_over;         /* the new one is the cell's */
 } Move;
@@ -192,7 +193,7 @@ has_old (const Move *move)
 }
 
 /* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it stands for good are its positions what they
- * will ever be; that it is buried is waited for when its successor serves. */
+ * will ever be.  It is killed when callers go on: what the kernel does then takes a processor from them. */
 static gboolean
 find_positions (Move *move, GError **error)
 {
@@ -204,8 +205,6 @@ find_positions (Move *move, GError **error)
     return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process cannot be ended", cell->name);
   for (guint i = 0; i < cell->links->len && has_old (move); i++)
     link_find_positions (link_at (cell, i), move->old.instance != NULL);
-  if (child != NULL)
-    child_kill_frozen (child);
   return TRUE;
 }
 
@@ -231,6 +230,8 @@ make_halves (Move *move, GError **error)
       if (half == NULL)
         return FALSE;
       g_ptr_array_add (move->halves, half);
+      g_ptr_array_add (move->left, half_ref (link->replies));
+      g_ptr_array_add (move->left, half_ref (link->channel->answer_half));
       if (link->gone)
         continue;
       if (move->new.child != NULL ? link->mapped && !link_attach (link, move->new.child, half, error) : !seal (half, error))
@@ -421,6 +422,8 @@ fail (Move *move, const char *why)
 {
   HostCell *cell = move->cell;
 
+  if (move->no_way_back && move->old.child != NULL)
+    child_kill_frozen (move->old.child);
   if (has_old (move) && !move->no_way_back)
     consumer_go_on (&move->old);
   else if (has_old (move))
@@ -453,7 +456,8 @@ static gboolean
 move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
 {
   g_autoptr(GPtrArray) halves = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
-  Move move = { .cell = cell, .build = build, .old = { cell->instance, cell->child }, .halves = halves };
+  g_autoptr(GPtrArray) left = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
+  Move move = { .cell = cell, .build = build, .old = { cell->instance, cell->child }, .halves = halves, .left = left };
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 

@@ -57,6 +57,7 @@ sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
   unsigned n_words = 2;
   bool local = !channel->remote, woken = true;
 
+  caller_drop_former (channel);
   if (local)
     words[n_words++] = (FutexWord) { &gate->turn, load_acquire (&gate->turn) };
   if (interrupt != NULL)

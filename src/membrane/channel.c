@@ -130,6 +130,7 @@ channel_unref (Channel *channel)
     }
   half_unref (channel->caller_half);
   half_unref (channel->callee_half);
+  half_unref (channel->former_half);
   half_unref (channel->request_half);
   half_unref (channel->answer_half);
   pthread_mutex_destroy (&channel->lock);

@@ -251,6 +251,8 @@ struct Channel
 
   /* both */
   Half *caller_half, *callee_half;      /* callee_half: the one that the caller's end reads */
+  Half *former_half;                    /* the one that it read before that, up to here; see caller_drop_former () */
+  uint64_t former_end;
   Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
   struct BlobPort *blobs;
   _Atomic CellStatus broken;            /* the channel ended … */

@@ -55,7 +55,9 @@ channel_adopt (Channel *channel, ThreadContext *thread)
           store_release (&channel->caller_half->control->taken, moved->final_reply);
           store_release (&channel->caller_half->control->released, moved->final_reply);
           ring_writer_set_peer (&channel->out, moved->half->control, moved->final_taken);
-          half_unref (channel->callee_half);
+          half_unref (channel->former_half);
+          channel->former_half = channel->callee_half;
+          channel->former_end = moved->final_reply;
           channel->callee_half = moved->half;
           channel->replies_untrusted = moved->untrusted;
           if (moved->bell >= 0)
@@ -63,6 +65,15 @@ channel_adopt (Channel *channel, ThreadContext *thread)
         }
       free (moved);
     }
+}
+
+void
+caller_drop_former (Channel *channel)
+{
+  if (channel->former_half == NULL || channel->replies.at == channel->former_end)
+    return;
+  half_unref (channel->former_half);
+  channel->former_half = NULL;
 }
 
 /* What was answered before the connection ended is there, and may have come since somebody looked.  What was not may have been
