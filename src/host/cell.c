@@ -812,7 +812,7 @@ drain (HostCell *cell, uint64_t until)
 static gboolean
 retire (HostCell *cell, HostStop how, GError **error)
 {
-  const Consumer consumer = { cell->instance, cell->child };
+  const Consumer consumer = { .instance = cell->instance, .child = cell->child };
   guint patience = find_patience (cell, how);
   uint64_t until = monotonic_ns () + patience * 1000000ull;
   g_autoptr(GError) wrong = NULL;

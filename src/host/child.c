@@ -32,6 +32,17 @@
 #define GONE_MS 5000
 #define END_MS 2000             /* for one that has closed its connection to end, and for bubblewrap to say how */
 
+struct ChildQuestion
+{
+  ChildQuestion *next;
+  Child *child;                 /* a reference */
+  WireType type;
+  uint64_t serial;
+  unsigned milliseconds;
+  gboolean got;
+  WireMessage answer;
+};
+
 struct Child
 {
   _Atomic guint refs;
@@ -45,15 +56,13 @@ struct Child
   guint hang_ms;
   guint64 memory;               /* bytes that it may take */
   StatsPage stats;              /* made before it loads its cell */
-  pthread_mutex_t asking;       /* one question at a time */
   pthread_mutex_t lock;         /* of what follows */
   pthread_cond_t changed;
   uint64_t last_serial;
-  uint64_t waiting_for;         /* serial of the question that is open */
-  gboolean greeted, got, closed;
+  ChildQuestion *questions;     /* that were asked and are not finished */
+  gboolean greeted, closed;
   gboolean restrained;          /* and that was said */
   gboolean killed;              /* by who has claimed its cell, and knows what is to come of it */
-  WireMessage answer;
   char *condemned;              /* why it was killed */
   pthread_mutex_t ending;       /* of what follows, which is found out once */
   ProcessEnd end;
@@ -82,15 +91,18 @@ in_milliseconds (unsigned milliseconds)
 gboolean
 child_answered (Child *child, WireMessage *message)
 {
+  ChildQuestion *question;
   gboolean wanted;
 
   pthread_mutex_lock (&child->lock);
   wanted = message->header.serial <= child->last_serial;
-  if (wanted && message->header.serial == child->waiting_for && !child->got)
+  for (question = child->questions; question != NULL && question->serial != message->header.serial;)
+    question = question->next;
+  if (question != NULL && !question->got)
     {
-      child->answer = *message;
+      question->answer = *message;
       *message = no_message;
-      child->got = TRUE;
+      question->got = TRUE;
       pthread_cond_broadcast (&child->changed);
     }
   pthread_mutex_unlock (&child->lock);
@@ -214,58 +226,117 @@ no_answer (Child *child, WireType type, gboolean closed, unsigned milliseconds, 
                          milliseconds / 1000, milliseconds % 1000 / 100);
 }
 
+ChildQuestion *
+child_begin (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
+             unsigned milliseconds)
+{
+  const HostConfig *config = &child->cell->host->config;
+  ChildQuestion *question = g_new0 (ChildQuestion, 1);
+  uint64_t serial;
+
+  if (config->on_step != NULL)
+    config->on_step (child->cell->name, step_name (type), child_get_pid (child), config->on_step_data);
+  question->child = child_ref (child);
+  question->type = type;
+  question->milliseconds = config->step_ms != 0 ? MIN (milliseconds, config->step_ms) : milliseconds;
+  question->answer = no_message;
+  pthread_mutex_lock (&child->lock);
+  serial = question->serial = ++child->last_serial;
+  question->next = child->questions;
+  child->questions = question;
+  pthread_mutex_unlock (&child->lock);
+  connection_send (child->connection, type, serial, body, tail, tail_size, fds, n_fds);
+  return question;
+}
+
+/* With the lock. */
+static void
+forget (ChildQuestion *question)
+{
+  ChildQuestion **link = &question->child->questions;
+
+  while (*link != question)
+    link = &(*link)->next;
+  *link = question->next;
+}
+
+static void
+question_free (ChildQuestion *question)
+{
+  wire_message_clear (&question->answer);
+  child_unref (question->child);
+  g_free (question);
+}
+
+void
+child_drop (ChildQuestion *question)
+{
+  Child *child;
+
+  if (question == NULL)
+    return;
+  child = question->child;
+  pthread_mutex_lock (&child->lock);
+  forget (question);
+  pthread_mutex_unlock (&child->lock);
+  question_free (question);
+}
+
+static gboolean
+wait_for_answer (ChildQuestion *question, GError **error)
+{
+  struct timespec until = in_milliseconds (question->milliseconds);
+  Child *child = question->child;
+  gboolean got, closed;
+
+  pthread_mutex_lock (&child->lock);
+  while (!question->got && !child->closed && wait_until (child, &until))
+    continue;
+  got = question->got;
+  closed = child->closed;
+  forget (question);
+  pthread_mutex_unlock (&child->lock);
+  return got || no_answer (child, question->type, closed, question->milliseconds, error);
+}
+
+static gboolean
+is_expected (const ChildQuestion *question, WireType expected, GError **error)
+{
+  const WireMessage *answer = &question->answer;
+
+  if (answer->header.type == expected)
+    return TRUE;
+  if (answer->header.type == WIRE_ERROR)
+    return cell_set_error_said (error, answer->body.error.status, answer->tail != NULL ? answer->tail : "no reason given");
+  return cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else", question->child->cell->name,
+                         step_name (question->type));
+}
+
+gboolean
+child_finish (ChildQuestion *question, WireType expected, WireMessage *answer, GError **error)
+{
+  gboolean good = wait_for_answer (question, error) && is_expected (question, expected, error);
+
+  if (good && answer != NULL)
+    {
+      *answer = question->answer;
+      question->answer = no_message;
+    }
+  question_free (question);
+  return good;
+}
+
 gboolean
 child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
            WireType expected, WireMessage *answer, unsigned milliseconds, GError **error)
 {
-  const HostConfig *config = &child->cell->host->config;
-  struct timespec until;
-  uint64_t serial;
-  gboolean got, closed;
-
-  if (config->on_step != NULL)
-    config->on_step (child->cell->name, step_name (type), child_get_pid (child), config->on_step_data);
-  pthread_mutex_lock (&child->asking);
-  pthread_mutex_lock (&child->lock);
-  serial = child->waiting_for = ++child->last_serial;
-  child->got = FALSE;
-  pthread_mutex_unlock (&child->lock);
-  connection_send (child->connection, type, serial, body, tail, tail_size, fds, n_fds);
-  if (config->step_ms != 0)
-    milliseconds = MIN (milliseconds, config->step_ms);
-  until = in_milliseconds (milliseconds);
-  pthread_mutex_lock (&child->lock);
-  while (!child->got && !child->closed && wait_until (child, &until))
-    continue;
-  got = child->got;
-  closed = child->closed;
-  *answer = child->answer;
-  child->answer = no_message;
-  child->waiting_for = 0;
-  pthread_mutex_unlock (&child->lock);
-  pthread_mutex_unlock (&child->asking);
-  if (!got)
-    return no_answer (child, type, closed, milliseconds, error);
-  if (answer->header.type == expected)
-    return TRUE;
-  if (answer->header.type == WIRE_ERROR)
-    cell_set_error_said (error, answer->body.error.status, answer->tail != NULL ? answer->tail : "no reason given");
-  else
-    cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else", child->cell->name,
-                    step_name (type));
-  wire_message_clear (answer);
-  return FALSE;
+  return child_finish (child_begin (child, type, body, tail, tail_size, fds, n_fds, milliseconds), expected, answer, error);
 }
 
 gboolean
 child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds, GError **error)
 {
-  WireMessage answer;
-
-  if (!child_ask (child, type, body, NULL, 0, fds, n_fds, WIRE_DONE, &answer, milliseconds, error))
-    return FALSE;
-  wire_message_clear (&answer);
-  return TRUE;
+  return child_ask (child, type, body, NULL, 0, fds, n_fds, WIRE_DONE, NULL, milliseconds, error);
 }
 
 void
@@ -330,7 +401,6 @@ child_new (HostCell *cell, Connection *connection, int info)
 
   child->refs = 1;
   pthread_mutex_init (&child->lock, NULL);
-  pthread_mutex_init (&child->asking, NULL);
   pthread_mutex_init (&child->ending, NULL);
   pthread_condattr_init (&attributes);
   pthread_condattr_setclock (&attributes, CLOCK_MONOTONIC);
@@ -341,7 +411,6 @@ child_new (HostCell *cell, Connection *connection, int info)
   child->info = info;
   child->pidfd = child->last_word = -1;
   child->stats = (StatsPage) STATS_PAGE_INIT;
-  child->answer = no_message;
   child->memory_kills = process_end_count_memory_kills ();
   return child;
 }
@@ -683,14 +752,12 @@ child_unref (Child *child)
   close (child->info);
   if (child->pidfd >= 0)
     close (child->pidfd);
-  wire_message_clear (&child->answer);
   g_free (child->condemned);
   g_free (child->end.why);
   if (child->last_word >= 0)
     close (child->last_word);
   stats_page_clear (&child->stats);
   pthread_mutex_destroy (&child->lock);
-  pthread_mutex_destroy (&child->asking);
   pthread_mutex_destroy (&child->ending);
   pthread_cond_destroy (&child->changed);
   g_free (child);

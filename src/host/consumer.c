@@ -18,7 +18,6 @@
 
 #define READY_MS 10000u                 /* for a child to load and create the cell */
 #define STATE_MS 10000u                 /* to save or restore */
-#define SMALL_MAX 4096u                 /* bytes of state that travel in a message */
 #define HOLD_MS 2000u                   /* for the handler that runs when a cell is to move: that can be tried again */
 #define GIVE_UP_MS 3000u                /* beyond what a child is given to stop: it gives up before us, and says so */
 
@@ -141,28 +140,44 @@ consumer_end (const Consumer *consumer)
 
 /* ---- stop -------------------------------------------------------------------------------------------- */
 
+/* One that is not stopped refuses the other two. */
 static gboolean
-stop_child (Child *child, WireType type, guint milliseconds, GError **error)
+hold_child (Consumer *consumer, GError **error)
 {
-  const WireStop body = { .milliseconds = milliseconds };
+  const WireStop body = { .milliseconds = HOLD_MS };
+  ChildQuestion *stopping = child_begin (consumer->child, WIRE_STOP, &body, NULL, 0, NULL, 0, HOLD_MS + GIVE_UP_MS);
 
-  return child_tell (child, type, &body, NULL, 0, milliseconds + GIVE_UP_MS, error);
+  consumer->saving = child_begin (consumer->child, WIRE_SAVE, NULL, NULL, 0, NULL, 0, STATE_MS);
+  consumer->giving = child_begin (consumer->child, WIRE_GIVE, NULL, NULL, 0, NULL, 0, STATE_MS);
+  if (child_finish (stopping, WIRE_DONE, NULL, error))
+    return TRUE;
+  consumer_forget (consumer);
+  return FALSE;
 }
 
 gboolean
-consumer_hold (const Consumer *consumer, GError **error)
+consumer_hold (Consumer *consumer, GError **error)
 {
   if (consumer->instance != NULL)
     return cell_instance_hold (consumer->instance, HOLD_MS * 1000000ull, error);
-  return stop_child (consumer->child, WIRE_STOP, HOLD_MS, error);
+  return hold_child (consumer, error);
+}
+
+void
+consumer_forget (Consumer *consumer)
+{
+  child_drop (g_steal_pointer (&consumer->saving));
+  child_drop (g_steal_pointer (&consumer->giving));
 }
 
 gboolean
 consumer_retire (const Consumer *consumer, guint milliseconds, GError **error)
 {
+  const WireStop body = { .milliseconds = milliseconds };
+
   if (consumer->instance != NULL)
     return cell_instance_retire (consumer->instance, milliseconds * 1000000ull, error);
-  return stop_child (consumer->child, WIRE_RETIRE, milliseconds, error);
+  return child_tell (consumer->child, WIRE_RETIRE, &body, NULL, 0, milliseconds + GIVE_UP_MS, error);
 }
 
 void
@@ -202,25 +217,25 @@ memfd_of_bytes (GBytes *bytes, GError **error)
   return fd;
 }
 
-/* Memory is made for what is large: a message is copied, and copies once more where it is read. */
+/* Memory is made for what is too large for a message. */
 static gboolean
-bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GError **error)
+bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GQueue *told, GError **error)
 {
   WireState body = { .version = version, .size = g_bytes_get_size (bytes) };
-  const gboolean small = body.size <= SMALL_MAX;
-  WireMessage answer;
-  gboolean good;
+  const gboolean small = body.size <= WIRE_TAIL_MAX;
+  ChildQuestion *question;
   int fd = small ? -1 : memfd_of_bytes (bytes, error);
 
   if (!small && fd < 0)
     return FALSE;
-  good = child_ask (child, type, &body, small ? g_bytes_get_data (bytes, NULL) : NULL, small ? (uint32_t) body.size : 0, &fd, small ? 0 : 1,
-                    WIRE_DONE, &answer, STATE_MS, error);
-  if (good)
-    wire_message_clear (&answer);
+  question = child_begin (child, type, &body, small ? g_bytes_get_data (bytes, NULL) : NULL, small ? (uint32_t) body.size : 0, &fd, small ? 0 : 1,
+                          STATE_MS);
   if (fd >= 0)
     close (fd);
-  return good;
+  if (told == NULL)
+    return child_finish (question, WIRE_DONE, NULL, error);
+  g_queue_push_tail (told, question);
+  return TRUE;
 }
 
 /* Whatever a child has put there: read once into memory of our own. */
@@ -245,13 +260,14 @@ read_bytes (HostCell *cell, int fd, gsize size, gsize most, GError **error)
   return NULL;
 }
 
+/* Takes the question. */
 static GBytes *
-bytes_from_child (HostCell *cell, Child *child, WireType type, gsize most, uint32_t *ret_version, GError **error)
+bytes_from_child (HostCell *cell, ChildQuestion *question, gsize most, uint32_t *ret_version, GError **error)
 {
   WireMessage state;
   GBytes *bytes = NULL;
 
-  if (!child_ask (child, type, NULL, NULL, 0, NULL, 0, WIRE_STATE, &state, STATE_MS, error))
+  if (!child_finish (question, WIRE_STATE, &state, error))
     return NULL;
   *ret_version = state.body.state.version;
   if (state.header.n_fds > 0)
@@ -264,22 +280,31 @@ bytes_from_child (HostCell *cell, Child *child, WireType type, gsize most, uint3
   return bytes;
 }
 
+/* It may have been asked already. */
+static ChildQuestion *
+ask_once (Child *child, ChildQuestion **asked, WireType type)
+{
+  ChildQuestion *question = g_steal_pointer (asked);
+
+  return question != NULL ? question : child_begin (child, type, NULL, NULL, 0, NULL, 0, STATE_MS);
+}
+
 GBytes *
-consumer_save (const Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error)
+consumer_save (Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error)
 {
   if (consumer->instance != NULL)
     return cell_instance_save (consumer->instance, ret_version, error);
-  return bytes_from_child (cell, consumer->child, WIRE_SAVE, STATE_MAX_SIZE, ret_version, error);
+  return bytes_from_child (cell, ask_once (consumer->child, &consumer->saving, WIRE_SAVE), STATE_MAX_SIZE, ret_version, error);
 }
 
 gboolean
-consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GError **error)
+consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GQueue *told, GError **error)
 {
   if (g_bytes_get_size (state) == 0 && version == 0)
     return TRUE;                        /* nothing to remember */
   if (consumer->instance != NULL)
     return cell_instance_restore (consumer->instance, version, state, error);
-  return bytes_to_child (consumer->child, WIRE_RESTORE, version, state, error);
+  return bytes_to_child (consumer->child, WIRE_RESTORE, version, state, told, error);
 }
 
 gboolean
@@ -290,21 +315,21 @@ consumer_restore_kept (const Consumer *consumer, HostCell *cell, GError **error)
 
   if (!state_file_read (cell, &version, &state, error))
     return FALSE;
-  return state == NULL || consumer_restore (consumer, version, state, error) || state_file_set_aside (cell, error);
+  return state == NULL || consumer_restore (consumer, version, state, NULL, error) || state_file_set_aside (cell, error);
 }
 
 GBytes *
-consumer_give (const Consumer *consumer, HostCell *cell, GError **error)
+consumer_give (Consumer *consumer, HostCell *cell, GError **error)
 {
   uint32_t none;
 
   if (consumer->instance != NULL)
     return carry_collect (cell_instance_get_service (consumer->instance), error);
-  return bytes_from_child (cell, consumer->child, WIRE_GIVE, CARRY_MAX_SIZE, &none, error);
+  return bytes_from_child (cell, ask_once (consumer->child, &consumer->giving, WIRE_GIVE), CARRY_MAX_SIZE, &none, error);
 }
 
 gboolean
-consumer_take (const Consumer *consumer, GBytes *carry, GError **error)
+consumer_take (const Consumer *consumer, GBytes *carry, GQueue *told, GError **error)
 {
-  return bytes_to_child (consumer->child, WIRE_TAKE, 0, carry, error);
+  return bytes_to_child (consumer->child, WIRE_TAKE, 0, carry, told, error);
 }

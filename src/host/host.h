@@ -16,6 +16,7 @@
 typedef struct Host Host;
 typedef struct HostCell HostCell;
 typedef struct Child Child;
+typedef struct ChildQuestion ChildQuestion;
 typedef struct HostBuild HostBuild;
 
 /* step: "load the cell".  child: its process; 0: not known.  On any thread. */

@@ -147,8 +147,8 @@ make_channel (Link *link, uint32_t access, GError **error)
   return TRUE;
 }
 
-gboolean
-link_attach (Link *link, Child *child, Half *replies, GError **error)
+ChildQuestion *
+link_attach (Link *link, Child *child, Half *replies)
 {
   WireAttach body = {
     .channel = link->serial, .request_salt = link->requests->salt, .reply_salt = replies->salt, .taken = link->taken,
@@ -157,8 +157,7 @@ link_attach (Link *link, Child *child, Half *replies, GError **error)
   };
   int fds[3] = { link->requests->fd, replies->fd, link->local ? child_get_bell_to_host (child) : link->caller_bell };
 
-  /* It maps its half while that can still be mapped writable. */
-  return child_tell (child, WIRE_ATTACH, &body, fds, fds[2] >= 0 ? 3 : 2, ATTACH_MS, error) && seal (replies, error);
+  return child_begin (child, WIRE_ATTACH, &body, NULL, 0, fds, fds[2] >= 0 ? 3 : 2, ATTACH_MS);
 }
 
 /* A process that is to stop is told of nobody else; who comes to a cell in this process waits at its gate. */
@@ -167,6 +166,13 @@ check_ending (HostCell *cell, GError **error)
 {
   return cell->location != CELL_LOCATION_CHILD || !atomic_load (&cell->ending)
          || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being stopped", cell->name);
+}
+
+/* The child maps its half while that can still be mapped writable. */
+static gboolean
+attach (Link *link, GError **error)
+{
+  return child_finish (link_attach (link, link->cell->child, link->replies), WIRE_DONE, NULL, error) && seal (link->replies, error);
 }
 
 /* Where the cell is.  With its place locked for reading, and the link. */
@@ -180,7 +186,7 @@ begin (Link *link, GError **error)
   if (!check_ending (cell, error))
     return FALSE;
   /* One that has died meanwhile does not answer; its successor is given it with all others. */
-  if (cell->location == CELL_LOCATION_CHILD && !link_attach (link, cell->child, link->replies, error))
+  if (cell->location == CELL_LOCATION_CHILD && !attach (link, error))
     {
       if (!child_is_closed (cell->child))
         return FALSE;

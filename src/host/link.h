@@ -78,8 +78,8 @@ Half *link_new_replies (Link *link, uint64_t taken, GError **error);
 void link_find_positions (Link *link, gboolean here);
 /* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again: once. */
 void link_find_lost (Link *link);
-/* Gives a child the callee's end, with these replies. */
-gboolean link_attach (Link *link, Child *child, Half *replies, GError **error);
+/* Gives a child the callee's end, with these replies, which are to be sealed when it has answered. */
+ChildQuestion *link_attach (Link *link, Child *child, Half *replies);
 /* Tells the caller where its callee went; takes the new half (NULL: it is gone).  there: it is, or will be, in a child. */
 void link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed);
 /* Its caller has something to look for, and may be asleep. */

@@ -17,6 +17,7 @@
 
 #define ANSWER_MS 5000u
 #define CLAIM_SECONDS 20
+#define TOLD_MAX 64u                     /* questions that a new process has not answered, at a time */
 
 typedef struct
 {
@@ -28,6 +29,7 @@ typedef struct
   GBytes *carry;                /* what it gives; NULL: nothing */
   GVariant *carried;            /* the same from a child, looked at */
   GPtrArray *halves;            /* for the replies of each caller */
+  GQueue told;                  /* questions to the new one, to be answered with WIRE_DONE, in order */
   GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, which waits for nothing less */
   gboolean no_way_back;         /* the old one is gone, or about to be */
   gboolean handed_over;         /* the new one is the cell's */
@@ -170,7 +172,7 @@ relocate_lose (HostCell *cell, const char *why)
   for (guint i = 0; i < cell->links->len; i++)
     if (!link_at (cell, i)->gone)
       lose_caller (link_at (cell, i), cell->generation);
-  set_place (cell, CELL_LOCATION_RESTARTING, &(Consumer) { NULL, NULL });
+  set_place (cell, CELL_LOCATION_RESTARTING, &(Consumer) { 0 });
   set_reason (cell, why);
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   notify_callers (cell);
@@ -216,6 +218,23 @@ seal (Half *half, GError **error)
   return half_seal (half, &fault) || cell_set_error (error, fault.status, "%s", fault.message);
 }
 
+/* What does not depend on the answer is said meanwhile; how much of it is open has a bound, for a process keeps it until it is read. */
+static gboolean
+wait_for_new (Move *move, guint most_open, GError **error)
+{
+  while (g_queue_get_length (&move->told) > most_open)
+    if (!child_finish (g_queue_pop_head (&move->told), WIRE_DONE, NULL, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+attach (Move *move, Link *link, Half *half, GError **error)
+{
+  g_queue_push_tail (&move->told, link_attach (link, move->new.child, half));
+  return wait_for_new (move, TOLD_MAX, error);
+}
+
 /* A new half for each caller, with the child if it is one.  Those who have not mapped theirs yet are attached when they have. */
 static gboolean
 make_halves (Move *move, GError **error)
@@ -234,9 +253,25 @@ make_halves (Move *move, GError **error)
       g_ptr_array_add (move->left, half_ref (link->channel->answer_half));
       if (link->gone)
         continue;
-      if (move->new.child != NULL ? link->mapped && !link_attach (link, move->new.child, half, error) : !seal (half, error))
+      if (move->new.child != NULL ? link->mapped && !attach (move, link, half, error) : !seal (half, error))
         return FALSE;
     }
+  return TRUE;
+}
+
+/* A child has mapped what it writes to, and has all that it was told. */
+static gboolean
+settle (Move *move, GError **error)
+{
+  HostCell *cell = move->cell;
+
+  if (move->new.child == NULL)
+    return TRUE;
+  if ((move->carry != NULL && !consumer_take (&move->new, move->carry, &move->told, error)) || !wait_for_new (move, 0, error))
+    return FALSE;
+  for (guint i = 0; i < cell->links->len; i++)
+    if (!link_at (cell, i)->gone && link_at (cell, i)->mapped && !seal (g_ptr_array_index (move->halves, i), error))
+      return FALSE;
   return TRUE;
 }
 
@@ -293,6 +328,7 @@ hand_over (Move *move, GError **error)
 {
   HostCell *cell = move->cell;
   gboolean there = move->new.child != NULL;
+  ChildQuestion *starting = NULL;
 
   move->no_way_back = TRUE;
   take_build (move);
@@ -315,12 +351,12 @@ hand_over (Move *move, GError **error)
     }
   /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of yet. */
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
-  if (there && !child_tell (move->new.child, WIRE_START, NULL, NULL, 0, ANSWER_MS, error))
-    return FALSE;
-  if (!there)
+  if (there)
+    starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
+  else
     return_to_lanes (cell);
   notify_callers (cell);
-  return TRUE;
+  return !there || child_finish (starting, WIRE_DONE, NULL, error);
 }
 
 /* Both are here: callers keep their channels, and what they have in them. */
@@ -354,7 +390,7 @@ replace (Move *move, GError **error)
     good = exchange (move);
   else
     good = find_positions (move, error) && (!move->no_way_back || take_build (move)) && make_halves (move, error)
-         && (move->carry == NULL || move->new.child == NULL || consumer_take (&move->new, move->carry, error)) && hand_over (move, error);
+         && settle (move, error) && hand_over (move, error);
   pthread_rwlock_unlock (&cell->place);
   return good;
 }
@@ -386,14 +422,17 @@ move_state (Move *move, GError **error)
   if (!has_old (move))
     return consumer_restore_kept (&move->new, move->cell, error);
   move->state = consumer_save (&move->old, move->cell, &move->version, error);
-  if (move->state == NULL || !consumer_restore (&move->new, move->version, move->state, error))
+  if (move->state == NULL || !consumer_restore (&move->new, move->version, move->state, &move->told, error))
     return FALSE;
   if (stays_here (move))
     return TRUE;
   move->carry = consumer_give (&move->old, move->cell, error);
   if (move->carry != NULL && move->new.instance != NULL)
     move->carried = carry_parse (move->carry, error);
-  return move->carry != NULL && (move->new.child != NULL || move->carried != NULL);
+  if (move->carry == NULL || (move->new.child == NULL && move->carried == NULL))
+    return FALSE;
+  /* While there is a way back; and whoever comes or goes is not to wait for a state that takes its time. */
+  return (move->old.instance != NULL && g_bytes_get_size (move->state) <= WIRE_TAIL_MAX) || wait_for_new (move, 0, error);
 }
 
 /* The old one is held: it goes on, or is replaced. */
@@ -457,10 +496,12 @@ move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
 {
   g_autoptr(GPtrArray) halves = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
   g_autoptr(GPtrArray) left = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
-  Move move = { .cell = cell, .build = build, .old = { cell->instance, cell->child }, .halves = halves, .left = left };
+  Move move = { .cell = cell, .build = build, .old = { .instance = cell->instance, .child = cell->child }, .told = G_QUEUE_INIT, .halves = halves, .left = left };
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 
+  consumer_forget (&move.old);
+  g_queue_clear_full (&move.told, (GDestroyNotify) child_drop);
   g_clear_pointer (&move.state, g_bytes_unref);
   g_clear_pointer (&move.carry, g_bytes_unref);
   g_clear_pointer (&move.carried, g_variant_unref);

@@ -99,12 +99,13 @@ keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
 gboolean
 state_file_keep (HostCell *cell, GError **error)
 {
+  Consumer consumer = { .instance = cell->instance, .child = cell->child };
   g_autoptr(GBytes) state = NULL;
   uint32_t version = 0;
 
   if (!state_file_is_wanted (cell))
     return TRUE;
-  state = consumer_save (&(Consumer) { cell->instance, cell->child }, cell, &version, error);
+  state = consumer_save (&consumer, cell, &version, error);
   return state != NULL && keep (cell, version, state, error);
 }
 

@@ -62,6 +62,45 @@ totals_of (Scene *scene)
   return totals;
 }
 
+/* ---- callers --------------------------------------------------------------------------------------------- */
+
+#define CROWD 100                       /* more than a new process is told of before it has answered */
+
+static void
+call_all (CellClient **clients)
+{
+  for (guint i = 0; i < CROWD; i++)
+    {
+      cell_auto TravellerTotals totals = traveller_totals (clients[i]);
+
+      g_assert_cmpstr (totals.result.message, ==, NULL);
+    }
+}
+
+/* Out, to another sandbox, and back. */
+static void
+test_crowd (Scene *scene, gconstpointer data)
+{
+  g_autoptr(GError) error = NULL;
+  CellClient *clients[CROWD];
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  for (guint i = 0; i < CROWD; i++)
+    clients[i] = cell_bind (scene->bus, Traveller, "traveller");
+  call_all (clients);
+  host_fixture_eject (scene->traveller);
+  call_all (clients);
+  g_assert_true (relocate_restart (scene->traveller, &error));
+  g_assert_no_error (error);
+  call_all (clients);
+  host_fixture_absorb (scene->traveller);
+  call_all (clients);
+  for (guint i = 0; i < CROWD; i++)
+    cell_client_close (clients[i]);
+}
+
 /* ---- calls that it keeps -------------------------------------------------------------------------------- */
 
 #define KEPT 20
@@ -615,6 +654,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
+  add ("/moves/crowd", "traveller", test_crowd);
   add ("/moves/kept/serial", "traveller", test_kept);
   add ("/moves/kept/loop", "traveller-loop", test_kept);
   add ("/moves/kept/many", "traveller-many", test_kept);
