@@ -281,6 +281,7 @@ run (const Options *options)
   gboolean good;
 
   more_descriptors ();
+  host_keep_memory ();
   good = serve (options, &error);
   crash_log_close ();
   return good ? 0 : complain (error);

@@ -10,6 +10,7 @@
 #include "cell.h"
 #include "connection.h"
 #include "membrane/wait.h"
+#include "plugins/heap.h"
 #include "plugins/misuse.h"
 #include "policy.h"
 #include "roster.h"
@@ -106,6 +107,12 @@ gboolean
 host_debug (const char *what)
 {
   return misuse_knows (what) && g_setenv (MISUSE_DEBUG, what, TRUE);
+}
+
+void
+host_keep_memory (void)
+{
+  heap_keep ();
 }
 
 Host *

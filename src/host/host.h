@@ -76,6 +76,8 @@ struct Host
  * FALSE: it is something else. */
 gboolean host_debug (const char *what);
 
+/* For a program that is a host and nothing else: see plugins/heap.h. */
+void host_keep_memory (void);
 /* Makes the host; nothing is loaded and nobody can connect yet. */
 Host *host_new (const HostConfig *config, GError **error);
 /* Takes the socket and the folder of states; whoever connects waits.  CELL_ERROR_EXISTS when another host has one of them. */

@@ -21,6 +21,7 @@
 #include "membrane/uplink.h"
 #include "plugins/carry.h"
 #include "plugins/dispatch.h"
+#include "plugins/heap.h"
 #include "plugins/instance.h"
 #include "plugins/numbers.h"
 #include "plugins/settings.h"
@@ -578,6 +579,19 @@ end_cell (Runner *runner)
     cell_instance_free (g_steal_pointer (&runner->instance));
 }
 
+/* Nobody waits yet. */
+static void
+warm_heap (void)
+{
+  void *kept;
+
+  heap_keep ();
+  kept = malloc (HEAP_KEPT - 4096);
+  if (kept != NULL)
+    explicit_bzero (kept, HEAP_KEPT - 4096);
+  free (kept);
+}
+
 /* As a shell would say it. */
 static void
 on_abort (int number)
@@ -605,6 +619,7 @@ main (int argc, char **argv)
   if (argc == 3 && strcmp (argv[1], "--shell") == 0)    /* what a cell would see: for `cellctl doctor` */
     return execl ("/bin/sh", "sh", "-c", argv[2], NULL);
   fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
+  warm_heap ();
   pthread_mutex_init (&runner.lock, NULL);
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
   runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
