@@ -417,20 +417,30 @@ may_call_from_there (Move *move, char ***checked, GError **error)
 }
 
 static gboolean
+bring_along (Move *move, GError **error)
+{
+  move->carry = consumer_give (&move->old, move->cell, error);
+  if (move->carry == NULL)
+    return FALSE;
+  if (g_bytes_get_size (move->carry) == 0)
+    g_clear_pointer (&move->carry, g_bytes_unref);
+  else if (move->new.instance != NULL)
+    move->carried = carry_parse (move->carry, error);
+  return move->carry == NULL || move->new.child != NULL || move->carried != NULL;
+}
+
+static gboolean
 move_state (Move *move, GError **error)
 {
   if (!has_old (move))
     return consumer_restore_kept (&move->new, move->cell, error);
   move->state = consumer_save (&move->old, move->cell, &move->version, error);
-  if (move->state == NULL || !consumer_restore (&move->new, move->version, move->state, &move->told, error))
+  if (move->state == NULL || (!stays_here (move) && !bring_along (move, error)))
+    return FALSE;
+  if (!consumer_restore (&move->new, move->version, move->state, &move->told, error))
     return FALSE;
   if (stays_here (move))
     return TRUE;
-  move->carry = consumer_give (&move->old, move->cell, error);
-  if (move->carry != NULL && move->new.instance != NULL)
-    move->carried = carry_parse (move->carry, error);
-  if (move->carry == NULL || (move->new.child == NULL && move->carried == NULL))
-    return FALSE;
   /* While there is a way back; and whoever comes or goes is not to wait for a state that takes its time. */
   return (move->old.instance != NULL && g_bytes_get_size (move->state) <= WIRE_TAIL_MAX) || wait_for_new (move, 0, error);
 }

@@ -18,20 +18,44 @@
 
 /* ---- leaving ------------------------------------------------------------------------------------------ */
 
+/* With the endpoint's lock.  A new channel is as one that has none of this. */
+static gboolean
+has_signals (Channel *channel)
+{
+  return channel->unsent != NULL || load_relaxed (&channel->subscribed) != 0 || channel->missed != 0;
+}
+
+static gboolean
+is_nothing (Service *service)
+{
+  gboolean any = deferred_count (service) > 0;
+
+  pthread_mutex_lock (&service->endpoint->lock);
+  for (Channel *channel = service->endpoint->channels; channel != NULL && !any; channel = channel->next_in_endpoint)
+    any = has_signals (channel);
+  pthread_mutex_unlock (&service->endpoint->lock);
+  return !any;
+}
+
+static void
+collect_channel (Channel *channel, GVariantBuilder *builder)
+{
+  const Kept *kept = channel->unsent;
+  g_auto (GVariantBuilder) unsent = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" UNSENT_TYPE));
+
+  if (kept != NULL)
+    g_variant_builder_add (&unsent, "(uu@ay)", (guint32) kept->method, kept->root,
+                           g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, kept->payload, kept->length, 1));
+  g_variant_builder_add (builder, CHANNEL_TYPE, channel->serial, load_relaxed (&channel->subscribed), channel->missed, &unsent);
+}
+
 static void
 collect_channels (Endpoint *endpoint, GVariantBuilder *builder)
 {
   pthread_mutex_lock (&endpoint->lock);
   for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
-    {
-      const Kept *kept = channel->unsent;
-      g_auto (GVariantBuilder) unsent = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" UNSENT_TYPE));
-
-      if (kept != NULL)
-        g_variant_builder_add (&unsent, "(uu@ay)", (guint32) kept->method, kept->root,
-                               g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, kept->payload, kept->length, 1));
-      g_variant_builder_add (builder, CHANNEL_TYPE, channel->serial, load_relaxed (&channel->subscribed), channel->missed, &unsent);
-    }
+    if (has_signals (channel))
+      collect_channel (channel, builder);
   pthread_mutex_unlock (&endpoint->lock);
 }
 
@@ -85,8 +109,8 @@ check_size (gsize size, GError **error)
                             CARRY_MAX_SIZE);
 }
 
-GBytes *
-carry_collect (Service *service, GError **error)
+static GBytes *
+collect_all (Service *service, GError **error)
 {
   g_auto (GVariantBuilder) channels = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" CHANNEL_TYPE));
   g_auto (GVariantBuilder) kept = G_VARIANT_BUILDER_INIT (G_VARIANT_TYPE ("a" KEPT_TYPE));
@@ -104,6 +128,12 @@ carry_collect (Service *service, GError **error)
   return check_size (g_variant_get_size (carry), error) ? g_variant_get_data_as_bytes (carry) : NULL;
 }
 
+GBytes *
+carry_collect (Service *service, GError **error)
+{
+  return is_nothing (service) ? g_bytes_new (NULL, 0) : collect_all (service, error);
+}
+
 void
 carry_leave (Service *service)
 {
@@ -112,7 +142,11 @@ carry_leave (Service *service)
   deferred_forget_all (service);
   pthread_mutex_lock (&endpoint->lock);
   for (Channel *channel = endpoint->channels; channel != NULL; channel = channel->next_in_endpoint)
-    channel_drop_signal (channel);
+    {
+      channel_drop_signal (channel);
+      store_relaxed (&channel->subscribed, 0);
+      channel->missed = 0;
+    }
   pthread_mutex_unlock (&endpoint->lock);
 }
 
@@ -123,6 +157,8 @@ carry_parse (GBytes *bytes, GError **error)
 {
   g_autoptr (GVariant) carry = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (CARRY_TYPE), bytes, FALSE)), kept = NULL;
 
+  if (g_bytes_get_size (bytes) == 0)
+    return g_variant_ref_sink (g_variant_new (CARRY_TYPE, NULL, NULL));
   if (!check_size (g_bytes_get_size (bytes), error))
     return NULL;
   if (!g_variant_is_normal_form (carry))

@@ -10,9 +10,9 @@
 
 #define CARRY_MAX_SIZE (64u << 20)              /* bytes */
 
-/* The service is stopped, and stays whole: nothing of this has happened until carry_leave (). */
+/* The service is stopped, and stays whole: nothing of this has happened until carry_leave ().  No bytes: there is nothing, as in most cells. */
 GBytes *carry_collect (Service *service, GError **error);
-/* It has gone: what it had kept is somebody else's. */
+/* It has gone: what it had kept is somebody else's, and so are its subscribers. */
 void carry_leave (Service *service);
 
 /* Checks what another process has given, and that it is no more than may be kept; NULL: error. */

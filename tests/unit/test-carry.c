@@ -166,6 +166,27 @@ test_blobs (Place *place, gconstpointer data)
   blob_unref (blob);
 }
 
+/* Most cells have nothing of it, and what has left leaves nothing behind. */
+static void
+test_nothing (Place *place, gconstpointer data)
+{
+  g_autoptr (GBytes) before = carry_collect (&place->service, NULL), subscribed = NULL, missed = NULL, after = NULL;
+
+  (void) data;
+  g_assert_cmpuint (g_bytes_get_size (before), ==, 0);
+  channel_subscribe (place->channel, 1);
+  subscribed = carry_collect (&place->service, NULL);
+  g_assert_cmpuint (g_bytes_get_size (subscribed), >, 0);
+  channel_subscribe (place->channel, 0);
+  place->channel->missed = 1;
+  missed = carry_collect (&place->service, NULL);
+  g_assert_cmpuint (g_bytes_get_size (missed), >, 0);
+  channel_subscribe (place->channel, 1);
+  carry_leave (&place->service);
+  after = carry_collect (&place->service, NULL);
+  g_assert_cmpuint (g_bytes_get_size (after), ==, 0);
+}
+
 /* Either end looks: what cannot be given does not leave, and what is given all the same is refused. */
 static void
 test_too_large (Place *place, gconstpointer data)
@@ -200,6 +221,7 @@ main (int argc, char **argv)
   g_test_add ("/carry/as-many-as-may-be", Place, NULL, set_up, test_as_many_as_may_be, tear_down);
   g_test_add ("/carry/twice", Place, NULL, set_up, test_twice, tear_down);
   g_test_add ("/carry/blobs", Place, NULL, set_up, test_blobs, tear_down);
+  g_test_add ("/carry/nothing", Place, NULL, set_up, test_nothing, tear_down);
   g_test_add ("/carry/too-large", Place, NULL, set_up, test_too_large, tear_down);
   return g_test_run ();
 }

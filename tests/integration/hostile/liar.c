@@ -244,13 +244,13 @@ static void
 look_at_host (const Message *message)
 {
   const size_t at = sizeof (WireHeader) + sizeof (WireLoad);
-  static bool dies, took;
+  static bool dies, serves;
   g_autoptr (GHashTable) settings = NULL;
   const char *seed;
 
-  /* A successor takes nothing over. */
-  took |= head_of (message).type == WIRE_TAKE;
-  if (dies && took && head_of (message).type == WIRE_ATTACH)
+  /* A successor is told of the caller before it serves. */
+  serves |= head_of (message).type == WIRE_START;
+  if (dies && serves && head_of (message).type == WIRE_ATTACH)
     _exit (3);
   if (head_of (message).type != WIRE_LOAD || message->size < at)
     return;
