@@ -568,6 +568,25 @@ note_killed (Child *child)
   pthread_mutex_unlock (&child->lock);
 }
 
+static void
+send_signal (Child *child, int number)
+{
+  if (child->pidfd >= 0)
+    syscall (SYS_pidfd_send_signal, child->pidfd, number, NULL, 0);
+}
+
+void
+child_pause (Child *child)
+{
+  send_signal (child, SIGSTOP);
+}
+
+void
+child_resume (Child *child)
+{
+  send_signal (child, SIGCONT);
+}
+
 gboolean
 child_freeze (Child *child)
 {
@@ -578,8 +597,7 @@ child_freeze (Child *child)
 void
 child_kill_frozen (Child *child)
 {
-  if (child->pidfd >= 0)
-    syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+  send_signal (child, SIGKILL);
 }
 
 /* Bubblewrap says who the runner is and then lets it begin.  Killed in between it would leave the runner to wait for that for ever. */

@@ -33,6 +33,9 @@ void child_say (Child *child, WireType type, const void *body);
 void child_quit (Child *child);
 /* Kills it and waits until it is gone: from then on it cannot write to any memory.  FALSE: it does not go. */
 gboolean child_kill (Child *child);
+/* It is to stand, and has until child_freeze () to come to it; or goes on after all. */
+void child_pause (Child *child);
+void child_resume (Child *child);
 /* It writes to no memory any more: it stands until it is killed, or is gone.  FALSE: it does not stop, and does not go. */
 gboolean child_freeze (Child *child);
 /* Does not wait for it: child_kill () does. */

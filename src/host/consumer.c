@@ -186,7 +186,17 @@ consumer_go_on (const Consumer *consumer)
   if (consumer->instance != NULL)
     cell_instance_go_on (consumer->instance);
   else if (consumer->child != NULL)
-    child_say (consumer->child, WIRE_START, NULL);    /* if it hangs, it goes on when it does not any more */
+    {
+      child_resume (consumer->child);
+      child_say (consumer->child, WIRE_START, NULL);  /* if it hangs, it goes on when it does not any more */
+    }
+}
+
+void
+consumer_pause (const Consumer *consumer)
+{
+  if (consumer->child != NULL)
+    child_pause (consumer->child);
 }
 
 /* ---- state: bytes in memory that is passed ------------------------------------------------------------- */

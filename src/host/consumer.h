@@ -24,6 +24,8 @@ void consumer_end (const Consumer *consumer);
 gboolean consumer_hold (Consumer *consumer, GError **error);
 void consumer_forget (Consumer *consumer);
 void consumer_go_on (const Consumer *consumer);
+/* One that is held and has given everything: its process is to stand, for there will be no way back soon. */
+void consumer_pause (const Consumer *consumer);
 /* The same for a cell that ends, which may take so long: what it has asked others and is not told in a moment is cancelled. */
 gboolean consumer_retire (const Consumer *consumer, guint milliseconds, GError **error);
 

@@ -437,6 +437,7 @@ move_state (Move *move, GError **error)
   move->state = consumer_save (&move->old, move->cell, &move->version, error);
   if (move->state == NULL || (!stays_here (move) && !bring_along (move, error)))
     return FALSE;
+  consumer_pause (&move->old);
   if (!consumer_restore (&move->new, move->version, move->state, &move->told, error))
     return FALSE;
   if (stays_here (move))
