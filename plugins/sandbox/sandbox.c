@@ -27,10 +27,10 @@
 typedef struct
 {
   const char *const *argv;
-  const SandboxFd *fds;
+  const ProcessFd *fds;
   guint n_fds;
   int log;
-  GSubprocess *process;
+  Process *process;
   GError *error;
   gboolean finished;
 } Spawn;
@@ -40,31 +40,23 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static Spawn *to_spawn;
 static gboolean spawner_runs;
 
-/* GLib closes what it takes, and ThreadSanitizer does not see that: to it the number is still that of a pipe when it comes again.  Of a
- * duplicate it knows nothing. */
 static int
-unseen (int fd)
+copy (int fd)
 {
-  int copy = fcntl (fd, F_DUPFD_CLOEXEC, 3);
-
-  if (copy < 0)
-    return fd;
-  close (fd);
-  return copy;
+  return fcntl (fd, F_DUPFD_CLOEXEC, 3);
 }
 
+/* What it prints is no output of ours. */
 static void
 spawn (Spawn *what)
 {
-  g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+  g_autoptr(GArray) fds = g_array_new (FALSE, FALSE, sizeof (ProcessFd));
+  const int errors = what->log >= 0 ? what->log : copy (STDERR_FILENO);
+  const ProcessFd own[] = { { open ("/dev/null", O_RDONLY | O_CLOEXEC), 0 }, { copy (errors), 1 }, { errors, 2 } };
 
-  for (guint i = 0; i < what->n_fds; i++)
-    g_subprocess_launcher_take_fd (launcher, unseen (what->fds[i].fd), what->fds[i].as);
-  /* What it prints is no output of ours. */
-  g_subprocess_launcher_take_stdout_fd (launcher, fcntl (what->log >= 0 ? what->log : STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
-  if (what->log >= 0)
-    g_subprocess_launcher_take_stderr_fd (launcher, unseen (what->log));
-  what->process = g_subprocess_launcher_spawnv (launcher, what->argv, &what->error);
+  g_array_append_vals (fds, own, G_N_ELEMENTS (own));
+  g_array_append_vals (fds, what->fds, what->n_fds);
+  what->process = process_start (what->argv, (const ProcessFd *) (void *) fds->data, fds->len, &what->error);
 }
 
 static void *
@@ -181,18 +173,18 @@ sandbox_check (SandboxTools tools, GError **error)
 }
 
 static gboolean
-add_filter (Spawn *what, FilterKind kind, int as, SandboxFd *fds, GError **error)
+add_filter (Spawn *what, FilterKind kind, int as, ProcessFd *fds, GError **error)
 {
   int filter = filter_open (kind, error);
 
   if (filter >= 0)
-    fds[what->n_fds++] = (SandboxFd) { filter, as };
+    fds[what->n_fds++] = (ProcessFd) { filter, as };
   return filter >= 0;
 }
 
 /* What comes along with each: filters, and where its last word goes, of which ret_last_word (unless NULL) is the other end. */
 static gboolean
-add_own (Spawn *what, const SandboxAccess *access, SandboxFd *fds, int *ret_last_word, GError **error)
+add_own (Spawn *what, const SandboxAccess *access, ProcessFd *fds, int *ret_last_word, GError **error)
 {
   int ends[2] = { -1, -1 };
 
@@ -205,18 +197,18 @@ add_own (Spawn *what, const SandboxAccess *access, SandboxFd *fds, int *ret_last
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no pipe for a sandbox: %s", g_strerror (errno));
   if (ret_last_word != NULL)
     {
-      fds[what->n_fds++] = (SandboxFd) { ends[1], LAST_WORD };
+      fds[what->n_fds++] = (ProcessFd) { ends[1], LAST_WORD };
       *ret_last_word = ends[0];
     }
   return TRUE;
 }
 
-GSubprocess *
-sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const SandboxFd *fds, guint n_fds,
+Process *
+sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const ProcessFd *fds, guint n_fds,
                int log, int *ret_last_word, GError **error)
 {
   Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
-  g_autofree SandboxFd *all = g_new (SandboxFd, n_fds + OWN_FDS);
+  g_autofree ProcessFd *all = g_new (ProcessFd, n_fds + OWN_FDS);
   g_auto(GStrv) argv = NULL;
   gboolean info = FALSE;
 

@@ -4,9 +4,9 @@
  * less (filter.h), and memory of a limited size where a cell can write.  The runner itself sets the limits of its process.
  */
 #pragma once
-#include <gio/gio.h>
-
 #include "plugins/cell-error.h"
+
+#include "process.h"
 
 #define SANDBOX_INFO 4          /* the descriptor on which bubblewrap says who the runner is, if it is among those given */
 
@@ -16,12 +16,6 @@ typedef struct
   const char *bwrap;            /* bubblewrap, or NULL when there is none */
   const char *runner;           /* cell-runner */
 } SandboxTools;
-
-typedef struct
-{
-  int fd;                       /* taken, also on failure */
-  int as;                       /* its number in the sandbox */
-} SandboxFd;
 
 /* What it has besides; see access.h. */
 typedef struct
@@ -33,10 +27,10 @@ typedef struct
 
 /* Whether there is one; if not, a sentence that says what to do. */
 gboolean sandbox_check (SandboxTools tools, GError **error);
-/* access: NULL: nothing.  args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
+/* access: NULL: nothing.  fds: taken, also on failure.  args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
  * process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
-GSubprocess *sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const SandboxFd *fds,
-                            guint n_fds, int log, int *ret_last_word, GError **error);
+Process *sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const ProcessFd *fds,
+                        guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */
 void sandbox_goes_first (GPid pid);
 /* From now on that process, and what it starts, has a processor when hardly anybody else wants one. */

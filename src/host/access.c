@@ -251,7 +251,7 @@ open_path (Access *access, const Question *question, PermitKind kind, const char
   if (kind == PERMIT_DEVICES)
     close (fd);                         /* /dev is root's: nobody puts another in its place */
   else
-    g_array_append_val (access->fds, ((SandboxFd) { fd, as }));
+    g_array_append_val (access->fds, ((ProcessFd) { fd, as }));
   if (kind == PERMIT_WRITE)
     g_array_append_val (access->writable, fd);
   return TRUE;
@@ -289,7 +289,7 @@ access_open (Access *access, HostCell *cell, const char *key_file, GError **erro
 {
   g_auto(Question) question = { 0 };
 
-  *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (SandboxFd)),
+  *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (ProcessFd)),
                        .writable = g_array_new (FALSE, FALSE, sizeof (int)) };
   if (question_read (&question, cell, key_file, error) && open_network (access, &question, error) && open_paths (access, &question, error))
     {
@@ -306,7 +306,7 @@ void
 access_clear (Access *access)
 {
   for (guint i = 0; access->fds != NULL && i < access->fds->len; i++)
-    close (g_array_index (access->fds, SandboxFd, i).fd);
+    close (g_array_index (access->fds, ProcessFd, i).fd);
   g_clear_pointer (&access->fds, g_array_unref);
   g_clear_pointer (&access->writable, g_array_unref);
   g_clear_pointer (&access->mounts, g_strv_builder_unref);

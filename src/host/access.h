@@ -25,7 +25,7 @@ typedef struct
   gboolean network;
   gboolean strict;              /* once it has begun, no more system calls than serving needs */
   GStrvBuilder *mounts;         /* arguments of bubblewrap */
-  GArray *fds;                  /* SandboxFd, which they name: taken by who starts the sandbox */
+  GArray *fds;                  /* ProcessFd, which they name: taken by who starts the sandbox */
   GArray *writable;             /* those of them, int, that it may write to */
 } Access;
 

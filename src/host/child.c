@@ -48,7 +48,7 @@ struct Child
   _Atomic guint refs;
   HostCell *cell;               /* a reference */
   Connection *connection;       /* likewise */
-  GSubprocess *process;         /* bubblewrap */
+  Process *process;             /* bubblewrap */
   int info;                     /* where bubblewrap says who the runner is */
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
@@ -435,12 +435,12 @@ start_sandbox (Child *child, Access *access, int socket, int info, GError **erro
 {
   g_auto(GStrv) mounts = g_strv_builder_end (access->mounts);
   const SandboxAccess what = { access->network, access->strict, (const char *const *) mounts };
-  const SandboxFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
+  const ProcessFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
 
   for (guint i = 0; i < access->writable->len; i++)
     granted_add (child, g_array_index (access->writable, int, i));
   g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
-  child->process = sandbox_spawn (host_config_tools (&child->cell->host->config), &what, NULL, (const SandboxFd *) (void *) access->fds->data,
+  child->process = sandbox_spawn (host_config_tools (&child->cell->host->config), &what, NULL, (const ProcessFd *) (void *) access->fds->data,
                                   access->fds->len, child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
   g_array_set_size (access->fds, 0);
 }
@@ -627,8 +627,8 @@ child_kill (Child *child)
   child_kill_frozen (child);
   if (child->process != NULL)
     {
-      g_subprocess_force_exit (child->process);
-      g_subprocess_wait (child->process, NULL, NULL);
+      process_kill (child->process);
+      process_wait (child->process);
     }
   gone = is_gone (child, GONE_MS);
   if (gone)
@@ -685,21 +685,15 @@ child_condemn (Child *child, const char *why)
   if (child->pidfd >= 0)
     syscall (SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
   else if (child->process != NULL)
-    g_subprocess_force_exit (child->process);
+    process_kill (child->process);
 }
 
 static gboolean
 wait_for_bwrap (Child *child)
 {
-  const char *pid = g_subprocess_get_identifier (child->process);
-  struct pollfd fd = { pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1, POLLIN, 0 };
-  int n;
+  struct pollfd fd = { process_get_pidfd (child->process), POLLIN, 0 };
 
-  if (fd.fd < 0)
-    return TRUE;                        /* it has been waited for already */
-  n = poll (&fd, 1, END_MS);
-  close (fd.fd);
-  return n > 0;
+  return poll (&fd, 1, END_MS) > 0;
 }
 
 static void
@@ -711,8 +705,8 @@ find_end (Child *child, ProcessEnd *ret)
   pthread_mutex_lock (&child->lock);
   ret->why = g_strdup (child->condemned);
   pthread_mutex_unlock (&child->lock);
-  if (ret->why == NULL && ended && g_subprocess_get_if_exited (child->process))
-    process_end_describe (g_subprocess_get_exit_status (child->process), child->last_word, child->memory_kills, ret);
+  if (ret->why == NULL && ended)
+    process_end_describe (process_wait (child->process), child->last_word, child->memory_kills, ret);
   if (ret->why == NULL)
     ret->why = g_strdup (ended ? "its process died" : "its process has closed its connection to the host, and was killed");
 }
@@ -765,7 +759,7 @@ child_unref (Child *child)
     return;
   granted_drop (child);
   connection_unref (child->connection);
-  g_clear_object (&child->process);
+  process_free (child->process);
   host_cell_unref (child->cell);
   close (child->info);
   if (child->pidfd >= 0)

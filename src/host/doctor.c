@@ -101,7 +101,7 @@ read_all (int fd)
 static char *
 run_inside (const HostConfig *config, const char *const *args, GError **error)
 {
-  g_autoptr(GSubprocess) process = NULL;
+  g_autoptr(Process) process = NULL;
   char *text = NULL;
   int ends[2] = { -1, -1 }, report = pipe2 (ends, O_CLOEXEC) == 0 ? fcntl (ends[1], F_DUPFD_CLOEXEC, 3) : -1;
 
@@ -112,13 +112,9 @@ run_inside (const HostConfig *config, const char *const *args, GError **error)
         close (ends[i]);
       return NULL;
     }
-  process = sandbox_spawn (host_config_tools (config), NULL, args, &(SandboxFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
+  process = sandbox_spawn (host_config_tools (config), NULL, args, &(ProcessFd) { report, PROBE_REPORT }, 1, ends[1], NULL, error);
   if (process != NULL)
-    {
-      text = read_all (ends[0]);
-      g_subprocess_force_exit (process);
-      g_subprocess_wait (process, NULL, NULL);
-    }
+    text = read_all (ends[0]);
   close (ends[0]);
   return text;
 }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "child-log.h"
@@ -25,10 +24,9 @@
 
 typedef struct
 {
-  GSubprocess *process;         /* bubblewrap */
+  Process *process;             /* bubblewrap */
   int report;
   int last_word;
-  int pidfd;
   guint ms;
   gint64 until;                 /* monotonic µs */
   GPtrArray *steps;
@@ -50,18 +48,11 @@ probe_steps_new (void)
 static void
 probe_clear (Probe *probe)
 {
-  if (probe->process != NULL)
-    {
-      g_subprocess_force_exit (probe->process);
-      g_subprocess_wait (probe->process, NULL, NULL);
-      g_clear_object (&probe->process);
-    }
+  g_clear_pointer (&probe->process, process_free);
   if (probe->report >= 0)
     close (probe->report);
   if (probe->last_word >= 0)
     close (probe->last_word);
-  if (probe->pidfd >= 0)
-    close (probe->pidfd);
   g_ptr_array_unref (probe->steps);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Probe, probe_clear)
@@ -95,7 +86,6 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
   const char *const args[] = { "--probe", name, NULL };
   g_autoptr(GBytes) settings = settings_pack (values, error);
   int ends[2] = { -1, -1 }, module, with;
-  const char *pid;
 
   if (settings == NULL)
     return FALSE;
@@ -116,10 +106,8 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
   probe->report = ends[0];
   probe->ms = config->probe_ms != 0 ? config->probe_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
-  probe->process = sandbox_spawn (host_config_tools (config), NULL, args, (SandboxFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
+  probe->process = sandbox_spawn (host_config_tools (config), NULL, args, (ProcessFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
                                   log, &probe->last_word, error);
-  pid = probe->process != NULL ? g_subprocess_get_identifier (probe->process) : NULL;
-  probe->pidfd = pid != NULL ? (int) syscall (SYS_pidfd_open, atoi (pid), 0) : -1;
   return probe->process != NULL;
 }
 
@@ -218,11 +206,10 @@ how_it_ended (Probe *probe, gboolean *ret_late)
 {
   int status;
 
-  *ret_late = probe->pidfd < 0 || !wait_for (probe, probe->pidfd);
+  *ret_late = !wait_for (probe, process_get_pidfd (probe->process));
   if (*ret_late)
     return g_strdup_printf ("it did not end within %u.%u s", probe->ms / 1000, probe->ms % 1000 / 100);
-  g_subprocess_wait (probe->process, NULL, NULL);
-  status = g_subprocess_get_if_exited (probe->process) ? g_subprocess_get_exit_status (probe->process) : 128 + SIGKILL;
+  status = process_wait (probe->process);
   if (status == 128 + SIGSYS)
     {
       g_autofree char *forbidden = process_end_forbidden (probe->last_word);
@@ -310,7 +297,7 @@ judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
 gboolean
 probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps, GError **error)
 {
-  g_auto(Probe) probe = { .report = -1, .last_word = -1, .pidfd = -1, .steps = probe_steps_new () };
+  g_auto(Probe) probe = { .report = -1, .last_word = -1, .steps = probe_steps_new () };
   g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
   gboolean good = probe_start (&probe, config, file, name, values, log, error) && judge (&probe, file, &reason, error);
 
