@@ -27,8 +27,9 @@ typedef struct
 
 /* Whether there is one; if not, a sentence that says what to do. */
 gboolean sandbox_check (SandboxTools tools, GError **error);
-/* access: NULL: nothing.  fds: taken, also on failure.  args: what the runner is given, or NULL.  log: its standard error, taken; -1: the host's own.  ret_last_word: for
- * process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this process. */
+/* access: NULL: nothing.  args: what the runner is given, or NULL.  fds: taken, also on failure.  log: its standard error, taken; -1: the
+ * host's own.  ret_last_word: for process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this
+ * process. */
 Process *sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const ProcessFd *fds,
                         guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */

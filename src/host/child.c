@@ -198,6 +198,7 @@ step_name (WireType type)
     case WIRE_RESTORE: return "restore its state";
     case WIRE_TAKE: return "take its calls and subscriptions along";
     case WIRE_ATTACH: return "attach a caller";
+    case WIRE_PLACE: return "go on where its callers are";
     case WIRE_DETACH: return "let a caller go";
     case WIRE_START: return "start";
     case WIRE_STOP:

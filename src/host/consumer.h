@@ -29,8 +29,8 @@ void consumer_pause (const Consumer *consumer);
 /* The same for a cell that ends, which may take so long: what it has asked others and is not told in a moment is cancelled. */
 gboolean consumer_retire (const Consumer *consumer, guint milliseconds, GError **error);
 
-/* The state of one that is held, to one that serves nobody yet.  told: gets the question if a child is asked, to be answered with WIRE_DONE; NULL: that is
- * waited for. */
+/* The state of one that is held, to one that serves nobody yet.  told: gets the question if a child is asked, to be answered with WIRE_DONE;
+ * NULL: that is waited for. */
 GBytes *consumer_save (Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error);
 gboolean consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GQueue *told, GError **error);
 /* What the cell was when it was last stopped, if that was kept. */

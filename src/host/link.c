@@ -54,20 +54,32 @@ seal (Half *half, GError **error)
 /* ---- making ------------------------------------------------------------------------------------------------ */
 
 Half *
-link_new_replies (Link *link, uint64_t taken, GError **error)
+link_make_replies (Link *link, GError **error)
 {
   Fault fault = { 0 };
   Half *half = half_new ("cell-replies", half_capacity_for (4ull * record_size (host_cell_max_reply (link->cell))), &fault);
 
   if (half == NULL)
-    {
-      set_fault (error, &fault);
-      return NULL;
-    }
-  /* The caller checks these against what it has written: they may never go back. */
-  atomic_store (&half->control->taken, taken);
-  atomic_store (&half->control->released, taken);
-  atomic_store (&half->control->subscribed, link->subscribed);
+    set_fault (error, &fault);
+  return half;
+}
+
+/* The caller checks these against what it has written: they may never go back. */
+void
+link_place_replies (Link *link, Half *replies, uint64_t taken)
+{
+  atomic_store (&replies->control->taken, taken);
+  atomic_store (&replies->control->released, taken);
+  atomic_store (&replies->control->subscribed, link->subscribed);
+}
+
+Half *
+link_new_replies (Link *link, uint64_t taken, GError **error)
+{
+  Half *half = link_make_replies (link, error);
+
+  if (half != NULL)
+    link_place_replies (link, half, taken);
   return half;
 }
 
@@ -153,7 +165,7 @@ link_attach (Link *link, Child *child, Half *replies)
   WireAttach body = {
     .channel = link->serial, .request_salt = link->requests->salt, .reply_salt = replies->salt, .taken = link->taken,
     .answered = link->answered, .request_capacity = link->requests->capacity, .reply_capacity = replies->capacity,
-    .access = link->channel->access, .subscribed = link->subscribed,
+    .access = link->channel->access, .subscribed = atomic_load (&replies->control->subscribed),
   };
   int fds[3] = { link->requests->fd, replies->fd, link->local ? child_get_bell_to_host (child) : link->caller_bell };
 

@@ -72,8 +72,10 @@ gboolean link_waits (const Link *link);
 
 /* ---- for a hand-over -------------------------------------------------------------------------------------- */
 
-/* A fresh half for the callee's replies; its cursor in the requests goes on at `taken`. */
+/* A fresh half for the callee's replies; its cursor in the requests goes on at `taken`.  Or in two steps, the first of which takes its time. */
 Half *link_new_replies (Link *link, uint64_t taken, GError **error);
+Half *link_make_replies (Link *link, GError **error);
+void link_place_replies (Link *link, Half *replies, uint64_t taken);
 /* Where the callee's end stands: from this process's own cursors, or from what a child has left in its half, clamped. */
 void link_find_positions (Link *link, gboolean here);
 /* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again: once. */

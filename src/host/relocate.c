@@ -29,6 +29,8 @@ typedef struct
   GBytes *carry;                /* what it gives; NULL: nothing */
   GVariant *carried;            /* the same from a child, looked at */
   GPtrArray *halves;            /* for the replies of each caller */
+  GHashTable *ready;            /* serial of a link → half for its replies: made, and with a child attached, before anybody waits */
+  GArray *places;               /* WirePlace: where the new one, a child, goes on with them */
   GQueue told;                  /* questions to the new one, to be answered with WIRE_DONE, in order */
   GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, which waits for nothing less */
   gboolean no_way_back;         /* the old one is gone, or about to be */
@@ -235,6 +237,71 @@ attach (Move *move, Link *link, Half *half, GError **error)
   return wait_for_new (move, TOLD_MAX, error);
 }
 
+/* References to those that can be made ready: who comes from now on, or maps its half, has to wait a little longer. */
+static GPtrArray *
+early_links (HostCell *cell, gboolean mapped)
+{
+  GPtrArray *links = g_ptr_array_new_with_free_func ((GDestroyNotify) link_unref);
+
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; i < cell->links->len; i++)
+    if (!link_at (cell, i)->gone && (link_at (cell, i)->mapped || !mapped))
+      g_ptr_array_add (links, link_ref (link_at (cell, i)));
+  pthread_mutex_unlock (&cell->lock);
+  return links;
+}
+
+static gboolean
+get_ready (Move *move, Link *link, GError **error)
+{
+  Half *half = link_make_replies (link, error);
+
+  if (half == NULL)
+    return FALSE;
+  g_hash_table_insert (move->ready, g_memdup2 (&link->serial, sizeof link->serial), half);
+  return move->new.child == NULL || attach (move, link, half, error);
+}
+
+/* While the old one serves: to make a caller's memory and to map it takes as long as all the rest. */
+static gboolean
+get_all_ready (Move *move, GError **error)
+{
+  HostCell *cell = move->cell;
+  g_autoptr(GPtrArray) links = NULL;
+
+  if (!has_old (move) || stays_here (move))
+    return TRUE;
+  pthread_rwlock_rdlock (&cell->place);
+  links = early_links (cell, move->new.child != NULL);
+  pthread_rwlock_unlock (&cell->place);
+  for (guint i = 0; i < links->len; i++)
+    if (!get_ready (move, g_ptr_array_index (links, i), error))
+      return FALSE;
+  return wait_for_new (move, 0, error);
+}
+
+/* What was made ready for it, and is placed now; NULL: nothing was. */
+static Half *
+take_ready (Move *move, Link *link)
+{
+  Half *half = NULL;
+  gpointer serial = NULL;
+
+  if (link->gone || !g_hash_table_steal_extended (move->ready, &link->serial, &serial, (gpointer *) &half))
+    return NULL;
+  g_free (serial);
+  link_place_replies (link, half, link->taken);
+  if (move->new.child != NULL)
+    g_array_append_val (move->places, ((WirePlace) { link->serial, link->taken, link->answered }));
+  return half;
+}
+
+static Half *
+make_half (Move *move, Link *link, GError **error)
+{
+  return has_old (move) && !link->gone ? link_new_replies (link, link->taken, error) : half_ref (link->replies);
+}
+
 /* A new half for each caller, with the child if it is one.  Those who have not mapped theirs yet are attached when they have. */
 static gboolean
 make_halves (Move *move, GError **error)
@@ -244,7 +311,7 @@ make_halves (Move *move, GError **error)
   for (guint i = 0; i < cell->links->len; i++)
     {
       Link *link = link_at (cell, i);
-      Half *half = has_old (move) && !link->gone ? link_new_replies (link, link->taken, error) : half_ref (link->replies);
+      Half *ready = take_ready (move, link), *half = ready != NULL ? ready : make_half (move, link, error);
 
       if (half == NULL)
         return FALSE;
@@ -253,10 +320,31 @@ make_halves (Move *move, GError **error)
       g_ptr_array_add (move->left, half_ref (link->channel->answer_half));
       if (link->gone)
         continue;
-      if (move->new.child != NULL ? link->mapped && !attach (move, link, half, error) : !seal (half, error))
+      if (move->new.child != NULL ? ready == NULL && link->mapped && !attach (move, link, half, error) : !seal (half, error))
         return FALSE;
     }
   return TRUE;
+}
+
+/* Those that were made ready; and whose caller has gone meanwhile is not served. */
+static gboolean
+place_all (Move *move, GError **error)
+{
+  const WirePlace *places = (const WirePlace *) (void *) move->places->data;
+  GHashTableIter iter;
+  gpointer serial;
+
+  g_hash_table_iter_init (&iter, move->ready);
+  while (g_hash_table_iter_next (&iter, &serial, NULL))
+    child_say (move->new.child, WIRE_DETACH, &(WireRef) { *(const uint64_t *) serial });
+  for (guint i = 0; i < move->places->len; i += WIRE_PLACES_MAX)
+    {
+      guint n = MIN (move->places->len - i, WIRE_PLACES_MAX);
+
+      g_queue_push_tail (&move->told, child_begin (move->new.child, WIRE_PLACE, NULL, &places[i], (uint32_t) (n * sizeof *places), NULL, 0,
+                                                   ANSWER_MS));
+    }
+  return wait_for_new (move, TOLD_MAX, error);
 }
 
 /* A child has mapped what it writes to, and has all that it was told. */
@@ -267,6 +355,8 @@ settle (Move *move, GError **error)
 
   if (move->new.child == NULL)
     return TRUE;
+  if (!place_all (move, error))
+    return FALSE;
   if ((move->carry != NULL && !consumer_take (&move->new, move->carry, &move->told, error)) || !wait_for_new (move, 0, error))
     return FALSE;
   for (guint i = 0; i < cell->links->len; i++)
@@ -494,7 +584,7 @@ run (Move *move, gboolean there, GError **error)
   g_auto(GStrv) uses = NULL;
 
   if ((there && !may_call_from_there (move, &uses, error)) || !consumer_prepare (&move->new, move->cell, move->build, there, error)
-      || (has_old (move) && !consumer_hold (&move->old, error)))
+      || !get_all_ready (move, error) || (has_old (move) && !consumer_hold (&move->old, error)))
     return FALSE;
   if (move_held (move, &uses, error))
     return TRUE;
@@ -506,8 +596,13 @@ static gboolean
 move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
 {
   g_autoptr(GPtrArray) halves = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
+  g_autoptr(GHashTable) ready = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, (GDestroyNotify) half_unref);
+  g_autoptr(GArray) places = g_array_new (FALSE, FALSE, sizeof (WirePlace));
   g_autoptr(GPtrArray) left = g_ptr_array_new_with_free_func ((GDestroyNotify) half_unref);
-  Move move = { .cell = cell, .build = build, .old = { .instance = cell->instance, .child = cell->child }, .told = G_QUEUE_INIT, .halves = halves, .left = left };
+  Move move = {
+    .cell = cell, .build = build, .old = { .instance = cell->instance, .child = cell->child }, .told = G_QUEUE_INIT, .ready = ready,
+    .places = places, .halves = halves, .left = left,
+  };
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 

@@ -351,6 +351,7 @@ take_message (Uplink *uplink, WireMessage *message)
     case WIRE_SAVE:
     case WIRE_TAKE:
     case WIRE_GIVE:
+    case WIRE_PLACE:
     case WIRE_QUIT:
       take_command (uplink, message);
       break;

@@ -45,6 +45,7 @@ shape_of (unsigned type, Shape *ret)
     case WIRE_RESTORE:
     case WIRE_TAKE:
     case WIRE_STATE: *ret = (Shape) { sizeof (WireState), 0, 1, true }; return true;
+    case WIRE_PLACE: *ret = (Shape) { 0, 0, 0, true }; return true;
     case WIRE_OFFENCE: *ret = (Shape) { sizeof (WireOffence), 0, 0, false }; return true;
     case WIRE_STOP:
     case WIRE_RETIRE: *ret = (Shape) { sizeof (WireStop), 0, 0, false }; return true;

@@ -26,6 +26,7 @@
  *
  *   LOAD + {plugin, statistics} + configuration             READY + contract text (with documentation if that fits)
  *   ATTACH + {requests, replies, bell of the caller}        DONE
+ *   PLACE (callers that are attached: where to go on)       DONE
  *   DETACH                                                  DONE
  *   RESTORE + {state}                                       DONE
  *   START (serve what is attached)                          DONE
@@ -62,7 +63,7 @@ typedef enum
   WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BIND, WIRE_BOUND, WIRE_OPEN, WIRE_CHANNEL, WIRE_MAPPED, WIRE_CLOSE, WIRE_BLOB_NEW, WIRE_BLOB_EXPORT,
   WIRE_BLOB_IMPORT, WIRE_BLOB, WIRE_MOVED, WIRE_ERROR,
   WIRE_LOAD = 64, WIRE_READY, WIRE_ATTACH, WIRE_DETACH, WIRE_RESTORE, WIRE_START, WIRE_STOP, WIRE_SAVE, WIRE_STATE, WIRE_DONE, WIRE_QUIT,
-  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE, WIRE_OFFENCE
+  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE, WIRE_OFFENCE, WIRE_PLACE
 } WireType;
 
 typedef struct
@@ -179,6 +180,14 @@ typedef struct
   uint32_t access;
   uint32_t reserved;
 } WireAttach;
+
+typedef struct
+{
+  uint64_t channel;
+  uint64_t taken, answered;
+} WirePlace;                    /* PLACE: the tail, so many of them */
+
+#define WIRE_PLACES_MAX (WIRE_TAIL_MAX / sizeof (WirePlace))
 
 typedef struct
 {

@@ -342,6 +342,49 @@ do_attach (Runner *runner, WireMessage *message)
   done (runner, message);
 }
 
+/* A cell that does not serve.  FALSE: that has been said. */
+static gboolean
+check_idle (Runner *runner, const WireMessage *message)
+{
+  if (runner->instance != NULL && !runner->serving)
+    return TRUE;
+  refuse (runner, message, CELL_ERROR_STATE, runner->instance == NULL ? "no cell has been loaded" : "a cell that serves has to be stopped first");
+  return FALSE;
+}
+
+static const char *
+place (Runner *runner, const WirePlace *at)
+{
+  Channel *channel = g_hash_table_lookup (runner->channels, &at->channel);
+
+  if (channel == NULL)
+    return "there is no such channel";
+  if (at->taken % RECORD_ALIGN != 0 || at->answered % RECORD_ALIGN != 0)
+    return "a channel begins where none can";
+  channel_set_callee (channel, half_ref (channel->request_half), half_ref (channel->answer_half), at->taken, at->answered);
+  return NULL;
+}
+
+/* They were attached before it was known, for mapping their memory takes its time. */
+static void
+do_place (Runner *runner, WireMessage *message)
+{
+  const char *wrong = message->tail_size % sizeof (WirePlace) != 0 ? "a place is not whole" : NULL;
+  WirePlace at;
+
+  if (!check_idle (runner, message))
+    return;
+  for (uint32_t i = 0; i + sizeof at <= message->tail_size && wrong == NULL; i += sizeof at)
+    {
+      memcpy (&at, message->tail + i, sizeof at);
+      wrong = place (runner, &at);
+    }
+  if (wrong == NULL)
+    done (runner, message);
+  else
+    refuse (runner, message, CELL_ERROR_CORRUPT, wrong);
+}
+
 static void
 do_detach (Runner *runner, WireMessage *message)
 {
@@ -402,16 +445,6 @@ say_bytes (Runner *runner, const WireMessage *message, uint32_t version, GBytes 
       tell (runner, WIRE_STATE, message->header.serial, &body, NULL, 0, &fd);
     }
   blob_unref (blob);
-}
-
-/* A cell that does not serve.  FALSE: that has been said. */
-static gboolean
-check_idle (Runner *runner, const WireMessage *message)
-{
-  if (runner->instance != NULL && !runner->serving)
-    return TRUE;
-  refuse (runner, message, CELL_ERROR_STATE, runner->instance == NULL ? "no cell has been loaded" : "a cell that serves has to be stopped first");
-  return FALSE;
 }
 
 static void
@@ -550,6 +583,7 @@ handle (Runner *runner, WireMessage *message)
     {
     case WIRE_LOAD: do_load (runner, message); return TRUE;
     case WIRE_ATTACH: do_attach (runner, message); return TRUE;
+    case WIRE_PLACE: do_place (runner, message); return TRUE;
     case WIRE_DETACH: do_detach (runner, message); return TRUE;
     case WIRE_RESTORE: do_restore (runner, message); return TRUE;
     case WIRE_START: do_start (runner, message); return TRUE;

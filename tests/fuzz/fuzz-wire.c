@@ -140,6 +140,7 @@ static const struct
   { WIRE_STATE, sizeof (WireState), 0, 1, true, { 0 } },
   { WIRE_TAKE, sizeof (WireState), 0, 1, true, { 0 } },
   { WIRE_GIVE, 0, 0, 0, false, { 0 } },
+  { WIRE_PLACE, 0, 0, 0, true, { 0 } },
   { WIRE_DONE, 0, 0, 0, false, { 0 } },
   { WIRE_QUIT, 0, 0, 0, false, { 0 } },
   { WIRE_OFFENCE, sizeof (WireOffence), 0, 0, false, { WIRE_RULE_MAX } },

@@ -2,11 +2,13 @@
  *
  * What a move carries: calls that are kept and calls that were made, signals, blobs, timers.
  */
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cell/remote/alarm.h>
 #include <cell/remote/ledger.h>
+#include <cell/remote/sequence.h>
 #include <cell/remote/traveller.h>
 
 #include "host-fixture.h"
@@ -17,12 +19,47 @@ typedef struct
   HostCell *traveller, *alarm, *ledger;
   CellBus *bus;
   CellClient *client;           /* of the traveller */
+  CellClient *leaves;           /* goes while its cell moves; NULL: nobody does */
   gboolean skipped;
 } Scene;
+
+static guint
+count_callers (HostCell *cell)
+{
+  guint n;
+
+  pthread_mutex_lock (&cell->lock);
+  n = cell->links->len;
+  pthread_mutex_unlock (&cell->lock);
+  return n;
+}
+
+/* Its cell is held, and its successor has been told of its callers. */
+static void
+on_step (const char *cell, const char *step, GPid child, gpointer data)
+{
+  Scene *scene = data;
+  gint64 until = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+  HostCell *left;
+
+  (void) child;
+  if (scene->leaves == NULL || strcmp (step, "restore its state") != 0)
+    return;
+  left = host_find (scene->host.host, cell, NULL);
+  cell_client_close (g_steal_pointer (&scene->leaves));
+  while (count_callers (left) > 1)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      sched_yield ();
+    }
+  host_cell_unref (left);
+}
 
 static void
 set_up (Scene *scene, gconstpointer data)
 {
+  scene->host.on_step = on_step;
+  scene->host.on_step_data = scene;
   host_fixture_set_up (&scene->host, NULL);
   scene->skipped = !host_fixture_has_sandbox ();
   scene->alarm = host_fixture_load (&scene->host, "../../examples/alarm/alarm", NULL, NULL);
@@ -99,6 +136,43 @@ test_crowd (Scene *scene, gconstpointer data)
   call_all (clients);
   for (guint i = 0; i < CROWD; i++)
     cell_client_close (clients[i]);
+}
+
+/* What it asked before is not asked again in its name, and what was not taken goes with it. */
+static void
+test_leaves (Scene *scene, gconstpointer data)
+{
+  HostCell *sequence = host_fixture_load (&scene->host, "sequence", NULL, NULL);
+  CellClient *stays = cell_bind (scene->bus, Sequence, "sequence");
+
+  (void) data;
+  if (!scene->skipped)
+    {
+      scene->leaves = cell_bind (scene->bus, Sequence, "sequence");
+      for (uint64_t i = 0; i < 3; i++)
+        {
+          cell_auto SequenceNext one = sequence_next (scene->leaves, .who = 1, .number = i);
+          cell_auto SequenceNext other = sequence_next (stays, .who = 2, .number = i);
+
+          g_assert_cmpstr (one.result.message, ==, NULL);
+          g_assert_cmpstr (other.result.message, ==, NULL);
+        }
+      host_fixture_eject (sequence);
+      g_assert_null (scene->leaves);
+      {
+        for (uint64_t i = 3; i < 1000; i++)
+          {
+            cell_auto SequenceNext next = sequence_next (stays, .who = 2, .number = i);
+
+            g_assert_cmpstr (next.result.message, ==, NULL);
+          }
+        cell_auto SequenceTotals totals = sequence_totals (stays);
+        g_assert_cmpuint (totals.calls, ==, 1003);
+        g_assert_cmpuint (totals.repeated, ==, 0);
+      }
+    }
+  cell_client_close (stays);
+  host_cell_unref (sequence);
 }
 
 /* ---- calls that it keeps -------------------------------------------------------------------------------- */
@@ -655,6 +729,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
   add ("/moves/crowd", "traveller", test_crowd);
+  add ("/moves/leaves", NULL, test_leaves);
   add ("/moves/kept/serial", "traveller", test_kept);
   add ("/moves/kept/loop", "traveller-loop", test_kept);
   add ("/moves/kept/many", "traveller-many", test_kept);

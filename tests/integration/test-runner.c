@@ -224,6 +224,13 @@ give (Runner *runner, WireType type, uint64_t claimed, const void *bytes, gsize 
   return answer (runner);
 }
 
+static WireType
+place (Runner *runner, WirePlace at, gsize size)
+{
+  say_more (runner, WIRE_PLACE, NULL, &at, size, NULL, 0);
+  return answer (runner);
+}
+
 /* ---- tests ------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -262,6 +269,7 @@ test_order (void)
   for (guint i = 0; i < G_N_ELEMENTS (too_early); i++)
     g_assert_cmpint (ask (&runner, too_early[i]), ==, WIRE_ERROR);
   g_assert_cmpint (ask (&runner, WIRE_DETACH), ==, WIRE_DONE);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, 0, 0 }, sizeof (WirePlace)), ==, WIRE_ERROR);
   g_assert_cmpint (attach (&runner, (WireAttach) { .channel = 1 }), ==, WIRE_ERROR);
   g_assert_cmpint (give (&runner, WIRE_RESTORE, 4, "abcd", 4), ==, WIRE_ERROR);
   g_assert_cmpint (give (&runner, WIRE_TAKE, 4, "abcd", 4), ==, WIRE_ERROR);
@@ -276,11 +284,17 @@ test_order (void)
   g_assert_cmpint (attach (&runner, (WireAttach) { .channel = 2, .taken = 3 }), ==, WIRE_ERROR);
   g_assert_cmpint (attach (&runner, (WireAttach) { .channel = 2, .request_capacity = 2 * CAPACITY }), ==, WIRE_ERROR);
   g_assert_cmpint (attach (&runner, (WireAttach) { .channel = 2, .reply_capacity = 7 }), ==, WIRE_ERROR);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, RECORD_ALIGN, 2 * RECORD_ALIGN }, sizeof (WirePlace)), ==, WIRE_DONE);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, 3, 0 }, sizeof (WirePlace)), ==, WIRE_ERROR);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, 0, 3 }, sizeof (WirePlace)), ==, WIRE_ERROR);
+  g_assert_cmpint (place (&runner, (WirePlace) { 2, 0, 0 }, sizeof (WirePlace)), ==, WIRE_ERROR);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, 0, 0 }, sizeof (WirePlace) - 1), ==, WIRE_ERROR);
   g_assert_cmpint (ask (&runner, WIRE_START), ==, WIRE_DONE);
   for (guint i = 0; i < G_N_ELEMENTS (too_early); i++)
     if (too_early[i] != WIRE_STOP)
       g_assert_cmpint (ask (&runner, too_early[i]), ==, WIRE_ERROR);
   g_assert_cmpint (give (&runner, WIRE_RESTORE, 4, "abcd", 4), ==, WIRE_ERROR);
+  g_assert_cmpint (place (&runner, (WirePlace) { 1, 0, 0 }, sizeof (WirePlace)), ==, WIRE_ERROR);
   g_assert_cmpint (ask (&runner, WIRE_STOP), ==, WIRE_DONE);
   g_assert_cmpint (ask (&runner, WIRE_STOP), ==, WIRE_ERROR);
   g_assert_cmpint (ask (&runner, WIRE_SAVE), ==, WIRE_STATE);

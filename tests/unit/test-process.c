@@ -23,7 +23,9 @@ start (const char *script, int extra, int as, int *ret_from)
   Process *process;
 
   g_assert_cmpint (pipe2 (ends, O_CLOEXEC), ==, 0);
-  const ProcessFd fds[] = { { open ("/dev/null", O_RDONLY | O_CLOEXEC), 0 }, { ends[1], 1 }, { fcntl (STDERR_FILENO, F_DUPFD_CLOEXEC, 3), 2 }, { extra, as } };
+  const ProcessFd fds[] = {
+    { open ("/dev/null", O_RDONLY | O_CLOEXEC), 0 }, { ends[1], 1 }, { fcntl (STDERR_FILENO, F_DUPFD_CLOEXEC, 3), 2 }, { extra, as }
+  };
 
   process = process_start ((const char *[]) { "sh", "-c", script, NULL }, fds, extra >= 0 ? 4 : 3, &error);
   g_assert_no_error (error);
