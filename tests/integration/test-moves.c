@@ -19,7 +19,7 @@ typedef struct
   HostCell *traveller, *alarm, *ledger;
   CellBus *bus;
   CellClient *client;           /* of the traveller */
-  CellClient *leaves;           /* goes while its cell moves; NULL: nobody does */
+  CellBus *leaves;              /* goes while its cell moves; NULL: nobody does */
   gboolean skipped;
 } Scene;
 
@@ -46,7 +46,7 @@ on_step (const char *cell, const char *step, GPid child, gpointer data)
   if (scene->leaves == NULL || strcmp (step, "restore its state") != 0)
     return;
   left = host_find (scene->host.host, cell, NULL);
-  cell_client_close (g_steal_pointer (&scene->leaves));
+  cell_close (g_steal_pointer (&scene->leaves));
   while (count_callers (left) > 1)
     {
       g_assert_cmpint (g_get_monotonic_time (), <, until);
@@ -127,6 +127,7 @@ test_crowd (Scene *scene, gconstpointer data)
   for (guint i = 0; i < CROWD; i++)
     clients[i] = cell_bind (scene->bus, Traveller, "traveller");
   call_all (clients);
+  g_assert_cmpuint (count_callers (scene->traveller), >=, CROWD);
   host_fixture_eject (scene->traveller);
   call_all (clients);
   g_assert_true (relocate_restart (scene->traveller, &error));
@@ -148,15 +149,19 @@ test_leaves (Scene *scene, gconstpointer data)
   (void) data;
   if (!scene->skipped)
     {
-      scene->leaves = cell_bind (scene->bus, Sequence, "sequence");
+      CellClient *leaves;
+
+      scene->leaves = cell_open (scene->host.socket);
+      leaves = cell_bind (scene->leaves, Sequence, "sequence");
       for (uint64_t i = 0; i < 3; i++)
         {
-          cell_auto SequenceNext one = sequence_next (scene->leaves, .who = 1, .number = i);
+          cell_auto SequenceNext one = sequence_next (leaves, .who = 1, .number = i);
           cell_auto SequenceNext other = sequence_next (stays, .who = 2, .number = i);
 
           g_assert_cmpstr (one.result.message, ==, NULL);
           g_assert_cmpstr (other.result.message, ==, NULL);
         }
+      g_assert_cmpuint (count_callers (sequence), ==, 2);
       host_fixture_eject (sequence);
       g_assert_null (scene->leaves);
       {
