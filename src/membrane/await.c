@@ -81,14 +81,14 @@ is_here (Channel *channel)
 }
 
 bool
-caller_withdraw (Channel *channel, Pending *pending)
+caller_withdraw (Channel *channel, Pending *pending, uint32_t mark)
 {
   Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
 
   /* Once taken its space may be in use by a later record. */
   if (caller_taken_by_peer (channel) > pending->start)
     return false;
-  atomic_fetch_or (&record->flags, RECORD_CANCELLED);
+  atomic_fetch_or (&record->flags, mark);
   if (caller_taken_by_peer (channel) > pending->start || atomic_load (&channel->endpoint->epoch->word) != channel->epoch_seen)
     return false;
   return true;
@@ -99,7 +99,7 @@ static void
 give_up (Channel *channel, Pending *pending, bool here, CellResult *result)
 {
   const CallPlan *plan = pending->plan;
-  bool taken = !caller_withdraw (channel, pending);
+  bool taken = !caller_withdraw (channel, pending, RECORD_GIVEN_UP);
 
   pending_remove (channel, pending);
   if (taken || !here)
@@ -145,7 +145,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
           if (!refused && (gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread))
             {
               refused = true;
-              if (caller_withdraw (channel, pending))
+              if (caller_withdraw (channel, pending, RECORD_CANCELLED))
                 {
                   pending_remove (channel, pending);
                   atomic_store (&thread->waits_for, NULL);

@@ -337,7 +337,7 @@ channel_cancel (Channel *channel, uint64_t id)
     return;
   if (pending->state == PENDING_OPEN)
     {
-      caller_withdraw (channel, pending);
+      caller_withdraw (channel, pending, RECORD_GIVEN_UP);
       channel->n_async -= pending->async;
     }
   pending_remove (channel, pending);    /* a reply that comes all the same finds nobody */
@@ -361,7 +361,7 @@ channel_end_cancelled (Channel *channel, uint64_t id)
 
   if (pending == NULL || pending->state != PENDING_OPEN || pending->done != NULL)
     channel_cancel (channel, id);
-  else if (caller_withdraw (channel, pending) && here)
+  else if (caller_withdraw (channel, pending, RECORD_GIVEN_UP) && here)
     answer_ourselves (channel, id, CELL_ERROR_CANCELLED, "the call was cancelled before it was taken; it was not executed");
   else
     answer_ourselves (channel, id, CELL_ERROR_CANCELLED, status_text (CELL_ERROR_CANCELLED));
@@ -376,7 +376,7 @@ channel_end_all (Channel *channel)
 
       if (pending->id == 0 || pending->state != PENDING_OPEN)
         continue;
-      caller_withdraw (channel, pending);
+      caller_withdraw (channel, pending, RECORD_GIVEN_UP);
       answer_ourselves (channel, pending->id, CELL_ERROR_CANCELLED, status_text (CELL_ERROR_CANCELLED));
     }
 }
@@ -401,7 +401,7 @@ channel_expire (Channel *channel, ThreadContext *thread, uint32_t now)
           Record *record = (Record *) (channel->out.data + (pending->start & channel->out.mask));
 
           if (caller_taken_by_peer (channel) <= pending->start)
-            atomic_fetch_or (&record->flags, RECORD_CANCELLED);
+            atomic_fetch_or (&record->flags, RECORD_GIVEN_UP);
           answer_ourselves (channel, pending->id, CELL_ERROR_DEADLINE, status_text (CELL_ERROR_DEADLINE));
         }
     }

@@ -33,7 +33,8 @@ enum /* Record.kind */
 enum /* Record.flags */
 {
   RECORD_CANCELLED = 1 << 0,    /* the caller gave up; not to be executed if it has not been yet */
-  RECORD_ONEWAY = 1 << 1        /* no reply */
+  RECORD_ONEWAY = 1 << 1,       /* no reply */
+  RECORD_GIVEN_UP = RECORD_CANCELLED | RECORD_ONEWAY    /* nor does the caller wait for what came of that */
 };
 
 typedef struct

@@ -571,7 +571,8 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
     }
   else
     {
-      /* Mostly nobody waits any more.  Who was still looking when we took it has seen that, and not that we saw the mark. */
+      /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who was still looking when
+       * we took it has seen that, and not that we saw the mark. */
       call.status = CELL_ERROR_CANCELLED;
       answer (&call, header.method, own);
     }

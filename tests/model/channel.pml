@@ -41,6 +41,7 @@ mtype = { NOTHING, OPEN, REPLIED, CRASHED, GONE, WITHDRAWN, GIVEN_UP, SENT };
 /* ---- shared memory: the caller's half */
 bool request[CALLS + 1];                /* Record.sequence of requests */
 bool cancelled[CALLS];                  /* Record.flags & RECORD_CANCELLED */
+bool given_up[CALLS];                   /* … & RECORD_ONEWAY, which comes with the same step */
 bool caller_waiting;                    /* HalfControl.waiting of the caller */
 byte caller_released;                   /* HalfControl.released of the caller: replies that it has read */
 
@@ -89,7 +90,7 @@ inline wake_caller (waiting, word)
 proctype Consumer (byte g)
 {
   byte at = taken[g], out = head[g];
-  bool waiting, skipped;
+  bool waiting, skipped, silent;
 
   {
     do
@@ -105,7 +106,7 @@ proctype Consumer (byte g)
        assert (caller_released <= out);
        /* full fence: who gives a call up marks it and then looks at `taken` */
        if
-       :: cancelled[at] -> skipped = true
+       :: atomic { cancelled[at] -> skipped = true; silent = given_up[at] }
        :: else ->
           atomic { executed[at]++; assert (executed[at] == 1 && outcome[at] != WITHDRAWN) }     /* the handler */
        fi;
@@ -116,7 +117,7 @@ proctype Consumer (byte g)
 #ifdef MUTANT_SKIPPED_IN_SILENCE
        :: skipped || ONEWAY_CALL (at)
 #else
-       :: ONEWAY_CALL (at)
+       :: silent || ONEWAY_CALL (at)
 #endif
        :: else ->
           /* reply_commit ().  `head` goes first: however much the caller has read when this consumer dies, the final position is
@@ -137,7 +138,7 @@ proctype Consumer (byte g)
           wake_caller (waiting, WORD (g, out));
           out++
        fi;
-       d_step { at++; skipped = false; waiting = false }
+       d_step { at++; skipped = false; silent = false; waiting = false }
 
     :: !stop[g] && !request[at] ->              /* make_cold () and epoll_wait () */
 #ifdef MUTANT_SLEEPER_LOOKS_FIRST
@@ -381,7 +382,7 @@ kick:                                           /* kick_sent () */
           if
           :: taken[generation] > oldest -> outcome[oldest] = GIVEN_UP
           :: else ->
-             cancelled[oldest] = true;
+             d_step { cancelled[oldest] = true; given_up[oldest] = true };
              /* full fence.  Whoever takes it from now on sees the mark; who has taken it is seen, unless it is a new consumer, of
               * which the old half says nothing: then the caller may not claim that the call was not executed. */
              if :: taken[generation] > oldest -> outcome[oldest] = GIVEN_UP :: else fi;

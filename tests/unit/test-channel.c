@@ -307,6 +307,28 @@ test_cancel (void)
   rig_free (rig);
 }
 
+/* Nobody reads an answer to what was given up: it leaves nothing behind that would stop what comes after it. */
+static void
+test_cancel_and_post (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel (rig);
+
+  for (unsigned round = 0; round < 50; round++)
+    {
+      Holder holder;
+
+      hold (rig, &holder);
+      for (unsigned i = 0; i < 100; i++)
+        channel_cancel (channel, start_token (channel, &plan_of[ECHO], 1, 1));
+      let_go (rig, &holder);
+      g_assert_cmpint (call_token (channel, NOTE, 1, round + 1, 0), ==, CELL_OK);
+      g_assert_cmpuint (rig->executed, ==, round + 1);
+    }
+  channel_unref (channel);
+  rig_free (rig);
+}
+
 /* Marked at the moment when it is taken: its caller has seen that it was too late and waits on, and is told that it was not executed. */
 static void
 test_cancel_too_late (void)
@@ -1308,6 +1330,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/pipelined", test_pipelined);
   g_test_add_func ("/channel/completions", test_completions);
   g_test_add_func ("/channel/cancel", test_cancel);
+  g_test_add_func ("/channel/cancel-and-post", test_cancel_and_post);
   g_test_add_func ("/channel/cancel-too-late", test_cancel_too_late);
   g_test_add_func ("/channel/deadline", test_deadline);
   g_test_add_func ("/channel/expire", test_expire);
