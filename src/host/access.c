@@ -225,7 +225,7 @@ check_target (const Question *question, PermitKind kind, const char *path, const
                            path);
   if (kind == PERMIT_WRITE && (contains (real, config->policy_path) || contains_place_of (real, config->policy_path)
                                || contains (real, config->trust_path) || contains_place_of (real, config->trust_path)
-                               || contains (real, question->key_file)))
+                               || contains (real, question->key_file) || contains_place_of (real, question->key_file)))
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies what says what it may, and it could write to that",
                            name, path);
   return TRUE;

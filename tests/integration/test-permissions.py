@@ -193,6 +193,12 @@ def what_no_cell_gets(here):
         assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
         key_file(here, f"ReadPaths={folder}/config")
         here.good("eject", "escaper")
+        # The key file is elsewhere, but it could put another in the place of the link to it.
+        here.good("unload", "escaper")
+        os.mkdir(f"{folder}/cells")
+        os.symlink(key_file(here, f"WritePaths={folder}/cells"), f"{folder}/cells/escaper.cell")
+        here.good("load", f"{folder}/cells/escaper.cell")
+        assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
 
 
 def devices(here):
