@@ -101,6 +101,15 @@ check_code (GPtrArray *rules, const HostConfig *config, const ModuleFile *file, 
     say (rules, "sandbox", g_steal_pointer (&error), "%s", "");
 }
 
+static gboolean
+say_key_file (GPtrArray *rules, GError *error, const Manifest *manifest)
+{
+  const char *why = manifest != NULL ? manifest->origin.why : NULL;
+
+  return say (rules, "key file", error, "%s%s%s", manifest == NULL ? "" : manifest->place != NULL ? manifest->path : "there is none",
+              why != NULL ? "; foreign: " : "", why != NULL ? why : "");
+}
+
 GPtrArray *
 validate_file (const char *path, GHashTable *values)
 {
@@ -113,7 +122,7 @@ validate_file (const char *path, GHashTable *values)
 
   host_config_find_programs (&config);
   manifest = manifest_find (path, &error);
-  if (!say (rules, "key file", error, "%s", manifest == NULL ? "" : g_file_test (manifest->path, G_FILE_TEST_EXISTS) ? manifest->path : "there is none"))
+  if (!say_key_file (rules, error, manifest))
     return rules;
   all = merged (manifest, values);
   error = NULL;

@@ -172,6 +172,7 @@ def a_foreign_key_file(here):
     at_home(here)
     mine = copy("mirror", here.path("mine.so"))
     names = here.write(os.path.join("Downloads", "guest.cell"), f"[Cell]\nModule={mine}\n[Config]\nwhat=theirs\n")
+    assert f"{names}; foreign: it lies where downloads do" in here.good("validate", names)
     assert "its key file is foreign: it lies where downloads do; move that " in here.good("load", names)
     here.good("trust", mine)
     assert place(here, "guest") == (OUT, "foreign")
