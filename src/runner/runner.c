@@ -243,6 +243,14 @@ read_tail (Runner *runner, const WireMessage *message, GError **error)
   return runner->numbers != NULL;
 }
 
+/* What GLib opens when somebody says something for the first time it has to open before. */
+static gboolean
+confine_ourselves (void)
+{
+  g_free (g_locale_from_utf8 (".", -1, NULL, NULL, NULL));
+  return confine_to_serving ();
+}
+
 static void
 do_load (Runner *runner, WireMessage *message)
 {
@@ -266,7 +274,7 @@ do_load (Runner *runner, WireMessage *message)
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
     }
-  if (runner->instance != NULL && !confine_to_serving ())
+  if (runner->instance != NULL && !confine_ourselves ())
     {
       refuse (runner, message, CELL_ERROR_UNSUPPORTED, "the key file says Strict, and the kernel does not take the filter for it");
       return;

@@ -247,6 +247,7 @@ def strict(here):
     start(here, "Strict=true")
     assert tried(here, "read_file", "/usr/bin/env") == 0, "in the host it can, so that a wrong name would be noticed"
     here.good("eject", "escaper")
+    assert tried(here, "complain") == 0
     here.refused("CRASHED", "call", "escaper", "read_file", "/usr/bin/env")
     row = wait_until(lambda: next((row for row in json.loads(here.good("--json", "list")) if row["location"] == "dead"), None), "its end")
     assert "openat" in row["reason"], row
