@@ -4,6 +4,6 @@
  */
 #pragma once
 
-/* From now on this process, and all that it starts, writes to files below what is mounted for writing, makes no device nodes and opens no terminals;
- * whatever else may be mounted or reached later can be read at most.  Where the kernel has no Landlock nothing changes. */
+/* From now on this process, and all that it starts, writes to files below what is mounted for writing, makes no device nodes and opens no terminals
+ * for writing; whatever else may be mounted or reached later, unless below those, can be read at most.  Where the kernel has no Landlock nothing changes. */
 void landlock_confine (void);
