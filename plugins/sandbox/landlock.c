@@ -41,10 +41,8 @@ struct path_rule { uint64_t access; int32_t folder; } __attribute__ ((packed));
 static uint64_t
 known_to (long version)
 {
-  uint64_t known = (1 << 13) - 1;
+  uint64_t known = (1 << 14) - 1;
 
-  if (version >= 2)
-    known |= REFER;
   if (version >= 3)
     known |= TRUNCATE;
   if (version >= 5)
@@ -84,8 +82,8 @@ void
 landlock_confine (void)
 {
   long version = syscall (SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION);
-  uint64_t known = version > 0 ? known_to (version) : 0;
-  int rules = version > 0 ? (int) syscall (SYS_landlock_create_ruleset, &known, sizeof known, 0) : -1;
+  uint64_t known = known_to (version);
+  int rules = version >= LANDLOCK_LEAST ? (int) syscall (SYS_landlock_create_ruleset, &known, sizeof known, 0) : -1;
 
   if (rules < 0)
     return;

@@ -23,6 +23,7 @@
 #include "host.h"
 #include "plugins/probe-report.h"
 #include "plugins/sandbox/bounds.h"
+#include "plugins/sandbox/landlock.h"
 #include "plugins/sandbox/scope.h"
 
 #ifndef SYS_futex_waitv
@@ -489,9 +490,9 @@ check_landlock (Doctor *doctor)
 {
   long version = syscall (SYS_landlock_create_ruleset, NULL, (size_t) 0, LANDLOCK_VERSION);
 
-  if (version <= 0)
-    say (doctor, FALSE, "the sandbox's mounts say the same; a kernel with CONFIG_SECURITY_LANDLOCK says it twice", "the kernel has none: %s",
-         g_strerror (errno));
+  if (version < LANDLOCK_LEAST)
+    say (doctor, FALSE, "the sandbox's mounts say the same; a kernel from 5.19 on with CONFIG_SECURITY_LANDLOCK says it twice",
+         "the kernel has none that is of use: %s", version > 0 ? "it is the first version" : g_strerror (errno));
   else if (doctor->limits == NULL)
     say (doctor, FALSE, "see what is said of the runner", "not tried: the runner does not run in a sandbox");
   else

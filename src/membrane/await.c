@@ -142,7 +142,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
       if (here)
         {
           atomic_store (&thread->waits_for, &channel->endpoint->gate);
-          if (!refused && (gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread))
+          if (gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread)
             {
               refused = true;
               if (caller_withdraw (channel, pending, RECORD_CANCELLED))
