@@ -19,6 +19,7 @@
 #define MANY 31u              /* hostile children beside one that is not */
 #define MANY_MUTATIONS 20000u /* of each of them */
 #define PATIENCE_MS 50u       /* with the child */
+#define RESTS_MOST 16u        /* times in a row that a child says it makes none, and has not made all */
 #define GROWTH_MAPS 64u       /* stacks of threads, and the heap's own */
 #define GROWTH_KB (24u * 1024u)
 
@@ -231,17 +232,24 @@ call_on (Scene *scene)
   cell_close (bus);
 }
 
-/* As many as it is asked for, or it has died of them. */
+static void
+begin_anew (Scene *scene)
+{
+  end_rogue (scene);
+  begin_rogue (scene);
+}
+
+/* As many as it is asked for, or it has died of them: another process that was started in its place makes none. */
 static void
 one_life (Scene *scene, guint64 seed)
 {
   guint64 before = 0, n = 0, life = MIN (LIFE_MAX, n_wanted () / 8);
   gboolean goes_on = TRUE;
+  guint rests = 0;
 
   if (!ask_rogue (scene, &goes_on, &before) || goes_on || !start_mutating (scene, seed, life))
     {
-      end_rogue (scene);
-      begin_rogue (scene);
+      begin_anew (scene);
       return;
     }
   goes_on = TRUE;
@@ -249,7 +257,14 @@ one_life (Scene *scene, guint64 seed)
     {
       call_on (scene);
       /* While it goes on, even this may be a lie. */
-      if (!ask_rogue (scene, &goes_on, &n) || n < before + life || n > before + 2 * life)
+      if (!ask_rogue (scene, &goes_on, &n) || goes_on)
+        rests = 0;
+      else if (n < before + life && ++rests >= RESTS_MOST)
+        {
+          begin_anew (scene);
+          return;
+        }
+      if (n < before + life || n > before + 2 * life)
         goes_on = TRUE;
       if (i % 16 == 15 && daemon_ctl (&scene->daemon, NULL, "list", NULL) != 0)
         g_error ("the host is not well");
