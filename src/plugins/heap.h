@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * While a cell moves its callers wait for what it saves to be copied two or three times, and to get the pages for that from the kernel takes
- * longer than the copying.  So a process keeps as much as a usual state takes; it is given back with what is larger.
+ * longer than the copying; so it is with the copy of a large record.  So a process keeps as much as these take.  All three are said, since
+ * the C library, once it is told one, learns none of them by itself any more.
  */
 #pragma once
 #include <malloc.h>
 
-#define HEAP_KEPT (256 * 1024)          /* bytes at the end of each arena, of one in which a megabyte is free there */
+#define HEAP_AHEAD (256 * 1024)         /* bytes that are got at a time */
+#define HEAP_LARGEST (2 * 1024 * 1024)  /* of one block that is kept: the largest record fits in, and more travels as a blob */
 
 static inline void
 heap_keep (void)
 {
-  mallopt (M_MMAP_THRESHOLD, HEAP_KEPT);
-  mallopt (M_TRIM_THRESHOLD, 4 * HEAP_KEPT);
-  mallopt (M_TOP_PAD, HEAP_KEPT);
+  mallopt (M_MMAP_THRESHOLD, HEAP_LARGEST);
+  mallopt (M_TRIM_THRESHOLD, 2 * HEAP_LARGEST);
+  mallopt (M_TOP_PAD, HEAP_AHEAD);
 }

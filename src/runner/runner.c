@@ -628,9 +628,9 @@ warm_heap (void)
   void *kept;
 
   heap_keep ();
-  kept = malloc (HEAP_KEPT - 4096);
+  kept = malloc (HEAP_AHEAD - 4096);
   if (kept != NULL)
-    explicit_bzero (kept, HEAP_KEPT - 4096);
+    explicit_bzero (kept, HEAP_AHEAD - 4096);
   free (kept);
 }
 
