@@ -62,6 +62,7 @@ struct HostCell
   GPtrArray *left;              /* what its process was at when the callers left; see watchdog.c */
   gboolean saves;               /* it has a save () */
   gboolean is_host;             /* the host's own cell: stays where it is */
+  gboolean held;                /* its child is held, to be replaced: it is told of nobody who comes */
   gboolean ended;               /* it was stopped for good */
   _Atomic gboolean ending;      /* it is asked to stop for good */
 

@@ -10,7 +10,7 @@
 #include "watchdog.h"
 
 #define REQUESTS_MAX (8u << 20)
-#define ATTACH_MS 2000u
+#define ATTACH_MS 10000u                 /* for a child that may have to share its processor with many */
 /* Where the replies' positions begin.  Not where the requests' do: a request and its reply at the same place in their pages look alike to
  * the processor, which then waits for the one before it reads the other; that doubled the time of a call. */
 #define ANSWERED_FIRST 1984u             /* bytes; a multiple of RECORD_ALIGN */
@@ -180,11 +180,38 @@ check_ending (HostCell *cell, GError **error)
          || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being stopped", cell->name);
 }
 
-/* The child maps its half while that can still be mapped writable. */
+/* The child maps its half while that can still be mapped writable.  One that does not listen to us is of use to nobody, and whoever comes would
+ * wait as long again: it is replaced.  A successor is given the caller with all others, and so is that of one that has died meanwhile. */
 static gboolean
 attach (Link *link, GError **error)
 {
-  return child_finish (link_attach (link, link->cell->child, link->replies), WIRE_DONE, NULL, error) && seal (link->replies, error);
+  Child *child = link->cell->child;
+  g_autoptr(GError) wrong = NULL;
+
+  if (child_finish (link_attach (link, child, link->replies), WIRE_DONE, NULL, &wrong))
+    return seal (link->replies, error);
+  if (cell_status_from_error (wrong) == CELL_ERROR_DEADLINE)
+    child_condemn (child, "it does not listen to the host");
+  else if (!child_is_closed (child))
+    {
+      g_propagate_error (error, g_steal_pointer (&wrong));
+      return FALSE;
+    }
+  return TRUE;
+}
+
+void
+link_attach_late (Link *link)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (!link->late)
+    return;
+  link->late = FALSE;
+  if (attach (link, &error))
+    return;
+  g_warning ("a caller of cell %s has to begin anew: %s", link->cell->name, error->message);
+  link_moved (link, NULL, link->cell->generation, FALSE, FALSE);
 }
 
 /* Where the cell is.  With its place locked for reading, and the link. */
@@ -197,13 +224,9 @@ begin (Link *link, GError **error)
     return cell_set_error (error, CELL_ERROR_CORRUPT, "it has sealed its requests itself");
   if (!check_ending (cell, error))
     return FALSE;
-  /* One that has died meanwhile does not answer; its successor is given it with all others. */
-  if (cell->location == CELL_LOCATION_CHILD && !attach (link, error))
-    {
-      if (!child_is_closed (cell->child))
-        return FALSE;
-      g_clear_error (error);
-    }
+  link->late = cell->location == CELL_LOCATION_CHILD && cell->held;
+  if (cell->location == CELL_LOCATION_CHILD && !link->late && !attach (link, error))
+    return FALSE;
   link->mapped = TRUE;
   if (link->local)
     {

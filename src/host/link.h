@@ -39,6 +39,7 @@ typedef struct
   _Atomic uint64_t bytes;       /* of memory in both */
   pthread_mutex_t lock;         /* of what follows */
   _Atomic gboolean mapped;      /* the caller has mapped its half, which has been sealed: the callee may have it */
+  gboolean late;                /* it came while the child was held, which has not been told */
   gboolean closed;
   _Atomic gboolean gone;        /* the caller has been told that there is no callee any more */
   uint64_t taken, answered;     /* where the callee's end stood when the last consumer but one ended, and the last one began */
@@ -82,6 +83,8 @@ void link_find_positions (Link *link, gboolean here);
 void link_find_lost (Link *link);
 /* Gives a child the callee's end, with these replies, which are to be sealed when it has answered. */
 ChildQuestion *link_attach (Link *link, Child *child, Half *replies);
+/* Of one that came while a child was held that goes on.  With the cell's place locked for writing. */
+void link_attach_late (Link *link);
 /* Tells the caller where its callee went; takes the new half (NULL: it is gone).  there: it is, or will be, in a child. */
 void link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed);
 /* Its caller has something to look for, and may be asleep. */

@@ -48,6 +48,7 @@ set_place (HostCell *cell, CellLocation location, const Consumer *consumer)
   if (cell->child != consumer->child)
     g_ptr_array_set_size (cell->left, 0);
   cell->location = location;
+  cell->held = FALSE;
   cell->instance = consumer->instance;
   cell->child = consumer->child;
   cell->since = g_get_real_time ();
@@ -315,6 +316,7 @@ make_halves (Move *move, GError **error)
 
       if (half == NULL)
         return FALSE;
+      link->late = FALSE;
       g_ptr_array_add (move->halves, half);
       g_ptr_array_add (move->left, half_ref (link->replies));
       g_ptr_array_add (move->left, half_ref (link->channel->answer_half));
@@ -555,6 +557,17 @@ keep_state (const Move *move)
     g_warning ("%s", error->message);
 }
 
+/* Those who came while its child was held, which serves on. */
+static void
+let_in (HostCell *cell)
+{
+  pthread_rwlock_wrlock (&cell->place);
+  cell->held = FALSE;
+  for (guint i = 0; i < cell->links->len; i++)
+    link_attach_late (link_at (cell, i));
+  pthread_rwlock_unlock (&cell->place);
+}
+
 /* The old one goes on; or it is gone, and what comes of that is the supervisor's to say.  A successor of none that has been handed the calls is
  * left to who asked for it; one that has not may have written to what its callers have, and they get other memory once more. */
 static void
@@ -565,7 +578,10 @@ fail (Move *move, const char *why)
   if (move->no_way_back && move->old.child != NULL)
     child_kill_frozen (move->old.child);
   if (has_old (move) && !move->no_way_back)
-    consumer_go_on (&move->old);
+    {
+      consumer_go_on (&move->old);
+      let_in (cell);
+    }
   else if (has_old (move))
     {
       keep_state (move);
@@ -578,13 +594,31 @@ fail (Move *move, const char *why)
     }
 }
 
+/* A child is told of nobody who comes from now on: it may be at its state for long, or stand.  Whoever comes goes along. */
+static gboolean
+hold (Move *move, GError **error)
+{
+  HostCell *cell = move->cell;
+
+  if (move->old.child != NULL)
+    {
+      pthread_rwlock_wrlock (&cell->place);
+      cell->held = TRUE;
+      pthread_rwlock_unlock (&cell->place);
+    }
+  if (!has_old (move) || consumer_hold (&move->old, error))
+    return TRUE;
+  let_in (cell);
+  return FALSE;
+}
+
 static gboolean
 run (Move *move, gboolean there, GError **error)
 {
   g_auto(GStrv) uses = NULL;
 
   if ((there && !may_call_from_there (move, &uses, error)) || !consumer_prepare (&move->new, move->cell, move->build, there, error)
-      || !get_all_ready (move, error) || (has_old (move) && !consumer_hold (&move->old, error)))
+      || !get_all_ready (move, error) || !hold (move, error))
     return FALSE;
   if (move_held (move, &uses, error))
     return TRUE;

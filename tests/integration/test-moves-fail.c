@@ -242,6 +242,27 @@ test_busy (Scene *scene, gconstpointer data)
   g_assert_cmpint (taken.result.status, ==, CELL_ERROR_CRASHED);
 }
 
+/* Its process does not listen: it is replaced, and whoever has come to it is served by the next one. */
+static void
+test_deaf (Scene *scene, gconstpointer data)
+{
+  HostCellInfo info;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, NULL);
+  host_fixture_eject (scene->traveller);
+  host_cell_describe (scene->traveller, &info);
+  g_assert_cmpint (kill (info.pid, SIGSTOP), ==, 0);
+  cell_set_timeout (scene->client, 60000);
+  cell_auto TravellerTotals totals = traveller_totals (scene->client);
+  g_assert_cmpstr (totals.result.message, ==, NULL);
+  host_cell_describe (scene->traveller, &info);
+  g_assert_cmpuint (info.restarts, ==, 1);
+  g_assert_nonnull (strstr (info.reason, "it does not listen to the host"));
+}
+
 /* ---- many who move it ------------------------------------------------------------------------------------------ */
 
 typedef struct
@@ -414,6 +435,7 @@ main (int argc, char **argv)
   add ("/moves-fail/itself/many", "traveller-many", test_itself);
   add ("/moves-fail/busy", NULL, test_busy);
   add ("/moves-fail/killed-at-start", NULL, test_killed_at_start);
+  add ("/moves-fail/deaf", NULL, test_deaf);
   add ("/moves-fail/movers", NULL, test_many_movers);
   add ("/moves-fail/unloaded", NULL, test_unloaded);
   return g_test_run ();

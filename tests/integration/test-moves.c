@@ -3,6 +3,7 @@
  * What a move carries: calls that are kept and calls that were made, signals, blobs, timers.
  */
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,6 +21,10 @@ typedef struct
   CellBus *bus;
   CellClient *client;           /* of the traveller */
   CellBus *leaves;              /* goes while its cell moves; NULL: nobody does */
+  gboolean comes, in_vain;      /* somebody comes while it does; and the move fails */
+  GThread *newcomer;
+  gboolean hangs;               /* while it moves it is asked for what does not end */
+  TravellerHangCall hang;
   gboolean skipped;
 } Scene;
 
@@ -34,6 +39,36 @@ count_callers (HostCell *cell)
   return n;
 }
 
+/* So many callers have mapped what they write to, and their calls are looked at. */
+static void
+wait_mapped (HostCell *cell, guint wanted)
+{
+  gint64 until = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+
+  for (guint n = 0; n < wanted;)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      sched_yield ();
+      n = 0;
+      pthread_mutex_lock (&cell->lock);
+      for (guint i = 0; i < cell->links->len; i++)
+        n += ((Link *) g_ptr_array_index (cell->links, i))->mapped;
+      pthread_mutex_unlock (&cell->lock);
+    }
+}
+
+static gpointer
+newcomer_main (gpointer data)
+{
+  Scene *scene = data;
+  CellBus *bus = cell_open (scene->host.socket);
+  cell_auto TravellerTotals totals = traveller_totals (cell_bind (bus, Traveller, "traveller"));
+
+  g_assert_cmpstr (totals.result.message, ==, NULL);
+  cell_close (bus);
+  return NULL;
+}
+
 /* Its cell is held, and its successor has been told of its callers. */
 static void
 on_step (const char *cell, const char *step, GPid child, gpointer data)
@@ -42,8 +77,21 @@ on_step (const char *cell, const char *step, GPid child, gpointer data)
   gint64 until = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
   HostCell *left;
 
-  (void) child;
-  if (scene->leaves == NULL || strcmp (step, "restore its state") != 0)
+  if (strcmp (step, "restore its state") != 0)
+    return;
+  if (scene->comes && scene->newcomer == NULL)
+    {
+      scene->newcomer = g_thread_new ("newcomer", newcomer_main, scene);
+      wait_mapped (scene->traveller, 2);
+      if (scene->in_vain)
+        kill (child, SIGKILL);
+    }
+  if (scene->hangs)
+    {
+      scene->hangs = FALSE;
+      scene->hang = traveller_hang_start (scene->client);
+    }
+  if (scene->leaves == NULL)
     return;
   left = host_find (scene->host.host, cell, NULL);
   cell_close (g_steal_pointer (&scene->leaves));
@@ -137,6 +185,58 @@ test_crowd (Scene *scene, gconstpointer data)
   call_all (clients);
   for (guint i = 0; i < CROWD; i++)
     cell_client_close (clients[i]);
+}
+
+/* From one sandbox to another; the first one's process stands when he comes. */
+static void
+test_comes (Scene *scene, gconstpointer data)
+{
+  g_autoptr(GError) error = NULL;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  host_fixture_eject (scene->traveller);
+  traveller_say (scene->client, .n = 1);
+  scene->comes = TRUE;
+  g_assert_true (relocate_restart (scene->traveller, &error) != scene->in_vain);
+  g_assert_true ((error != NULL) == scene->in_vain);
+  g_thread_join (scene->newcomer);
+  cell_auto TravellerTotals totals = traveller_totals (scene->client);
+  g_assert_cmpuint (totals.spoken, ==, 1);
+  g_assert_cmpuint (host_fixture_restarts (scene->traveller), ==, 0);
+}
+
+/* The new process dies, and the first one goes on. */
+static void
+test_comes_in_vain (Scene *scene, gconstpointer data)
+{
+  scene->in_vain = TRUE;
+  test_comes (scene, data);
+}
+
+/* What has waited for a process takes its time, and whoever comes is listened to meanwhile. */
+static void
+test_comes_late (Scene *scene, gconstpointer data)
+{
+  HostCellInfo info;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  traveller_say (scene->client, .n = 1);
+  scene->hangs = TRUE;
+  host_fixture_eject (scene->traveller);
+  scene->newcomer = g_thread_new ("newcomer", newcomer_main, scene);
+  wait_mapped (scene->traveller, 2);
+  host_cell_describe (scene->traveller, &info);
+  g_assert_cmpint (kill (info.pid, SIGKILL), ==, 0);
+  cell_auto TravellerHang hang = traveller_hang_finish (scene->hang);
+  g_assert_cmpint (hang.result.status, ==, CELL_ERROR_CRASHED);
+  g_thread_join (scene->newcomer);
+  host_cell_describe (scene->traveller, &info);
+  g_test_message ("%s", info.reason);
+  g_assert_null (strstr (info.reason, "listen"));
 }
 
 static uint64_t
@@ -746,6 +846,9 @@ main (int argc, char **argv)
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);
   add ("/moves/crowd", "traveller", test_crowd);
   add ("/moves/leaves", NULL, test_leaves);
+  add ("/moves/comes/well", "traveller", test_comes);
+  add ("/moves/comes/in-vain", "traveller", test_comes_in_vain);
+  add ("/moves/comes/late", "traveller", test_comes_late);
   add ("/moves/kept/serial", "traveller", test_kept);
   add ("/moves/kept/loop", "traveller-loop", test_kept);
   add ("/moves/kept/many", "traveller-many", test_kept);
