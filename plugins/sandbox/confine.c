@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bounds.h"
@@ -94,22 +95,31 @@ confine (void)
   landlock_confine ();
 }
 
-bool
+/* The first process of its namespace: those whose parents have ended are its own. */
+static bool
+has_processes (void)
+{
+  siginfo_t info;
+
+  return waitid (P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD;
+}
+
+/* Of processes the kernel does not see to it that they have the filter, as it does of threads.  They are looked for when nobody can start another. */
+const char *
 confine_to_serving (void)
 {
   struct sock_filter program[FILTER_MAX];
   ssize_t size;
-  long done;
+  long done = -1;
 
   if (!has_last_filter)
-    return true;
+    return NULL;
   size = pread (LAST_FILTER, program, sizeof program, 0);
-  if (size <= 0 || (size_t) size % sizeof *program != 0)
-    return false;
-  done = syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,
-                  &(struct sock_fprog) { (unsigned short) ((size_t) size / sizeof *program), program });
-  if (done > 0)
-    errno = EBUSY;                      /* a thread that has a filter of its own */
+  if (size > 0 && (size_t) size % sizeof *program == 0)
+    done = syscall (SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,
+                    &(struct sock_fprog) { (unsigned short) ((size_t) size / sizeof *program), program });
   close (LAST_FILTER);
-  return done == 0;
+  if (done != 0)                        /* more: a thread that has a filter of its own */
+    return "the kernel does not take the filter for it";
+  return has_processes () ? "its init has started a process" : NULL;
 }

@@ -126,7 +126,7 @@ static const char *const serving[] = {
   "munmap", "mremap", "madvise", "brk", "mlock", "mlock2", "munlock", "membarrier",
   /* threads, and the process itself */
   "set_robust_list", "rseq", "sigaltstack", "rt_sigprocmask", "rt_sigreturn", "rt_sigaction", "prctl", "gettid", "getpid", "tgkill",
-  "sched_getaffinity", "getcpu", "exit", "exit_group",
+  "sched_getaffinity", "getcpu", "waitid", "exit", "exit_group",
   /* what time it is, and chance */
   "clock_gettime", "clock_getres", "gettimeofday", "time", "getrandom", "getrusage", "sysinfo",
 };

@@ -248,7 +248,7 @@ read_tail (Runner *runner, const WireMessage *message, GError **error)
 }
 
 /* What GLib opens when somebody says something for the first time it has to open before. */
-static gboolean
+static const char *
 confine_ourselves (void)
 {
   g_free (g_locale_from_utf8 (".", -1, NULL, NULL, NULL));
@@ -260,6 +260,7 @@ do_load (Runner *runner, WireMessage *message)
 {
   g_autoptr(GError) error = NULL;
   g_autofree char *text = NULL, *bare = NULL;
+  const char *why = NULL;
   WireReady body = { 0 };
 
   if (runner->module != NULL)
@@ -278,14 +279,17 @@ do_load (Runner *runner, WireMessage *message)
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
     }
-  if (runner->instance != NULL && !confine_ourselves ())
-    {
-      refuse (runner, message, CELL_ERROR_UNSUPPORTED, "the key file says Strict, and the kernel does not take the filter for it");
-      return;
-    }
   if (runner->instance == NULL)
     {
       refuse (runner, message, cell_status_from_error (error), error->message);
+      return;
+    }
+  why = confine_ourselves ();
+  if (why != NULL)
+    {
+      g_autofree char *sentence = g_strdup_printf ("the key file says Strict, and %s", why);
+
+      refuse (runner, message, CELL_ERROR_UNSUPPORTED, sentence);
       return;
     }
   body = (WireReady) { runner->module->options->threading, runner->module->options->save != NULL };

@@ -258,6 +258,21 @@ def strict(here):
     assert tried(here, "read_file", "/usr/bin/env") == 0
 
 
+def strict_and_other_processes(here):
+    """One that its init has left behind would have less to obey than it."""
+    start(here, "")
+
+    def rude(strict):
+        return here.write("rude.cell", f"[Cell]\nRestart=temporary\nModule={cell('rude-fork-start')}\nStrict={strict}\n")
+
+    here.good("load", rude("true"))
+    said = here.refused("UNSUPPORTED", "eject", "rude")
+    assert "the key file says Strict, and its init has started a process" in said, said
+    assert here.good("call", "rude", "work") == "calls: 1\n"
+    rude("false")
+    here.good("eject", "rude")
+
+
 def strict_cells_serve(here):
     """Each kind of cell is called, moved with its state, and calls others, with no more system calls than are on the list."""
     start(here, "")
@@ -283,4 +298,4 @@ def strict_cells_serve(here):
 
 
 main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths, links,
-      what_no_cell_gets, devices, places_that_are_taken, another_build, strict, strict_cells_serve])
+      what_no_cell_gets, devices, places_that_are_taken, another_build, strict, strict_and_other_processes, strict_cells_serve])
