@@ -152,11 +152,16 @@ shut_down (void)
   raise_flag (&asked);
 }
 
-/* Removed, it leaves the signal as it was: the second one ends this process at once. */
+static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+static guint signal_sources[G_N_ELEMENTS (signals)];
+
+/* Removed, they leave the signals as they were: a second one, of whatever kind, ends this process at once. */
 static gboolean
 on_signal (gpointer data)
 {
   (void) data;
+  for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
+    g_source_remove (signal_sources[i]);
   raise_flag (&asked);
   return G_SOURCE_REMOVE;
 }
@@ -266,9 +271,8 @@ serve (const Options *options, GError **error)
   own = host_load_entry (host, host_cell_entry (), "host", error);
   if (own == NULL || !begin_cells (host, options, error) || !host_listen (host, error))
     return FALSE;
-  g_unix_signal_add (SIGTERM, on_signal, NULL);
-  g_unix_signal_add (SIGINT, on_signal, NULL);
-  g_unix_signal_add (SIGHUP, on_signal, NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
+    signal_sources[i] = g_unix_signal_add (signals[i], on_signal, NULL);
   say_ready (options, host);
   run_until (&asked);
   return stop (host, error);

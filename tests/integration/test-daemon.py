@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """cellhostd as a program: how it starts, what it refuses, how it ends, and what it writes into its log."""
 import glob
+import itertools
 import json
 import os
 import re
@@ -184,12 +185,15 @@ def calls_that_wait_are_answered(here):
 
 
 def the_second_signal(here):
-    host = here.host("--cell", cell("mirror"))
-    here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"), stderr=subprocess.DEVNULL)
-    wait_until(lambda: os.path.exists(here.path("begun")), "the call")
-    host.send_signal(signal.SIGTERM)
-    wait_until(lambda: not os.path.exists(here.socket), "the stop")
-    assert stop(host) == -signal.SIGTERM
+    """Of whatever kind it is, and whatever the first one was."""
+    for first, second in itertools.product((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), repeat=2):
+        host = here.host("--cell", cell("mirror"))
+        begun = here.path(f"begun-{int(first)}-{int(second)}")
+        here.spawn(CTL, "call", "mirror", "hold", begun, here.path("until"), stderr=subprocess.DEVNULL)
+        wait_until(lambda: os.path.exists(begun), "the call")
+        host.send_signal(first)
+        wait_until(lambda: not os.path.exists(here.socket), "the stop")
+        assert stop(host, second) == -second
 
 
 def stopped_as_soon_as_it_runs(here):
