@@ -28,6 +28,7 @@
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (256u << 20)     /* memory for the requests and replies of all of them */
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
+#define PAUSE_MS 100u                   /* until it is tried again whether there are descriptors */
 
 static void listen_for (Connection *connection, GIOCondition condition);
 
@@ -867,13 +868,28 @@ static const BellLimit bell_limit = { NULL, bell_flooded };
 
 struct Listener
 {
+  gatomicrefcount references;
   Host *host;
   char *path;
   int socket, lock;
-  int spare;                    /* given up for a moment when there is no other descriptor */
+  int spare;                    /* given up for a moment when there is no other descriptor; without it nobody is accepted */
   gboolean bound;
-  guint source;
+  pthread_mutex_t mutex;        /* of what follows, and of the descriptors once it listens */
+  gboolean closed;
+  GSource *source;              /* has a reference */
 };
+
+static void
+listener_unref (gpointer data)
+{
+  Listener *listener = data;
+
+  if (!g_atomic_ref_count_dec (&listener->references))
+    return;
+  pthread_mutex_destroy (&listener->mutex);
+  g_free (listener->path);
+  g_free (listener);
+}
 
 /* Whoever waits to be accepted when there is no descriptor for him would make the main loop turn for ever: he is told instead. */
 static void
@@ -881,8 +897,7 @@ refuse_one (Listener *listener)
 {
   int socket;
 
-  if (listener->spare >= 0)
-    close (listener->spare);
+  close (listener->spare);
   socket = accept4 (listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (socket >= 0)
     {
@@ -892,24 +907,22 @@ refuse_one (Listener *listener)
   listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static gboolean
-accept_cb (gint fd, GIOCondition condition, gpointer data)
+static void
+accept_one (Listener *listener)
 {
-  Listener *listener = data;
   Host *host = listener->host;
-  int socket = accept4 (fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  int socket = accept4 (listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   struct ucred peer = { 0 };
   socklen_t size = sizeof peer;
   g_autoptr(GError) error = NULL;
   Connection *connection;
   guint n;
 
-  (void) condition;
   if (socket < 0)
     {
       if (errno == EMFILE || errno == ENFILE)
         refuse_one (listener);
-      return G_SOURCE_CONTINUE;
+      return;
     }
   pthread_mutex_lock (&host->lock);
   n = host->connections->len;
@@ -934,7 +947,59 @@ accept_cb (gint fd, GIOCondition condition, gpointer data)
     }
   else
     g_warning ("%s", error->message);
-  return G_SOURCE_CONTINUE;
+}
+
+static void wait_for_somebody (Listener *listener);
+
+static gboolean
+accept_cb (gint fd, GIOCondition condition, gpointer data)
+{
+  Listener *listener = data;
+  gboolean goes_on;
+
+  (void) fd;
+  (void) condition;
+  pthread_mutex_lock (&listener->mutex);
+  if (!listener->closed)
+    accept_one (listener);
+  goes_on = !listener->closed && listener->spare >= 0;
+  if (!listener->closed && !goes_on)
+    wait_for_somebody (listener);
+  pthread_mutex_unlock (&listener->mutex);
+  return goes_on;
+}
+
+static gboolean
+again_cb (gpointer data)
+{
+  Listener *listener = data;
+
+  pthread_mutex_lock (&listener->mutex);
+  if (!listener->closed)
+    wait_for_somebody (listener);
+  pthread_mutex_unlock (&listener->mutex);
+  return G_SOURCE_REMOVE;
+}
+
+/* Or, when somebody else has taken the place of the spare descriptor, for one that can be in its place.  With the mutex. */
+static void
+wait_for_somebody (Listener *listener)
+{
+  GSourceFunc func = again_cb;
+
+  g_clear_pointer (&listener->source, g_source_unref);
+  if (listener->spare < 0)
+    listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (listener->spare >= 0)
+    {
+      listener->source = g_unix_fd_source_new (listener->socket, G_IO_IN);
+      func = (GSourceFunc) (void (*) (void)) accept_cb;
+    }
+  else
+    listener->source = g_timeout_source_new (PAUSE_MS);
+  g_atomic_ref_count_inc (&listener->references);
+  g_source_set_callback (listener->source, func, listener, listener_unref);
+  g_source_attach (listener->source, NULL);
 }
 
 /* A lock beside the socket says whether its owner lives: a socket that a crash left behind is replaced, one in use is not. */
@@ -1015,6 +1080,8 @@ listener_new (Host *host, const char *path, GError **error)
   Listener *listener = g_new0 (Listener, 1);
   g_autofree char *folder = g_path_get_dirname (path);
 
+  g_atomic_ref_count_init (&listener->references);
+  pthread_mutex_init (&listener->mutex, NULL);
   listener->host = host;
   listener->path = g_strdup (path);
   listener->socket = listener->lock = -1;
@@ -1036,8 +1103,10 @@ listener_new (Host *host, const char *path, GError **error)
 void
 listener_accept (Listener *listener)
 {
-  if (listener->source == 0)
-    listener->source = g_unix_fd_add (listener->socket, G_IO_IN, accept_cb, listener);
+  pthread_mutex_lock (&listener->mutex);
+  if (listener->source == NULL)
+    wait_for_somebody (listener);
+  pthread_mutex_unlock (&listener->mutex);
 }
 
 void
@@ -1045,8 +1114,11 @@ listener_free (Listener *listener)
 {
   if (listener == NULL)
     return;
-  if (listener->source != 0)
-    g_source_remove (listener->source);
+  pthread_mutex_lock (&listener->mutex);
+  listener->closed = TRUE;
+  if (listener->source != NULL)
+    g_source_destroy (listener->source);
+  g_clear_pointer (&listener->source, g_source_unref);
   if (listener->bound)
     unlink (listener->path);
   if (listener->socket >= 0)
@@ -1055,6 +1127,6 @@ listener_free (Listener *listener)
     close (listener->spare);
   if (listener->lock >= 0)
     close (listener->lock);
-  g_free (listener->path);
-  g_free (listener);
+  pthread_mutex_unlock (&listener->mutex);
+  listener_unref (listener);
 }

@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +17,7 @@
 #include <cell/remote/ledger.h>
 
 #include "host-fixture.h"
+#include "host/connection.h"
 #include "host/link.h"
 
 #define BLOCKERS 6
@@ -390,6 +394,108 @@ test_cancel (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
+#define BELOW 64                        /* descriptors that are all in use: more than the main loop polls at a time */
+#define MOST 256
+#define RESERVED 16                     /* while the host starts */
+
+static gint rests;                      /* how often nothing came about for as long as the main loop has waited; atomic */
+
+static gint
+poll_and_count (GPollFD *fds, guint n, gint timeout)
+{
+  gint found = g_poll (fds, n, timeout);
+
+  if (found == 0 && timeout > 0)
+    g_atomic_int_inc (&rests);
+  return found;
+}
+
+static guint
+count_connections (Host *host)
+{
+  guint n;
+
+  pthread_mutex_lock (&host->lock);
+  n = host->connections->len;
+  pthread_mutex_unlock (&host->lock);
+  return n;
+}
+
+static int
+make_socket (void)
+{
+  int fd = socket (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+  g_assert_no_errno (fd);
+  return fd;
+}
+
+static void
+connect_socket (int fd, const char *path)
+{
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+  g_strlcpy (address.sun_path, path, sizeof address.sun_path);
+  g_assert_no_errno (connect (fd, (struct sockaddr *) &address, sizeof address));
+}
+
+static void
+set_limit (rlim_t most, struct rlimit *before)
+{
+  g_assert_no_errno (getrlimit (RLIMIT_NOFILE, before));
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &(struct rlimit) { most, before->rlim_max }));
+}
+
+/* Where not even the spare descriptor can be had again, the main loop rests, and who waits is accepted when there are descriptors. */
+static void
+test_descriptors (HostFixture *fixture, gconstpointer data)
+{
+  int waiter = make_socket (), refused = make_socket (), reserved[RESERVED], held[MOST], fd;
+  guint n_held = 0;
+  struct rlimit before;
+  WireMessage message;
+  Fault fault = { 0 };
+  uint64_t until;
+
+  (void) data;
+  do
+    g_assert_no_errno (held[n_held] = dup (0));
+  while (held[n_held++] < BELOW);
+  for (guint i = 0; i < RESERVED; i++)
+    g_assert_no_errno (reserved[i] = dup (0));
+  g_main_context_set_poll_func (NULL, poll_and_count);
+  host_fixture_set_up (fixture, NULL);
+  for (guint i = 0; i < RESERVED; i++)
+    close (reserved[i]);
+
+  set_limit (BELOW, &before);           /* what the host has lies above */
+  connect_socket (waiter, fixture->socket);
+  for (int n = g_atomic_int_get (&rests); g_atomic_int_get (&rests) < n + 2;)
+    g_thread_yield ();
+  g_assert_cmpuint (count_connections (fixture->host), ==, 0);
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &before));
+  while (count_connections (fixture->host) == 0)
+    g_thread_yield ();
+
+  /* And there is a spare one again. */
+  set_limit (MOST, &before);
+  while ((fd = dup (0)) >= 0)
+    held[n_held++] = fd;
+  connect_socket (refused, fixture->socket);
+  until = (uint64_t) (g_get_monotonic_time () + 60 * G_USEC_PER_SEC) * 1000;
+  g_assert_cmpint (wire_receive (refused, &message, until, &fault), ==, 1);
+  g_assert_cmpint (message.header.type, ==, WIRE_ERROR);
+  g_assert_cmpint (message.body.error.status, ==, CELL_ERROR_NO_RESOURCES);
+  wire_message_clear (&message);
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &before));
+  while (n_held > 0)
+    close (held[--n_held]);
+  close (refused);
+  close (waiter);
+  host_fixture_tear_down (fixture, NULL);
+  g_main_context_set_poll_func (NULL, NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -404,5 +510,6 @@ main (int argc, char **argv)
   g_test_add ("/serving/stuck", HostFixture, NULL, host_fixture_set_up, test_stuck, host_fixture_tear_down);
   g_test_add ("/serving/busy", HostFixture, NULL, host_fixture_set_up, test_busy, host_fixture_tear_down);
   g_test_add ("/serving/cancel", HostFixture, NULL, host_fixture_set_up, test_cancel, host_fixture_tear_down);
+  g_test_add ("/serving/descriptors", HostFixture, NULL, NULL, test_descriptors, NULL);
   return g_test_run ();
 }
