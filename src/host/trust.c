@@ -180,13 +180,14 @@ is_trusted (Host *host, const Origin *origin, const char *sha256)
 
 /* NULL: nowhere that a cell in a sandbox may write.  name: for people. */
 static const char *
-find_writer (Host *host, const char *place, const char *name)
+find_writer (Host *host, char **way, const char *name)
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(Policy) policy = policy_load (host->config.system_policy_path, host->config.policy_path, &error);
 
-  if (granted_has (place) || (policy != NULL && policy_lets_write (policy, place)))
-    return "it lies where a cell in a sandbox may write";
+  for (char **place = way; *place != NULL; place++)
+    if (granted_has (*place) || (policy != NULL && policy_lets_write (policy, *place)))
+      return place[1] != NULL ? "a link to it lies where a cell in a sandbox may write" : "it lies where a cell in a sandbox may write";
   if (policy != NULL)
     return NULL;
   g_warning ("%s is taken for foreign, since it cannot be told where cells in sandboxes may write: %s", name, error->message);
@@ -194,9 +195,9 @@ find_writer (Host *host, const char *place, const char *name)
 }
 
 static Origin
-judge (Host *host, Origin origin, const char *place, const char *name)
+judge (Host *host, Origin origin, char **way, const char *name)
 {
-  const char *why = origin.kind == ORIGIN_OWN ? find_writer (host, place, name) : NULL;
+  const char *why = origin.kind == ORIGIN_OWN ? find_writer (host, way, name) : NULL;
 
   return why != NULL ? (Origin) { .kind = ORIGIN_FOREIGN, .why = why } : origin;
 }
@@ -204,9 +205,9 @@ judge (Host *host, Origin origin, const char *place, const char *name)
 void
 trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest)
 {
-  Origin of_key_file = manifest->place != NULL ? judge (host, manifest->origin, manifest->place, manifest->path) : (Origin) { ORIGIN_OWN };
+  Origin of_key_file = manifest->way != NULL ? judge (host, manifest->origin, manifest->way, manifest->path) : (Origin) { ORIGIN_OWN };
 
-  file->origin = judge (host, file->origin, file->place, file->name);
+  file->origin = judge (host, file->origin, file->way, file->name);
   if (of_key_file.kind == ORIGIN_FOREIGN)
     file->origin = (Origin) { ORIGIN_FOREIGN, of_key_file.why, TRUE };
 }

@@ -106,7 +106,7 @@ say_key_file (GPtrArray *rules, GError *error, const Manifest *manifest)
 {
   const char *why = manifest != NULL ? manifest->origin.why : NULL;
 
-  return say (rules, "key file", error, "%s%s%s", manifest == NULL ? "" : manifest->place != NULL ? manifest->path : "there is none",
+  return say (rules, "key file", error, "%s%s%s", manifest == NULL ? "" : manifest->way != NULL ? manifest->path : "there is none",
               why != NULL ? "; foreign: " : "", why != NULL ? why : "");
 }
 

@@ -18,7 +18,7 @@ manifest_free (Manifest *manifest)
   if (manifest == NULL)
     return;
   g_free (manifest->path);
-  g_free (manifest->place);
+  g_strfreev (manifest->way);
   g_free (manifest->name);
   g_free (manifest->module);
   g_free (manifest->interface);
@@ -253,10 +253,10 @@ load_open (int fd, const char *path, GError **error)
 
   if (manifest == NULL)
     return NULL;
-  manifest->place = own_file_place (fd, error);
-  if (manifest->place == NULL)
+  manifest->way = own_file_way (fd, path, error);
+  if (manifest->way == NULL)
     return g_prefix_error (error, "%s: ", path), NULL;
-  manifest->origin = origin_of (fd, manifest->place);
+  manifest->origin = origin_of (fd, (const char *const *) manifest->way);
   return g_steal_pointer (&manifest);
 }
 

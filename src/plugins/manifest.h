@@ -46,7 +46,7 @@ typedef enum
 typedef struct
 {
   char *path;                   /* of the key file, absolute, whether it exists or not */
-  char *place;                  /* where it lay when it was opened; NULL: there is none, or it was not loaded from a file */
+  char **way;                   /* how it was found, see own_file_way (); NULL: there is none, or it was not loaded from a file */
   Origin origin;                /* of that */
   char *name;
   char *module;                 /* absolute path */

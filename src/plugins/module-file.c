@@ -125,21 +125,20 @@ gboolean
 module_file_copy (ModuleFile *file, const char *path, GError **error)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  g_autofree char *place = NULL;
+  g_auto(GStrv) way = NULL;
   gboolean good;
 
   if (fd < 0)
     return cell_set_error (error, errno == ENOENT || errno == ENOTDIR ? CELL_ERROR_NOT_FOUND : CELL_ERROR_REFUSED, "%s: %s", path,
                            g_strerror (errno));
-  place = own_file_place (fd, error);
-  good = place != NULL && own_file_check_way (place, error);
-  if (!good)
+  way = own_file_way (fd, path, error);
+  if (way == NULL)
     g_prefix_error (error, "%s: ", path);
-  good = good && copy (file, fd, path, error);
+  good = way != NULL && copy (file, fd, path, error);
   if (good)
     {
-      file->origin = origin_of (fd, place);
-      file->place = g_steal_pointer (&place);
+      file->origin = origin_of (fd, (const char *const *) way);
+      file->way = g_steal_pointer (&way);
     }
   close (fd);
   return good;
@@ -194,6 +193,6 @@ module_file_clear (ModuleFile *file)
   if (file->fd >= 0)
     close (file->fd);
   g_free (file->name);
-  g_free (file->place);
+  g_strfreev (file->way);
   *file = (ModuleFile) MODULE_FILE_INIT;
 }

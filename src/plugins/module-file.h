@@ -16,7 +16,7 @@ typedef struct
   int fd;                       /* a sealed memfd */
   gsize size;
   char *name;                   /* where it came from; for people */
-  char *place;                  /* where it lay when it was opened, whatever its name leads to by now; NULL: it was not opened by its path */
+  char **way;                   /* how it was found, see own_file_way (), whatever its name leads to by now; NULL: it was not opened by its path */
   char sha256[65];              /* in hexadecimal */
   Origin origin;                /* foreign unless it was opened by its path */
 } ModuleFile;

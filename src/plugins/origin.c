@@ -102,29 +102,46 @@ lies_at (int fd, const char *place)
 }
 
 static const char *
-find_reason (int fd, const char *path)
+find_reason (const char *place)
 {
-  if (is_marked (fd))
-    return "it is marked as having come from elsewhere";
-  if (is_downloaded (path))
+  if (is_downloaded (place))
     return "it lies where downloads do";
-  return lies_in_the_open (path) ? "it lies in a folder that is not yours alone" : NULL;
+  return lies_in_the_open (place) ? "it lies in a folder that is not yours alone" : NULL;
+}
+
+static const char *
+find_reason_on_the_way (const char *const *way, guint n)
+{
+  for (guint i = 0; i + 1 < n; i++)
+    if (find_reason (way[i]) != NULL)
+      return is_downloaded (way[i]) ? "a link to it lies where downloads do" : "a link to it lies in a folder that is not yours alone";
+  return find_reason (way[n - 1]);
+}
+
+static gboolean
+is_all_of_the_system (const char *const *way, uid_t owner)
+{
+  for (guint i = 0; way[i] != NULL; i++)
+    if (lies_in_the_open (way[i]) || !is_of_the_system (way[i], owner))
+      return FALSE;
+  return TRUE;
 }
 
 /* Of root's own host all that there is is root's: it is looked at as anybody's is. */
 Origin
-origin_of (int fd, const char *place)
+origin_of (int fd, const char *const *way)
 {
+  guint n = g_strv_length ((char **) way);
   const char *why;
   struct statfs medium;
   struct stat st;
 
-  if (fstat (fd, &st) < 0 || fstatfs (fd, &medium) < 0 || !lies_at (fd, place))
+  if (fstat (fd, &st) < 0 || fstatfs (fd, &medium) < 0 || n == 0 || !lies_at (fd, way[n - 1]))
     return (Origin) { ORIGIN_FOREIGN, "it cannot be told where it lies" };
   if (origin_is_carried ((guint64) medium.f_type))
     return (Origin) { ORIGIN_FOREIGN, "it lies on a medium that does not know who has made it" };
-  if (geteuid () != 0 && !lies_in_the_open (place) && is_of_the_system (place, st.st_uid))
+  if (geteuid () != 0 && is_all_of_the_system (way, st.st_uid))
     return (Origin) { ORIGIN_SYSTEM, NULL };
-  why = find_reason (fd, place);
+  why = is_marked (fd) ? "it is marked as having come from elsewhere" : find_reason_on_the_way (way, n);
   return (Origin) { why != NULL ? ORIGIN_FOREIGN : ORIGIN_OWN, why };
 }

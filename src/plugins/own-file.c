@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LINKS_MAX 40u           /* as of the kernel */
+
 /* Whoever could have written the file could have written what it does. */
 gboolean
 own_file_check (int fd, gsize most, gsize *ret_size, GError **error)
@@ -77,6 +79,54 @@ own_file_check_way (const char *place, GError **error)
         return FALSE;
     }
   return check_folder ("/", error);
+}
+
+/* ret_links: where each link lies that the path leads over.  Where it leads to, or NULL: there are too many. */
+static char *
+follow (const char *path, GPtrArray *ret_links)
+{
+  g_autofree char *here = g_get_current_dir (), *left = g_path_is_absolute (path) ? g_strdup (path) : g_build_filename (here, path, NULL);
+  g_autofree char *at = g_strdup ("/");
+  char *rest = left;
+
+  for (char *part; (part = strsep (&rest, "/")) != NULL;)
+    {
+      gboolean up = g_str_equal (part, ".."), stay = *part == 0 || g_str_equal (part, ".");
+      char *next = up ? g_path_get_dirname (at) : g_build_filename (at, stay ? NULL : part, NULL);
+      g_autofree char *target = up || stay ? NULL : g_file_read_link (next, NULL);
+
+      if (target != NULL)
+        {
+          rest = g_build_filename (target, rest, NULL);
+          g_free (left);
+          left = rest;
+          g_ptr_array_add (ret_links, next);
+          next = *target == '/' ? g_strdup ("/") : g_strdup (at);
+        }
+      g_free (at);
+      at = next;
+      if (ret_links->len > LINKS_MAX)
+        return NULL;
+    }
+  return g_steal_pointer (&at);
+}
+
+char **
+own_file_way (int fd, const char *path, GError **error)
+{
+  g_autoptr(GPtrArray) way = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *place = own_file_place (fd, error), *end = place != NULL ? follow (path, way) : NULL;
+
+  if (place == NULL)
+    return NULL;
+  if (g_strcmp0 (end, place) != 0)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it was put elsewhere while it was looked at"), NULL;
+  g_ptr_array_add (way, g_steal_pointer (&place));
+  for (guint i = 0; i < way->len; i++)
+    if (!own_file_check_way (way->pdata[i], error))
+      return NULL;
+  g_ptr_array_add (way, NULL);
+  return (char **) g_ptr_array_steal (way, NULL);
 }
 
 gboolean

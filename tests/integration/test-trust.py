@@ -124,6 +124,14 @@ def where_a_sandboxed_cell_may_write(here):
         assert place(here, name) == (OUT, "foreign")
     here.good("load", copy("mirror", here.path("away", "c.so")))
     assert place(here, "c") == (IN, "own")
+    # Nor need it be the user who has put his key file beside his module.
+    here.write("away/d.cell", f"[Cell]\nModule={copy('mirror', here.path('away', 'd.so'))}\n")
+    os.symlink(here.path("away", "d.cell"), here.path("shared", "d.cell"))
+    assert "its key file is foreign: a link to it lies where a cell in a sandbox may write" in here.good("load", here.path("shared", "d.cell"))
+    assert place(here, "d") == (OUT, "foreign")
+    here.good("unload", "d")
+    here.good("load", here.path("away", "d.cell"))
+    assert place(here, "d") == (IN, "own")
 
 
 def a_policy_that_makes_no_sense(here):

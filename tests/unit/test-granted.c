@@ -110,6 +110,33 @@ test_key_file (Place *place, gconstpointer data)
   g_unlink (path);
 }
 
+/* A pair of the user's own key file and his own module that he has not made. */
+static void
+test_pair (Place *place, gconstpointer data)
+{
+  g_autofree char *own = g_build_filename (place->folder, "own.cell", NULL), *path = g_build_filename (place->shared, "pair.cell", NULL);
+  g_autofree char *module = g_build_filename (place->shared, "pair.so", NULL);
+  g_auto(ModuleFile) file = MODULE_FILE_INIT, alone = MODULE_FILE_INIT;
+  g_autoptr(Manifest) manifest = NULL;
+  g_autoptr(GError) error = NULL;
+
+  (void) data;
+  g_assert_true (g_file_set_contents_full (own, "[Cell]\nCalls=bank\n", -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+  g_assert_true (symlink (own, path) == 0 && symlink (place->own, module) == 0);
+  manifest = manifest_load (path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (manifest->calls[0], ==, "bank");
+  open_file (&file, manifest->module);
+  trust_find_origin (&place->host, &file, manifest);
+  g_assert_true (file.origin.kind == ORIGIN_FOREIGN && file.origin.key_file);
+  open_file (&alone, manifest->module);
+  trust_find_origin (&place->host, &alone, &none);
+  g_assert_true (alone.origin.kind == ORIGIN_FOREIGN && !alone.origin.key_file);
+  g_unlink (own);
+  g_unlink (path);
+  g_unlink (module);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -120,5 +147,6 @@ main (int argc, char **argv)
   g_test_add ("/granted/link-swapped", Place, "link", set_up, test_name_swapped, tear_down);
   g_test_add ("/granted/key-file", Place, "own.cell", set_up, test_key_file, tear_down);
   g_test_add ("/granted/key-file-of-others", Place, "shared/theirs.cell", set_up, test_key_file, tear_down);
+  g_test_add ("/granted/pair", Place, NULL, set_up, test_pair, tear_down);
   return g_test_run ();
 }
