@@ -11,6 +11,7 @@
 #include "cell.h"
 #include "plugins/manifest.h"
 #include "policy.h"
+#include "trust.h"
 
 #define FIRST_FD 16                     /* in the sandbox, before bubblewrap has mounted them */
 
@@ -26,7 +27,6 @@ static const char *const mount_options[PERMIT_KINDS] = {
 typedef struct
 {
   HostCell *cell;
-  const char *key_file;
   Manifest *manifest;
   Policy *policy;
 } Question;
@@ -57,10 +57,9 @@ question_read (Question *question, HostCell *cell, const char *key_file, GError 
   const HostConfig *config = &cell->host->config;
 
   question->cell = cell;
-  question->key_file = key_file;
   if (key_file == NULL)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", cell->name);
-  question->manifest = manifest_load (key_file, error);
+  question->manifest = trust_load_key_file (cell->host, key_file, error);
   if (question->manifest == NULL || !asks (&question->manifest->permits))
     return question->manifest != NULL;
   question->policy = policy_load (config->system_policy_path, config->policy_path, error);
@@ -81,14 +80,27 @@ typedef enum
 {
   GRANTED,
   WITHHELD,                     /* the policy says so */
-  UNSAID
+  UNSAID                        /* by the policy, or by a key file that is heard */
 } Answer;
+
+static gboolean
+is_heard (const Question *question, char **ret_why_not)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (trust_check_gives (question->manifest, question->cell->name, &error))
+    return TRUE;
+  *ret_why_not = g_strdup (error->message);
+  return FALSE;
+}
 
 static Answer
 may_use_network (const Question *question, char **ret_why_not)
 {
   gboolean granted;
 
+  if (!is_heard (question, ret_why_not))
+    return UNSAID;
   if (!policy_get_network (question->policy, question->cell->name, &granted))
     {
       *ret_why_not = say_unsaid (question, "for the network", "Network=true", "Network=false");
@@ -107,6 +119,8 @@ may_have (const Question *question, PermitKind kind, const char *path, char **re
   g_autofree char *wish = g_strconcat (to_do[kind], " ", path, NULL), *line = g_strconcat (key, "=", path, NULL);
   g_autofree char *without = g_strconcat (key, "=", NULL);
 
+  if (!is_heard (question, ret_why_not))
+    return UNSAID;
   if (granted == NULL)
     {
       *ret_why_not = say_unsaid (question, wish, line, without);
@@ -224,8 +238,7 @@ check_target (const Question *question, PermitKind kind, const char *path, const
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies the host's own socket, which no cell may have", name,
                            path);
   if (kind == PERMIT_WRITE && (contains (real, config->policy_path) || contains_place_of (real, config->policy_path)
-                               || contains (real, config->trust_path) || contains_place_of (real, config->trust_path)
-                               || contains (real, question->key_file) || contains_place_of (real, question->key_file)))
+                               || contains (real, config->trust_path) || contains_place_of (real, config->trust_path)))
     return cell_set_error (error, CELL_ERROR_DENIED, "cell %s: below %s lies what says what it may, and it could write to that",
                            name, path);
   return TRUE;

@@ -6,6 +6,7 @@
 #include "cell.h"
 #include "connection.h"
 #include "policy.h"
+#include "trust.h"
 
 typedef struct
 {
@@ -31,7 +32,7 @@ authority_read (Authority *authority, HostCell *caller, const char *key_file, GE
   authority->caller = caller;
   if (key_file == NULL)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host and stays in it", caller->name);
-  authority->manifest = manifest_load (key_file, error);
+  authority->manifest = trust_load_key_file (caller->host, key_file, error);
   if (authority->manifest == NULL)
     return FALSE;
   authority->policy = policy_load (config->system_policy_path, config->policy_path, error);
@@ -117,6 +118,8 @@ check (const Authority *authority, const char *const *names, GError **error)
   g_autoptr(GPtrArray) withheld = missing (authority, names, is_granted);
   g_autoptr(GPtrArray) without_role = missing (authority, names, has_role);
 
+  if (!trust_check_gives (authority->manifest, name, error))
+    return FALSE;
   if (unlisted != NULL)
     {
       line = calls_line ((const char *const *) authority->manifest->calls, unlisted);

@@ -202,10 +202,35 @@ judge (Host *host, Origin origin, char **way, const char *name)
   return why != NULL ? (Origin) { .kind = ORIGIN_FOREIGN, .why = why } : origin;
 }
 
+/* One that is not there says nothing. */
+static Origin
+judge_key_file (Host *host, const Manifest *manifest)
+{
+  return manifest->way != NULL ? judge (host, manifest->origin, manifest->way, manifest->path) : (Origin) { ORIGIN_OWN };
+}
+
+Manifest *
+trust_load_key_file (Host *host, const char *path, GError **error)
+{
+  Manifest *manifest = manifest_load (path, error);
+
+  if (manifest != NULL)
+    manifest->origin = judge_key_file (host, manifest);
+  return manifest;
+}
+
+gboolean
+trust_check_gives (const Manifest *manifest, const char *name, GError **error)
+{
+  return manifest->origin.kind != ORIGIN_FOREIGN
+         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is given nothing by its key file %s, which is foreign (%s); move that to where only you write",
+                            name, manifest->path, manifest->origin.why);
+}
+
 void
 trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest)
 {
-  Origin of_key_file = manifest->way != NULL ? judge (host, manifest->origin, manifest->way, manifest->path) : (Origin) { ORIGIN_OWN };
+  Origin of_key_file = judge_key_file (host, manifest);
 
   file->origin = judge (host, file->origin, file->way, file->name);
   if (of_key_file.kind == ORIGIN_FOREIGN)

@@ -24,6 +24,11 @@ typedef struct
  * say where that is cannot be read.  And what a foreign key file names is foreign, whatever it is, and whoever trusts it: the key file says what it
  * is given and whom it may call. */
 void trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest);
+/* What the key file of a cell says by now: judged anew whenever it is read, since by whom it can be written may have changed as well.  Errors are those
+ * of manifest_load (). */
+Manifest *trust_load_key_file (Host *host, const char *path, GError **error);
+/* Whether what it says may give the cell anything, in a sandbox as in the host.  FALSE: it is foreign; the sentence says what can be done. */
+gboolean trust_check_gives (const Manifest *manifest, const char *name, GError **error);
 /* Before a file is loaded under a name: sets ret_ejected if it may not be in the host's process.  FALSE: likewise, and there is no sandbox
  * here. */
 gboolean trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error);

@@ -86,6 +86,26 @@ def what_its_key_file_does_not_list(here):
     granted(here, "sequence")
 
 
+def a_key_file_that_is_not_the_users_own_any_more(here):
+    """It was when the cell was loaded; what it says by now need not be his."""
+    about, _ = start(here, "sequence")
+    here.good("eject", "petitioner")
+    policy(here, f"[Cell editor]\nWritePaths={here.folder}\n")
+    said = denied(here, "sequence").partition(": ")[2]
+    assert said == (f"cell petitioner is given nothing by its key file {about}, which is foreign (it lies where a cell in a sandbox may write); "
+                    "move that to where only you write"), said
+    assert said in here.good("grants", "petitioner")
+    policy(here, "")
+    granted(here, "sequence")
+    # Nor does it move to where it may not call any more whom it calls.
+    here.good("absorb", "petitioner")
+    granted(here, "sequence")
+    policy(here, f"[Cell editor]\nWritePaths={here.folder}\n")
+    assert said in here.refused("DENIED", "eject", "petitioner")
+    policy(here, "")
+    here.good("eject", "petitioner")
+
+
 def a_cell_that_is_not_there(here):
     """Whether it is there is nothing that everybody is told."""
     start(here)
@@ -323,6 +343,6 @@ def another_user(here):
 
 
 os.umask(0o022)         # a module or key file that others may write to is refused
-main([what_its_key_file_does_not_list, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
+main([what_its_key_file_does_not_list, a_key_file_that_is_not_the_users_own_any_more, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
       moves_are_honest, what_it_calls_only_later, what_it_uses_while_it_moves, the_host_is_no_exception,
       a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later, by_hand, another_user])

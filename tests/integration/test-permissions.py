@@ -197,8 +197,31 @@ def what_no_cell_gets(here):
         here.good("unload", "escaper")
         os.mkdir(f"{folder}/cells")
         os.symlink(key_file(here, f"WritePaths={folder}/cells"), f"{folder}/cells/escaper.cell")
-        here.good("load", f"{folder}/cells/escaper.cell")
-        assert "lies what says what it may" in here.refused("DENIED", "eject", "escaper")
+        assert "is given nothing by its key file" in here.refused("DENIED", "load", f"{folder}/cells/escaper.cell")
+
+
+def a_key_file_that_is_not_the_users_own_any_more(here):
+    """It was when the cell was loaded; whoever can write to it by now gets nothing by it."""
+    with outside() as folder:
+        grants = f"[Cell escaper]\nNetwork=false\nReadPaths={folder}\n"
+        start(here, f"ReadPaths={folder}")
+        policy(here, grants)
+        here.good("eject", "escaper")
+        assert permissions(here) == {f"ReadPaths={folder}": True}
+        key_file(here, f"Network=true\nReadPaths={folder}")
+        policy(here, grants + f"[Cell editor]\nWritePaths={here.folder}\n")
+        said = (f"cell escaper is given nothing by its key file {here.path('escaper.cell')}, which is foreign (it lies where a cell in a sandbox may "
+                "write); move that to where only you write")
+        assert permissions(here) == {"Network": said, f"ReadPaths={folder}": said}, permissions(here)
+        assert said in here.refused("DENIED", "restart", "escaper")
+        # What asks for nothing is not in need of it.
+        key_file(here, "")
+        here.good("restart", "escaper")
+        assert tried(here, "read_file", folder) == errno.ENOENT
+        policy(here, grants)
+        key_file(here, f"ReadPaths={folder}")
+        here.good("restart", "escaper")
+        assert permissions(here) == {f"ReadPaths={folder}": True}
 
 
 def devices(here):
@@ -298,4 +321,5 @@ def strict_cells_serve(here):
 
 
 main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths, links,
-      what_no_cell_gets, devices, places_that_are_taken, another_build, strict, strict_and_other_processes, strict_cells_serve])
+      what_no_cell_gets, a_key_file_that_is_not_the_users_own_any_more, devices, places_that_are_taken, another_build, strict,
+      strict_and_other_processes, strict_cells_serve])
