@@ -108,12 +108,6 @@ give_up (Channel *channel, Pending *pending, bool here, CellResult *result)
     result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
 }
 
-static void
-refuse (const CallPlan *plan, CellResult *result)
-{
-  result_error_for (result, plan, CELL_ERROR_DEADLOCK, "the call would wait for itself: a cell on this chain is waiting for it");
-}
-
 bool
 caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result)
 {
@@ -121,7 +115,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
   const CallPlan *plan = pending->plan;
   uint64_t deadline = 0;
   unsigned rounds = 0;
-  bool here, slept = false, interrupted = false, refused = false;
+  bool here, slept = false, interrupted = false;
 
   while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
     {
@@ -143,16 +137,13 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
         {
           atomic_store (&thread->waits_for, &channel->endpoint->gate);
           if (gate_is_deadlock (&channel->endpoint->gate, thread) || load_relaxed (&channel->server) == thread)
-            {
-              refused = true;
-              if (caller_withdraw (channel, pending, RECORD_CANCELLED))
-                {
-                  pending_remove (channel, pending);
-                  atomic_store (&thread->waits_for, NULL);
-                  refuse (plan, result);
-                  return true;
-                }
-            }
+            if (caller_withdraw (channel, pending, RECORD_CANCELLED))
+              {
+                pending_remove (channel, pending);
+                atomic_store (&thread->waits_for, NULL);
+                result_error_for (result, plan, CELL_ERROR_DEADLOCK, WAITS_FOR_ITSELF);
+                return true;
+              }
         }
       /* There may always be something new that is not the answer: the deadline holds all the same. */
       if (++rounds % DEADLINE_ROUNDS == 0 || !caller_spin (channel))
@@ -181,12 +172,5 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
   /* The wake-up that passed the gate on may have been ours, and somebody counts on it. */
   if (slept)
     gate_continue (&channel->endpoint->gate, thread);
-  /* It was taken while we marked it, and whoever took it may have seen the mark. */
-  if (refused && !interrupted && result->status == CELL_ERROR_CANCELLED)
-    {
-      if (result->memory != NULL)
-        result->release (result->memory);
-      refuse (plan, result);
-    }
   return !interrupted;
 }

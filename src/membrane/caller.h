@@ -70,5 +70,5 @@ bool caller_spin (Channel *channel);
  * open. */
 bool caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result);
 /* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for; or it may have been, by a
- * consumer that we have not heard of yet.  mark: RECORD_GIVEN_UP, or RECORD_CANCELLED of who then does wait. */
+ * consumer that we have not heard of yet.  mark: RECORD_GIVEN_UP, or RECORD_CANCELLED of who then does wait, and would for itself. */
 bool caller_withdraw (Channel *channel, Pending *pending, uint32_t mark);

@@ -32,10 +32,13 @@ enum /* Record.kind */
 };
 enum /* Record.flags */
 {
-  RECORD_CANCELLED = 1 << 0,    /* the caller gave up; not to be executed if it has not been yet */
+  RECORD_CANCELLED = 1 << 0,    /* not to be executed if it has not been yet: it would wait for itself */
   RECORD_ONEWAY = 1 << 1,       /* no reply */
-  RECORD_GIVEN_UP = RECORD_CANCELLED | RECORD_ONEWAY    /* nor does the caller wait for what came of that */
+  RECORD_GIVEN_UP = RECORD_CANCELLED | RECORD_ONEWAY    /* nor does the caller wait for what comes of it */
 };
+
+/* What is said of a call that is not executed since it would wait for itself. */
+#define WAITS_FOR_ITSELF "the call would wait for itself: a cell on this chain is waiting for it"
 
 typedef struct
 {

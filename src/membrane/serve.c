@@ -571,9 +571,10 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
     }
   else
     {
-      /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who was still looking when
-       * we took it has seen that, and not that we saw the mark. */
-      call.status = CELL_ERROR_CANCELLED;
+      /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who marks it and waits
+       * would have waited for itself, saw that we took it, and not that we saw the mark. */
+      call.status = CELL_ERROR_DEADLOCK;
+      call.message = WAITS_FOR_ITSELF;
       answer (&call, header.method, own);
     }
   call_release_blobs (&call);
