@@ -5,8 +5,10 @@
 #define _GNU_SOURCE
 #include "landlock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,13 +85,21 @@ landlock_confine (void)
 {
   long version = syscall (SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION);
   uint64_t known = known_to (version);
-  int rules = version >= LANDLOCK_LEAST ? (int) syscall (SYS_landlock_create_ruleset, &known, sizeof known, 0) : -1;
+  bool good = false;
+  int rules;
 
-  if (rules < 0)
+  if (version < LANDLOCK_LEAST)
     return;
-  allow (rules, "/", READING);
-  allow_mounts (rules, known);
-  prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  syscall (SYS_landlock_restrict_self, rules, 0);
-  close (rules);
+  rules = (int) syscall (SYS_landlock_create_ruleset, &known, sizeof known, 0);
+  if (rules >= 0)
+    {
+      allow (rules, "/", READING);
+      allow_mounts (rules, known);
+      prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+      good = syscall (SYS_landlock_restrict_self, rules, 0) == 0;
+    }
+  if (!good)
+    fprintf (stderr, "the kernel has Landlock, and does not confine this process: %s\n", strerror (errno));
+  if (rules >= 0)
+    close (rules);
 }

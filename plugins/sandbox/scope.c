@@ -12,6 +12,7 @@
 #define SYSTEMD "org.freedesktop.systemd1"
 #define MANAGER SYSTEMD ".Manager"
 #define MANAGER_PATH "/org/freedesktop/systemd1"
+#define NO_UNIT SYSTEMD ".NoSuchUnit"
 #define ASK_MS 2000
 #define PAUSE_US (60 * G_USEC_PER_SEC)  /* after a failure */
 
@@ -180,16 +181,23 @@ scope_put (const char *cell, GPid pid, guint64 memory, GError **error)
 void
 scope_goes_last (const char *cell, GPid pid)
 {
-  g_autofree char *unit = unit_of (cell, pid);
+  g_autofree char *unit = unit_of (cell, pid), *name = NULL;
   g_autoptr(GVariant) answer = NULL;
+  g_autoptr(GError) error = NULL;
   GVariantBuilder properties;
 
   g_variant_builder_init (&properties, G_VARIANT_TYPE ("a(sv)"));
   g_variant_builder_add (&properties, "(sv)", "CPUWeight", g_variant_new_uint64 (1));
   pthread_mutex_lock (&lock);
-  if (bus != NULL && !g_dbus_connection_is_closed (bus))
-    answer = ask ("SetUnitProperties", g_variant_new ("(sba(sv))", unit, TRUE, &properties), "()", NULL);
+  if (bus != NULL && connect_bus (&error))
+    answer = ask ("SetUnitProperties", g_variant_new ("(sba(sv))", unit, TRUE, &properties), "()", &error);
   else
     g_variant_builder_clear (&properties);
   pthread_mutex_unlock (&lock);
+  if (error == NULL)
+    return;
+  name = g_dbus_error_get_remote_error (error);
+  g_dbus_error_strip_remote_error (error);
+  if (g_strcmp0 (name, NO_UNIT) != 0)   /* it has none, or has ended */
+    g_warning ("cell %s: its scope keeps its share of the processors: %s", cell, error->message);
 }

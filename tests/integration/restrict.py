@@ -4,6 +4,7 @@
 
 One that it cannot apply as systemd does it is refused, so that nobody takes a unit for tried that was not."""
 import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -57,8 +58,9 @@ def filter_calls(value):
     assert value.startswith("~"), "only what is denied"
     calls = Filter()
     for word in value[1:].split():
+        word, _, number = word.partition(":")
         for name in names_of(word):
-            calls.deny(KILL_PROCESS, name)
+            calls.deny(ERRNO | getattr(errno, number) if number else KILL_PROCESS, name)
     calls.load()
 
 

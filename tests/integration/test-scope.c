@@ -40,6 +40,7 @@ typedef struct
   guint id, owned;
   gint owns;
   Mood mood;
+  const char *refuses_weight;   /* the name of an error; NULL: it does not */
   GMutex lock;
   /* what was asked for last */
   guint n_asked;
@@ -108,7 +109,10 @@ on_call (GDBusConnection *connection, const char *sender, const char *path, cons
   else if (g_str_equal (method, "SetUnitProperties"))
     {
       take_weight (systemd, arguments);
-      g_dbus_method_invocation_return_value (invocation, NULL);
+      if (systemd->refuses_weight != NULL)
+        g_dbus_method_invocation_return_dbus_error (invocation, systemd->refuses_weight, "not this one");
+      else
+        g_dbus_method_invocation_return_value (invocation, NULL);
     }
   else
     {
@@ -240,6 +244,13 @@ test_agrees (void)
   g_assert_cmpuint (systemd.weight, ==, 100);
   scope_goes_last ("tested", getpid ());
   g_assert_cmpuint (systemd.weight, ==, 1);
+  /* What has no scope keeps nothing. */
+  systemd.refuses_weight = "org.freedesktop.systemd1.NoSuchUnit";
+  scope_goes_last ("tested", getpid ());
+  systemd.refuses_weight = "org.freedesktop.DBus.Error.AccessDenied";
+  g_test_expect_message ("cellhost-sandbox", G_LOG_LEVEL_WARNING, "cell tested: its scope keeps its share of the processors: not this one");
+  scope_goes_last ("tested", getpid ());
+  g_test_assert_expected_messages ();
   systemd_end (&systemd);
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The unit that is installed: what it restricts keeps no cell from being ejected, replaced and taken back; and what would is seen."""
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -97,6 +98,20 @@ def what_would_forbid_it(here):
         here.host_argv = before
 
 
+def a_landlock_that_fails(here):
+    """Is said, and the rest of the sandbox holds without it."""
+    can_sandbox(here)
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 2:          # landlock_create_ruleset, asked for its version
+        raise Skip("this kernel has no Landlock, or an old one")
+    restrict(here, "NoNewPrivileges=yes", "SystemCallFilter=~landlock_restrict_self:EPERM")
+    host = here.host("--cell", cell("mirror"))
+    here.good("eject", "mirror")
+    said = "warning mirror: the kernel has Landlock, and does not confine this process: Operation not permitted\n"
+    wait_until(lambda: said in here.read("log"), "the line")
+    assert here.good("call", "mirror", "nothing") == ""
+    assert stop(host) == 0
+
+
 @contextlib.contextmanager
 def user_systemd(here):
     """The systemd of the user who runs this, if there is one: a service of it, with all that the shipped one says."""
@@ -124,4 +139,4 @@ def as_a_service(here):
 
 
 os.umask(0o022)         # a module that others may write to is refused
-main([longer_than_a_stop, under_its_restrictions, what_would_forbid_it, as_a_service])
+main([longer_than_a_stop, under_its_restrictions, what_would_forbid_it, a_landlock_that_fails, as_a_service])
