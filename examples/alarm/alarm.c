@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A call that is answered later.  `wait` keeps its call and returns at once; a timer of the cell's own main loop answers it.  Calls that are
- * kept survive a move: their ids are saved with the time at which they ring, and the restored instance sets their timers again.
+ * A call that is answered later.  `wait` keeps its call and returns at once; a timer of the cell's own main loop answers it.  Calls
+ * that are kept survive a move: their ids are saved with the time at which they ring, and the restored instance sets their timers
+ * again.
  */
 #include <glib.h>
 
@@ -41,7 +42,8 @@ set_timer (Alarm *self, uint64_t id, int64_t at)
   g_autoptr (GMainContext) context = g_main_context_ref_thread_default ();      /* this cell's own */
   int64_t left = MAX (at - g_get_monotonic_time (), 0);
   Waiting *w = g_new (Waiting, 1);
-  *w = (Waiting) { .alarm = self, .id = id, .at = at, .timer = g_timeout_source_new ((guint) MIN ((left + 999) / 1000, G_MAXUINT)) };
+  *w = (Waiting) { .alarm = self, .id = id, .at = at,
+                   .timer = g_timeout_source_new ((guint) MIN ((left + 999) / 1000, G_MAXUINT)) };
   g_source_set_callback (w->timer, on_time, w, NULL);
   g_source_attach (w->timer, context);
   g_ptr_array_add (self->waiting, w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A limit order book with price-time priority.  Prices are whole ticks, and a level per tick is an array element with its queue, so that
- * adding, filling and cancelling are O(1); the best price is found in a two-level bitmap.  An id holds its order's slot, so
+ * A limit order book with price-time priority.  Prices are whole ticks, and a level per tick is an array element with its queue, so
+ * that adding, filling and cancelling are O(1); the best price is found in a two-level bitmap.  An id holds its order's slot, so
  * finding an order by id is O(1) too.  All zero is an empty book.
  */
 #ifndef BOOK_H

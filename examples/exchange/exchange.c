@@ -106,7 +106,8 @@ CELL_SAVE (Exchange, exchange_save)
                                        .side = (uint8_t) o->side };
         }
   SavedExchange saved = { .orders = orders, .n_orders = n, .sequence = book->sequence, .placed = self->placed,
-                          .cancelled = self->cancelled, .trades = self->trades, .volume = self->volume, .last_price = self->last_price };
+                          .cancelled = self->cancelled, .trades = self->trades, .volume = self->volume,
+                          .last_price = self->last_price };
   CellStatus status = cell_save (to, SavedExchange, &saved);
   free (orders);
   return status;

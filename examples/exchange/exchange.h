@@ -18,7 +18,8 @@ typedef struct
   uint32_t last_price;
 } Exchange;
 
-CELL_STRUCT (Fill, field (u64, order, "that was waiting"), field (u64, trader, "whose it was"), field (u32, price), field (u32, quantity))
+CELL_STRUCT (Fill, field (u64, order, "that was waiting"), field (u64, trader, "whose it was"), field (u32, price),
+             field (u32, quantity))
 CELL_STRUCT (PriceLevel, field (u32, price), field (u64, quantity))
 
 CELL_ERROR (Exchange, InvalidOrder, "The order's side, price or quantity is not acceptable")
@@ -27,6 +28,7 @@ CELL_ERROR (Exchange, NotYours, "The order is another trader's")
 CELL_ERROR (Exchange, BookFull, "The book can hold no more orders")
 
 CELL_SIGNAL (Exchange, traded, doc ("Two orders met."),
-             field (u64, order, "that was waiting"), field (u32, price), field (u32, quantity), field (u8, side, "of the order that came"))
+             field (u64, order, "that was waiting"), field (u32, price), field (u32, quantity),
+             field (u8, side, "of the order that came"))
 
 #endif

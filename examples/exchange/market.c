@@ -38,7 +38,8 @@ CELL_METHOD (Exchange, depth, doc ("What waits at each price, best first."), ide
 }
 
 CELL_METHOD (Exchange, stats, doc ("Figures since the exchange was opened."), idempotent,
-             out (u64, placed), out (u64, cancelled), out (u64, trades), out (u64, volume), out (u32, waiting, "orders in the book"))
+             out (u64, placed), out (u64, cancelled), out (u64, trades), out (u64, volume),
+             out (u32, waiting, "orders in the book"))
 {
   out->placed = self->placed;
   out->cancelled = self->cancelled;

@@ -91,7 +91,8 @@ check_levels (Book *book, GArray *plain)
   g_assert_cmpuint (book->n_resting, ==, plain->len);
 }
 
-/* Mostly, sides that overlap a little, so that queues grow long; sometimes any price, so that bitmaps are crossed from end to end. */
+/* Mostly, sides that overlap a little, so that queues grow long; sometimes any price, so that bitmaps are crossed from end to
+ * end. */
 static uint32_t
 random_price (BookSide side)
 {
@@ -163,7 +164,8 @@ test_restore (void)
   book_settle (book);
   book->sequence = old->sequence;
   g_assert_cmpuint (book->n_resting, ==, old->n_resting);
-  for (BookOrder *a, *b; (a = book_match (old, BOOK_BUY, 200)); book_reduce (old, a, a->quantity), book_reduce (book, b, b->quantity))
+  for (BookOrder *a, *b; (a = book_match (old, BOOK_BUY, 200));
+       book_reduce (old, a, a->quantity), book_reduce (book, b, b->quantity))
     {
       b = book_match (book, BOOK_BUY, 200);
       g_assert_nonnull (b);

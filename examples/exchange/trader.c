@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A cell that trades on the exchange: limit orders around a price that wanders, market orders, and orders taken back, as they come in real
- * markets.  The same seed gives the same orders.
+ * A cell that trades on the exchange: limit orders around a price that wanders, market orders, and orders taken back, as they come
+ * in real markets.  The same seed gives the same orders.
  */
 #include <time.h>
 

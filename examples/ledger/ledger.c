@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A double-entry ledger: what one account loses another gains, so that the sum over all accounts is always zero.  Accounts are numbers;
- * the last 4,096 entries are kept, with their memos.
+ * A double-entry ledger: what one account loses another gains, so that the sum over all accounts is always zero.  Accounts are
+ * numbers; the last 4,096 entries are kept, with their memos.
  */
 #include <cell/cell.h>
 

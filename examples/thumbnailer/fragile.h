@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a decoder's mistakes come to, for a build that the demo runs in a sandbox: a picture that bears one of these marks, behind its end for
- * instance, makes it crash, hang, or eat memory.  No other build includes this.
+ * What a decoder's mistakes come to, for a build that the demo runs in a sandbox: a picture that bears one of these marks, behind
+ * its end for instance, makes it crash, hang, or eat memory.  No other build includes this.
  */
 #pragma once
 #include <stdio.h>

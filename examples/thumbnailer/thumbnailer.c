@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A picture file in, a small picture out.  Both travel as blobs: the file's bytes are read where they lie, and the pixels are written where
- * the caller will read them.  There is nothing to remember between calls, so the cell moves without save and restore.
+ * A picture file in, a small picture out.  Both travel as blobs: the file's bytes are read where they lie, and the pixels are
+ * written where the caller will read them.  There is nothing to remember between calls, so the cell moves without save and restore.
  */
 #define _GNU_SOURCE                     /* memmem () */
 #include <gdk-pixbuf/gdk-pixbuf.h>
@@ -82,7 +82,8 @@ decode (Decoding *d, const guchar *bytes, size_t n, GError **error)
 
 CELL_METHOD (Thumbnailer, thumbnail, doc ("Makes a picture small enough to fit into a square; small ones keep their size."),
              idempotent, timeout (TIMEOUT),
-             in (blob, picture, "a file that gdk-pixbuf can read: PNG, JPEG, GIF, SVG…"), in (u32, size, "of the square, in pixels"),
+             in (blob, picture, "a file that gdk-pixbuf can read: PNG, JPEG, GIF, SVG…"),
+             in (u32, size, "of the square, in pixels"),
              out (blob, pixels, "8 bits each of red, green, blue and, where there is one, alpha"),
              out (u32, width), out (u32, height), out (u32, rowstride, "bytes from one row to the next"),
              out (bool, has_alpha), out (str, format, "RGB or RGBA"),
@@ -126,4 +127,5 @@ CELL_INIT (Thumbnailer, thumbnailer_init)
   return CELL_OK;
 }
 
-CELL_SERVICE (Thumbnailer, "org.example.Thumbnailer", 1, .doc = "Makes pictures small", .threading = CELL_SERIAL, .init = thumbnailer_init)
+CELL_SERVICE (Thumbnailer, "org.example.Thumbnailer", 1, .doc = "Makes pictures small", .threading = CELL_SERIAL,
+              .init = thumbnailer_init)

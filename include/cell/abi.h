@@ -10,8 +10,9 @@
  * with `size`; what lies beyond the size that the other side gave is absent.
  *
  * Thread tags: [any] any thread; [cell] inside a handler, init, fini, save, restore, a completion or a signal handler of the
- * cell concerned, that is where its threading option lets its code run.  The host looks, before it touches what it was given: a call from
- * elsewhere does nothing and returns NULL, 0, "" or CELL_ERROR_GONE.  So does one from a thread that a cell has left behind.
+ * cell concerned, that is where its threading option lets its code run.  The host looks, before it touches what it was given: a
+ * call from elsewhere does nothing and returns NULL, 0, "" or CELL_ERROR_GONE.  So does one from a thread that a cell has left
+ * behind.
  */
 #ifndef CELL_ABI_H
 #define CELL_ABI_H
@@ -37,7 +38,8 @@ typedef int32_t CellStatus;             /* CELL_OK, CELL_DEFERRED or a CELL_ERRO
 typedef struct CellType CellType;
 typedef struct CellField CellField;
 typedef struct CellItem CellItem;
-typedef struct CellCall CellCall;       /* one call being served; opaque; lives until the handler returns, or until it is answered */
+typedef struct CellCall CellCall;       /* one call being served; opaque; lives until the handler returns, or until it is
+                                         * answered */
 typedef struct CellBlob CellBlob;       /* a sealed memfd, counted */
 typedef struct CellState CellState;     /* what save writes to and restore reads from; opaque */
 typedef struct CellClient CellClient;   /* a connection to one cell; <cell/client.h> */
@@ -55,7 +57,8 @@ typedef struct
 
 enum /* CellType.kind */
 {
-  CELL_KIND_BOOL = 1, CELL_KIND_UINT, CELL_KIND_INT, CELL_KIND_FLOAT, CELL_KIND_STR, CELL_KIND_BYTES, CELL_KIND_BLOB, CELL_KIND_STRUCT
+  CELL_KIND_BOOL = 1, CELL_KIND_UINT, CELL_KIND_INT, CELL_KIND_FLOAT, CELL_KIND_STR, CELL_KIND_BYTES, CELL_KIND_BLOB,
+  CELL_KIND_STRUCT
 };
 enum /* CellField.shape */
 {

@@ -10,7 +10,8 @@
  *   CELL_STRUCT   (Entry, field (u64, id), field (str, memo, "free text"))
  *   CELL_ERROR    (Ledger, InvalidAmount, "The amount is not positive")
  *   CELL_SIGNAL   (Ledger, transferred, field (u64, from), field (i64, amount))
- *   CELL_METHOD   (Ledger, transfer, doc ("Moves money."), in (u64, from), in (i64, amount), out (i64, balance), fails (InvalidAmount))
+ *   CELL_METHOD   (Ledger, transfer, doc ("Moves money."), in (u64, from), in (i64, amount), out (i64, balance),
+ *                  fails (InvalidAmount))
  *   { … in->amount … out->balance = …; return CELL_OK; }
  *   CELL_PROPERTY (Ledger, total, i64, "Sum over all accounts") { return …; }
  *   CELL_SERVICE  (Ledger, "org.example.Ledger", 1, .doc = "A ledger")
@@ -18,10 +19,11 @@
  * Types      bool u8 i8 u16 i16 u32 i32 u64 i64 f64 str bytes blob, structs, array (T), optional (T).
  *            An array `x` is a pointer `x` with `n_x` elements; an optional `x` is a value `x` with a bool `has_x`.
  * Limits     31 rows per struct, signal or method; a name that is a macro of the C library (errno, linux, unix) cannot be used.
- * Ownership  What `in` points to lasts until the handler returns, or until a deferred call is answered.  What `out` points to is read
- *            when the handler returns: it lies in the call (cell_print, cell_array, cell_alloc), in the instance, or is constant.
- * Threads    A handler, init, fini, save, restore, completions and signal handlers run where the threading option says.  Each wrapper
- *            below is for those places, except cell_log_… () and the blob's accessors, which may be called anywhere.
+ * Ownership  What `in` points to lasts until the handler returns, or until a deferred call is answered.  What `out` points to is
+ *            read when the handler returns: it lies in the call (cell_print, cell_array, cell_alloc), in the instance, or is
+ *            constant.
+ * Threads    A handler, init, fini, save, restore, completions and signal handlers run where the threading option says.  Each
+ *            wrapper below is for those places, except cell_log_… () and the blob's accessors, which may be called anywhere.
  * Compilers  gcc ≥ 8, clang ≥ 9, tcc; gnu11, or C++20.  Nothing but libc is linked, and only `cell_entry` is exported.
  */
 #ifndef CELL_H
@@ -104,8 +106,8 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
                      a21, a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, a32, a33, a34, a35, a36, a37, a38, a39, a40, ...) a40
 #define CELL_COUNT_2_(...) CELL_ARG_40_ (__VA_ARGS__)
 #define CELL_COUNT_(...) CELL_COUNT_2_ (__VA_ARGS__, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
-                                        31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, \
-                                        7, 6, 5, 4, 3, 2, 1, 0, ~)
+                                        31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, \
+                                        9, 8, 7, 6, 5, 4, 3, 2, 1, 0, ~)
 #define CELL_EACH_MANY(m, c, ...) at_most_31_rows_are_allowed_here
 #define CELL_EACH_0(m, c, end)
 #define CELL_EACH_1(m, c, a, end) m (c, a)
@@ -244,7 +246,8 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
 #define CELL_ERROR(T, ...) CELL_ERROR_ (T, __VA_ARGS__, "", ~)
 #define CELL_ERROR_(T, e, d, ...) \
   CELL_EXTERN_C_ CELL_SHARED_ const CellItem cell_error_##e; \
-  const CellItem cell_error_##e = { (uint32_t) sizeof (CellItem), CELL_ITEM_ERROR, 0, 0, 0, 0, #T, #e, d, NULL, NULL, NULL, NULL }; \
+  const CellItem cell_error_##e = { \
+    (uint32_t) sizeof (CellItem), CELL_ITEM_ERROR, 0, 0, 0, 0, #T, #e, d, NULL, NULL, NULL, NULL }; \
   CELL_PUBLISH_ (cell_error_##e)
 
 /* CELL_SIGNAL (Ledger, transferred, doc ("…"), field (u64, from)…)
@@ -348,7 +351,8 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
   CELL_EXTERN_C_ __attribute__ ((visibility ("default"))) const CellEntry cell_entry; \
   const CellEntry cell_entry = { CELL_ABI_MAGIC, (uint32_t) sizeof (CellEntry), CELL_ABI_MAJOR, CELL_ABI_MINOR, CELL_BUILD_, \
     (uint16_t) sizeof (CellType), (uint16_t) sizeof (CellField), (uint16_t) sizeof (CellOptions), 0, version, \
-    (uint32_t) sizeof (T), interface, #T, __start_cell_items, __stop_cell_items, &cell_host, CELL_CXX_ENTRY_ (T) &cell_options_##T };
+    (uint32_t) sizeof (T), interface, #T, __start_cell_items, __stop_cell_items, &cell_host, \
+    CELL_CXX_ENTRY_ (T) &cell_options_##T };
 
 #ifndef __has_feature
 # define __has_feature(x) 0

@@ -80,7 +80,8 @@ struct CellRemote
 
 /* Implemented by the host for cells and by libcellhost for programs.  A client belongs to its cell; a program's may be used by
  * any thread, each of which gets a channel of its own.  In a cell all of this is
- * [cell]; a call from elsewhere ends with CELL_ERROR_DENIED, and with CELL_ERROR_GONE when the client was closed or its cell went.  */
+ * [cell]; a call from elsewhere ends with CELL_ERROR_DENIED, and with CELL_ERROR_GONE when the client was closed or its cell
+ * went.  */
 typedef struct
 {
   uint32_t size;
@@ -109,7 +110,8 @@ struct CellClient
 
 /* ---- what every caller may do -------------------------------------------------------------------- */
 
-/* cell_auto LedgerTransfer t = …: the reply is freed where the variable ends.  Or: cell_reply_free (&t).  Freeing twice is harmless. */
+/* cell_auto LedgerTransfer t = …: the reply is freed where the variable ends.  Or: cell_reply_free (&t).  Freeing twice is
+ * harmless. */
 #define cell_auto __attribute__ ((cleanup (cell_reply_free)))
 
 CELL_UNUSED static inline void
@@ -128,8 +130,8 @@ cell_is_error (const CellResult *result, const char *error)
   return result->error && strcmp (result->error, error) == 0;
 }
 
-/* Gives a started call up: cell_cancel (c.pending).  Its reply is dropped; the call may be executed all the same.  A program may do so on
- * another thread than the one that started it: if that waits for the call, it is woken, and the call ends with
+/* Gives a started call up: cell_cancel (c.pending).  Its reply is dropped; the call may be executed all the same.  A program may do
+ * so on another thread than the one that started it: if that waits for the call, it is woken, and the call ends with
  * CELL_ERROR_CANCELLED; a completion that has begun to run is not waited for. */
 CELL_UNUSED static inline void
 cell_cancel (CellPending pending)
@@ -161,8 +163,8 @@ cell_client_close (CellClient *client)
 /* ---- in a cell ------------------------------------------------------------------------------------- */
 
 /* CellClient *ledger = cell_use (self, Ledger, "ledger");
- * A client of another cell; Ledger is what its generated header declares.  Never NULL: what is wrong is said by each call.  Lasts as
- * long as the instance, so it is best taken once, in init. */
+ * A client of another cell; Ledger is what its generated header declares.  Never NULL: what is wrong is said by each call.  Lasts
+ * as long as the instance, so it is best taken once, in init. */
 #define cell_use(self, Service, name) cell_use_ ((self), (name), &cell_remote_##Service, &cell_absent_##Service.client)
 
 /* A client of nothing: where a host has no "cell.client/1", each call is answered CELL_ERROR_UNSUPPORTED. */
@@ -241,8 +243,8 @@ CELL_UNUSED static inline CellClient *
 cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *absent)
 {
   static const CellClientApi absent_api =
-    { sizeof (CellClientApi), cell_absent_call_, cell_absent_start_, cell_absent_finish_, cell_absent_cancel_, cell_absent_subscribe_,
-      cell_absent_number_, cell_absent_number_, cell_absent_check_, cell_absent_close_ };
+    { sizeof (CellClientApi), cell_absent_call_, cell_absent_start_, cell_absent_finish_, cell_absent_cancel_,
+      cell_absent_subscribe_, cell_absent_number_, cell_absent_number_, cell_absent_check_, cell_absent_close_ };
   const CellHostClient *client = cell_extension_client_ ();
   if (CELL_HAS_ (client, CellHostClient, use))
     return client->use (self, name, remote);
@@ -260,8 +262,8 @@ cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *a
   CELL_UNUSED static const CellType cell_args_##M = \
     { #M "Args", CELL_KIND_STRUCT, 8, CELL_N_ROWS_ (cell_args_rows_##M), CELL_SIZE_ (M##Args), cell_args_rows_##M };
 
-/* CELL_REPLY (LedgerTransfer, field (…)…): the struct LedgerTransfer, a CellResult followed by the outputs; and LedgerTransferCall, a
- * call that was started.  The table's offsets count from the first output. */
+/* CELL_REPLY (LedgerTransfer, field (…)…): the struct LedgerTransfer, a CellResult followed by the outputs; and LedgerTransferCall,
+ * a call that was started.  The table's offsets count from the first output. */
 #define CELL_REPLY(...) CELL_REPLY_ (__VA_ARGS__, end)
 #define CELL_REPLY_(M, ...) \
   typedef struct M { CellResult result; CELL_EACH_ (CELL_FIELD_, , __VA_ARGS__) } M; \
@@ -281,8 +283,8 @@ cell_use_ (void *self, const char *name, const CellRemote *remote, CellClient *a
  *   void               ledger_transfer_async (client, done, data, arguments)      done (reply, data) is called once; the reply is
  *                                                                                 freed when it returns
  * In C the header's macros of the same names make the arguments from .name = value, … or values in order; in C++ they are given
- * in braces: ledger_transfer (ledger, { .from = 1, .to = 2 }); and an exception that leaves `done`, or the handler of a signal, ends there,
- * with a line on standard error. */
+ * in braces: ledger_transfer (ledger, { .from = 1, .to = 2 }); and an exception that leaves `done`, or the handler of a signal,
+ * ends there, with a line on standard error. */
 #if defined (__cplusplus) && defined (__cpp_exceptions)
 extern "C++"
 {
@@ -290,7 +292,8 @@ template <class F> static inline void
 cell_guarded_ (const F &run)
 {
   try { run (); }
-  catch (const std::exception &e) { fprintf (stderr, "an exception left a completion or the handler of a signal: %s\n", e.what ()); }
+  catch (const std::exception &e)
+    { fprintf (stderr, "an exception left a completion or the handler of a signal: %s\n", e.what ()); }
   catch (...) { fputs ("an exception that is not a std::exception left a completion or the handler of a signal\n", stderr); }
 }
 
@@ -350,7 +353,8 @@ cell_subscribe_ (CellClient *client, uint32_t number, void (*fn) (const S *, uin
 }
 }
 #else
-# define cell_start_async_(client, number, args, done, data) ((client)->api->start ((client), (number), (args), (CellDone) (done), (data)))
+# define cell_start_async_(client, number, args, done, data) \
+  ((client)->api->start ((client), (number), (args), (CellDone) (done), (data)))
 # define cell_subscribe_(client, number, fn, data) ((client)->api->subscribe ((client), (number), (CellOnSignal) (fn), (data)))
 #endif
 
@@ -372,8 +376,8 @@ cell_subscribe_ (CellClient *client, uint32_t number, void (*fn) (const S *, uin
     { M##Call call = { client->api->start (client, number, CELL_PASS_, NULL, NULL) }; return call; } \
   CELL_UNUSED static inline M prefix##_##method##_finish (M##Call call) \
     { M reply; call.pending.client->api->finish (call.pending, &reply.result); return reply; } \
-  CELL_UNUSED static inline void prefix##_##method##_async (CellClient *client, void (*done) (const M *reply, void *data), void *data, \
-                                                            CELL_TAKE_ (M)) \
+  CELL_UNUSED static inline void prefix##_##method##_async (CellClient *client, void (*done) (const M *reply, void *data), \
+                                                            void *data, CELL_TAKE_ (M)) \
     { cell_start_async_ (client, number, CELL_PASS_, done, data); }
 
 /* CELL_GETTER_STUB (ledger, total, LedgerGetTotal, i64, 7): LedgerGetTotal ledger_get_total (client), with .value
@@ -405,7 +409,8 @@ cell_subscribe_ (CellClient *client, uint32_t number, void (*fn) (const S *, uin
  *   CELL_REMOTE_METHODS (Ledger, CELL_REMOTE_METHOD ("transfer", LedgerTransfer, fingerprint, timeout, flags), …)
  *   CELL_REMOTE_SIGNALS (Ledger, CELL_REMOTE_SIGNAL ("transferred", LedgerTransferred, fingerprint), …)
  *   CELL_REMOTE (Ledger, "org.example.Ledger", version, contract) */
-#define CELL_REMOTE_METHOD(name, M, fingerprint, timeout, flags) { name, fingerprint, &cell_args_##M, &cell_reply_##M, timeout, flags }
+#define CELL_REMOTE_METHOD(name, M, fingerprint, timeout, flags) \
+  { name, fingerprint, &cell_args_##M, &cell_reply_##M, timeout, flags }
 #define CELL_REMOTE_SIGNAL(name, S, fingerprint) { name, fingerprint, &cell_desc_##S }
 #define CELL_REMOTE_METHODS(...) CELL_REMOTE_METHODS_ (__VA_ARGS__, )
 #define CELL_REMOTE_METHODS_(Service, ...) \
@@ -432,8 +437,8 @@ CellBus *cell_open (const char *address);
 CellStatus cell_bus_check (CellBus *bus, CellResult *result);
 /* A client of a cell by name.  remote: the table of a generated header.  Never NULL. */
 CellClient *cell_bind_remote (CellBus *bus, const char *name, const CellRemote *remote);
-/* A descriptor that becomes readable when there is something to dispatch: completions, signals, deadlines.  For one main loop; other
- * threads wait in cell_bus_dispatch (). */
+/* A descriptor that becomes readable when there is something to dispatch: completions, signals, deadlines.  For one main loop;
+ * other threads wait in cell_bus_dispatch (). */
 int cell_bus_get_fd (CellBus *bus);
 /* Runs what has arrived for this thread: completions of calls that it started, signals that it subscribed to.  Waits for up to
  * `milliseconds` (0: not at all, -1: as long as it takes).  Returns how many it ran. */

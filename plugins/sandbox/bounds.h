@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a cell in a sandbox may use up: as limits of its processes, which the runner sets, and of all of them together, where the host
- * can.
+ * What a cell in a sandbox may use up: as limits of its processes, which the runner sets, and of all of them together, where the
+ * host can.
  */
 #pragma once
 #include <stdint.h>

@@ -104,7 +104,8 @@ has_processes (void)
   return waitid (P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD;
 }
 
-/* Of processes the kernel does not see to it that they have the filter, as it does of threads.  They are looked for when nobody can start another. */
+/* Of processes the kernel does not see to it that they have the filter, as it does of threads.  They are looked for when nobody can
+ * start another. */
 const char *
 confine_to_serving (void)
 {

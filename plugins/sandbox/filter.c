@@ -114,13 +114,16 @@ deny_families (scmp_filter_ctx filter, gboolean network)
   return good && seccomp_rule_add (filter, action, SCMP_SYS (socket), 1, SCMP_A0 (SCMP_CMP_GE, family)) == 0;
 }
 
-/* What the runner and its threads do while they serve, and what a cell may want in between that leads to nothing that it does not have. */
+/* What the runner and its threads do while they serve, and what a cell may want in between that leads to nothing that it does not
+ * have. */
 static const char *const serving[] = {
   /* its descriptors: channels, bells, what it was given */
-  "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "close", "fcntl", "dup",
+  "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "close", "fcntl",
+  "dup",
   "fstat", "newfstatat", "ftruncate", "fallocate", "sendmsg", "recvmsg", "sendto", "recvfrom", "shutdown",
   /* waiting */
-  "futex", "futex_waitv", "poll", "ppoll", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "timerfd_create",
+  "futex", "futex_waitv", "poll", "ppoll", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2",
+  "timerfd_create",
   "timerfd_settime", "timerfd_gettime", "nanosleep", "clock_nanosleep", "restart_syscall", "sched_yield",
   /* memory */
   "munmap", "mremap", "madvise", "brk", "mlock", "mlock2", "munlock", "membarrier",
@@ -141,7 +144,8 @@ allow_arguments (scmp_filter_ctx filter)
 
   /* A thread; the C library tries clone3 first. */
   return good && seccomp_rule_add (filter, SCMP_ACT_ERRNO (ENOSYS), SCMP_SYS (clone3), 0) == 0
-         && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (clone), 1, SCMP_CMP (CLONE_FLAGS, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) == 0;
+         && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (clone), 1,
+                              SCMP_CMP (CLONE_FLAGS, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) == 0;
 }
 
 static gboolean
@@ -165,7 +169,8 @@ make (FilterKind kind)
       || (seccomp_attr_set (filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP) == 0
           && seccomp_attr_set (filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) == 0
           && (kind == FILTER_SERVING ? allow_serving (filter)
-                                     : deny_names (filter) && deny_arguments (filter) && deny_families (filter, kind == FILTER_NETWORK))))
+                                     : deny_names (filter) && deny_arguments (filter)
+                                     && deny_families (filter, kind == FILTER_NETWORK))))
     return filter;
   seccomp_release (filter);
   return NULL;

@@ -14,8 +14,10 @@
 typedef enum
 {
   FILTER_ALONE,                 /* a network of its own */
-  FILTER_NETWORK,               /* the machine's, on which sockets of other programs have names that are no files: then there are no Unix sockets */
-  FILTER_SERVING,               /* the other way round, for who asks for it: none but those that serving needs, once the cell has begun */
+  FILTER_NETWORK,               /* the machine's, on which sockets of other programs have names that are no files: then there are no
+                                 * Unix sockets */
+  FILTER_SERVING,               /* the other way round, for who asks for it: none but those that serving needs, once the cell has
+                                 * begun */
   FILTER_KINDS
 } FilterKind;
 

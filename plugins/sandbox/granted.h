@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What processes in sandboxes can write to while they live, whatever the policy says by now and whatever it is called: they keep what they
- * were granted when they were started.  From any thread.
+ * What processes in sandboxes can write to while they live, whatever the policy says by now and whatever it is called: they keep
+ * what they were granted when they were started.  From any thread.
  */
 #pragma once
 #include <glib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The numbers are the kernel's (include/uapi/linux/landlock.h); Debian 12's headers end with version 2, and a binary runs on newer kernels.
+ * The numbers are the kernel's (include/uapi/linux/landlock.h); Debian 12's headers end with version 2, and a binary runs on newer
+ * kernels.
  */
 #define _GNU_SOURCE
 #include "landlock.h"
@@ -27,13 +28,15 @@
 
 enum /* what is done to files */
 {
-  EXECUTE = 1 << 0, WRITE_FILE = 1 << 1, READ_FILE = 1 << 2, READ_DIR = 1 << 3, REMOVE_DIR = 1 << 4, REMOVE_FILE = 1 << 5, MAKE_CHAR = 1 << 6,
+  EXECUTE = 1 << 0, WRITE_FILE = 1 << 1, READ_FILE = 1 << 2, READ_DIR = 1 << 3, REMOVE_DIR = 1 << 4, REMOVE_FILE = 1 << 5,
+  MAKE_CHAR = 1 << 6,
   MAKE_DIR = 1 << 7, MAKE_REG = 1 << 8, MAKE_SOCK = 1 << 9, MAKE_FIFO = 1 << 10, MAKE_BLOCK = 1 << 11, MAKE_SYM = 1 << 12,
   REFER = 1 << 13, TRUNCATE = 1 << 14, IOCTL_DEV = 1 << 15,
 
   OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV,
   READING = EXECUTE | READ_FILE | READ_DIR,
-  WRITING = READING | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_SYM | REFER | TRUNCATE | IOCTL_DEV,
+  WRITING = READING | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_SYM | REFER
+            | TRUNCATE | IOCTL_DEV,
 };
 
 /* As the kernel reads it. */

@@ -21,7 +21,8 @@ struct Process
   int status;
 };
 
-/* The descriptors lie beyond all of their numbers there, so that none is written over before it is read.  FALSE: there are no more. */
+/* The descriptors lie beyond all of their numbers there, so that none is written over before it is read.  FALSE: there are no
+ * more. */
 static gboolean
 lift (const ProcessFd *fds, guint n_fds, int beyond, int *lifted)
 {

@@ -2,8 +2,8 @@
  *
  * Another program's process.
  *
- * It is started without a copy of this one's memory, as fork () would make: after that each page that is written to costs its writer a fault,
- * and those are the callers of our cells.  Any thread may call any of these.
+ * It is started without a copy of this one's memory, as fork () would make: after that each page that is written to costs its
+ * writer a fault, and those are the callers of our cells.  Any thread may call any of these.
  */
 #pragma once
 #include <glib.h>

@@ -138,7 +138,8 @@ make_argv (SandboxTools tools, const SandboxAccess *access, const char *const *a
   };
   g_autoptr(GStrvBuilder) builder = g_strv_builder_new ();
   static const char *const always[] = {
-    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--as-pid-1",
+    "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
+    "--as-pid-1",
     "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
     "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts",
     "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev",
@@ -169,7 +170,8 @@ gboolean
 sandbox_check (SandboxTools tools, GError **error)
 {
   return tools.bwrap != NULL
-         || cell_set_error (error, CELL_ERROR_UNSUPPORTED, "there is no sandbox here: install bubblewrap, or leave the cell in process");
+         || cell_set_error (error, CELL_ERROR_UNSUPPORTED,
+                            "there is no sandbox here: install bubblewrap, or leave the cell in process");
 }
 
 static gboolean
@@ -267,10 +269,10 @@ tell_threads (const char *folder)
   return any;
 }
 
-/* No thread can take it back: RLIMIT_NICE is 0 in there.  Some are started meanwhile by those that have not been told yet.  Where the kernel
- * shares processors out among sessions first the sandbox's has its own share, which is lowered as far as that goes; an ordinary user can do so ten
- * times in a second, all processes together: whoever calls this calls it again while there is reason.  In the sandbox /proc cannot be written to,
- * and there is no other session to be had. */
+/* No thread can take it back: RLIMIT_NICE is 0 in there.  Some are started meanwhile by those that have not been told yet.  Where
+ * the kernel shares processors out among sessions first the sandbox's has its own share, which is lowered as far as that goes; an
+ * ordinary user can do so ten times in a second, all processes together: whoever calls this calls it again while there is reason.
+ * In the sandbox /proc cannot be written to, and there is no other session to be had. */
 void
 sandbox_goes_last (GPid pid)
 {

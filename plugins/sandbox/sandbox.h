@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cell-runner in a sandbox: an empty root with the system's libraries, no network, no other process, no capability, some system calls
- * less (filter.h), and memory of a limited size where a cell can write.  The runner itself sets the limits of its process.
+ * cell-runner in a sandbox: an empty root with the system's libraries, no network, no other process, no capability, some system
+ * calls less (filter.h), and memory of a limited size where a cell can write.  The runner itself sets the limits of its process.
  */
 #pragma once
 #include "plugins/cell-error.h"
@@ -27,9 +27,9 @@ typedef struct
 
 /* Whether there is one; if not, a sentence that says what to do. */
 gboolean sandbox_check (SandboxTools tools, GError **error);
-/* access: NULL: nothing.  args: what the runner is given, or NULL.  fds: taken, also on failure.  log: its standard error, taken; -1: the
- * host's own.  ret_last_word: for process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap, which dies with this
- * process. */
+/* access: NULL: nothing.  args: what the runner is given, or NULL.  fds: taken, also on failure.  log: its standard error, taken;
+ * -1: the host's own.  ret_last_word: for process_end_forbidden (), to be closed; may be NULL.  What is returned is bubblewrap,
+ * which dies with this process. */
 Process *sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const ProcessFd *fds,
                         guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */

@@ -93,8 +93,8 @@ on_late (gpointer data)
   return G_SOURCE_REMOVE;
 }
 
-/* It may not use the machine's swap instead: that is memory, too.  The weight is every unit's; that it is said makes the kernel share processors out
- * by cells and not by threads. */
+/* It may not use the machine's swap instead: that is memory, too.  The weight is every unit's; that it is said makes the kernel
+ * share processors out by cells and not by threads. */
 static GVariant *
 describe (const char *unit, const char *cell, GPid pid, guint64 memory)
 {
