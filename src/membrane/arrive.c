@@ -269,7 +269,8 @@ channel_is_idle (const Channel *channel)
     {
       const Pending *pending = &channel->pending[i];
 
-      if (pending->id != 0 && (pending->state == PENDING_ANSWERED || (pending->state == PENDING_OPEN && channel->broken == CELL_OK)))
+      if (pending->id != 0
+          && (pending->state == PENDING_ANSWERED || (pending->state == PENDING_OPEN && channel->broken == CELL_OK)))
         return false;
     }
   return true;

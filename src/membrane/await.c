@@ -44,8 +44,8 @@ caller_spin (Channel *channel)
     }
 }
 
-/* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn.  False: nothing woke it.  The caller
- * drains next, whatever woke it. */
+/* Sleeps on the word of the next reply, the epoch and, for a cell that is here, its gate's turn.  False: nothing woke it.  The
+ * caller drains next, whatever woke it. */
 static bool
 sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
 {

@@ -3,8 +3,8 @@
  * Blobs: sealed memory passed by reference.  A blob is filled by whoever made it and sealed for good when it is first handed out:
  * from then on nobody can write to it, its maker included, so it may be read in place whoever made it.
  *
- * A record carries a blob's id, a random number that the host knows.  Handing a blob out puts it into the host's transit table; whoever
- * decodes the record takes it from there.  In the host that is a look-up; elsewhere a question over the connection.
+ * A record carries a blob's id, a random number that the host knows.  Handing a blob out puts it into the host's transit table;
+ * whoever decodes the record takes it from there.  In the host that is a look-up; elsewhere a question over the connection.
  */
 #pragma once
 #include <stdbool.h>
@@ -20,12 +20,13 @@ extern CellHostBlob blob_api;
 
 #define BLOB_MAX_SIZE ((size_t) 1 << 30)
 
-/* Its memory is there, and whoever calls this has it: the kernel counts memory that is shared as his whose process it was reserved by. */
+/* Its memory is there, and whoever calls this has it: the kernel counts memory that is shared as his whose process it was reserved
+ * by. */
 CellBlob *blob_new (size_t size, Fault *fault);
 /* For somebody else to fill, who reserves its memory himself: by blob_from_fresh_fd (). */
 CellBlob *blob_new_for_other (size_t size, Fault *fault);
-/* Wraps memory that came from elsewhere: checks that nobody can write to it or change its size any more, and that all of it is there.  Takes the
- * descriptor. */
+/* Wraps memory that came from elsewhere: checks that nobody can write to it or change its size any more, and that all of it is
+ * there.  Takes the descriptor. */
 CellBlob *blob_from_fd (int fd, size_t size, Fault *fault);
 /* Wraps memory that the host made for us to fill, and reserves it.  Takes the descriptor. */
 CellBlob *blob_from_fresh_fd (int fd, size_t size, Fault *fault);

@@ -72,8 +72,8 @@ send_and_serve (Channel *channel, ThreadContext *thread, const CallPlan *plan, c
   sent.n = 0;
   fault.status = CELL_OK;
   /* In a channel where something waits, somebody else may look for this record, or for its answer. */
-  if (channel->requests.at != channel->out.head || channel->replies.at != channel->answers.head || channel->callee_half != channel->answer_half
-      || caller_try_send (channel, plan, args, id, &sent, &fault) != CELL_OK)
+  if (channel->requests.at != channel->out.head || channel->replies.at != channel->answers.head
+      || channel->callee_half != channel->answer_half || caller_try_send (channel, plan, args, id, &sent, &fault) != CELL_OK)
     return false;
   serve_one (channel, thread, channel->endpoint->service, true);
   return true;
@@ -89,8 +89,8 @@ call_here (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
   bool sent;
 
   /* Blobs leave once: what may have to be sent again some other way does not carry any. */
-  if (channel->endpoint->threading != CELL_SERIAL || plan->oneway || (plan->args != NULL && plan->args->blobs) || channel->n_pending != 0
-      || channel->broken != CELL_OK || !gate_enter (gate, thread))
+  if (channel->endpoint->threading != CELL_SERIAL || plan->oneway || (plan->args != NULL && plan->args->blobs)
+      || channel->n_pending != 0 || channel->broken != CELL_OK || !gate_enter (gate, thread))
     return false;
   sent = send_and_serve (channel, thread, plan, args, id);
   gate_leave (gate, thread);
@@ -146,8 +146,8 @@ direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, ui
   sent_call (channel, thread, plan, id, start, result);
 }
 
-/* The answer to the only open call, if it is the next record and has neither an error nor pointers.  False: it has to be looked at as
- * all that arrives is.  Its space is released with the next request. */
+/* The answer to the only open call, if it is the next record and has neither an error nor pointers.  False: it has to be looked at
+ * as all that arrives is.  Its space is released with the next request. */
 static bool
 quick_reply (Channel *channel, const CallPlan *plan, uint64_t id, CellResult *result)
 {
@@ -265,7 +265,8 @@ channel_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, con
 }
 
 uint64_t
-channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data, CellResult *result)
+channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellDone done, void *data,
+               CellResult *result)
 {
   Fault fault = { 0 };
   bool async = done != NULL && !plan->oneway;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The caller's end of a channel, between its files: sending (send.c), open calls (pending.c), what arrives (arrive.c), waiting for it
- * (await.c), a callee that moves (follow.c), and calls made of all that (call.c).
+ * The caller's end of a channel, between its files: sending (send.c), open calls (pending.c), what arrives (arrive.c), waiting for
+ * it (await.c), a callee that moves (follow.c), and calls made of all that (call.c).
  */
 #pragma once
 #include "blob.h"
@@ -23,7 +23,8 @@ Kept *kept_new (uint16_t kind, uint64_t id, uint16_t method, int32_t status, con
 
 /* ---- what arrives: arrive.c -------------------------------------------------------------------- */
 
-/* A reply to an open call has come, or is given in its place.  NULL, or the rule that its payload breaks, of which the call has been told. */
+/* A reply to an open call has come, or is given in its place.  NULL, or the rule that its payload breaks, of which the call has
+ * been told. */
 const char *pending_answer (Channel *channel, uint64_t id, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root);
 /* Answers open calls ourselves: those whose request lies before `position`. */
 void pending_fail_all (Channel *channel, uint64_t position, CellStatus status, const char *message);
@@ -36,8 +37,8 @@ void caller_break (Channel *channel, CellStatus status, const char *rule, uint32
 bool caller_look_at_epoch (Channel *channel, ThreadContext *thread);
 /* What no word tells: the host is gone, or what it has to say came later than the word. */
 void caller_look_again (Channel *channel, ThreadContext *thread);
-/* For a context that is about to sleep: gives back the half of before, if its successor has answered.  Whoever has just followed a callee does not
- * wait for that, since the kernel may take longer for it than for all the rest. */
+/* For a context that is about to sleep: gives back the half of before, if its successor has answered.  Whoever has just followed a
+ * callee does not wait for that, since the kernel may take longer for it than for all the rest. */
 void caller_drop_former (Channel *channel);
 
 /* ---- sending: send.c ----------------------------------------------------------------------------- */
@@ -59,16 +60,18 @@ void caller_wake_callee (Channel *channel);
 void caller_release_replies (Channel *channel);
 /* Writes a request into the ring, if there is room for it now: CELL_OK, or CELL_ERROR_BUSY, or what is wrong with it. */
 CellStatus caller_try_send (Channel *channel, const CallPlan *plan, const void *args, uint64_t id, SentBlobs *sent, Fault *fault);
-/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with channel->too_small: not a fault of the request. */
+/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with channel->too_small: not a fault of the
+ * request. */
 CellStatus caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, uint64_t id, Fault *fault);
 
 /* ---- waiting: await.c ----------------------------------------------------------------------------- */
 
 /* Looks for news for as long as answers lately took.  False: nothing has come. */
 bool caller_spin (Channel *channel);
-/* Waits until the call is answered or its deadline has passed.  False: *interrupt (NULL: nothing) has changed, and the call is still
- * open. */
+/* Waits until the call is answered or its deadline has passed.  False: *interrupt (NULL: nothing) has changed, and the call is
+ * still open. */
 bool caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result);
-/* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for; or it may have been, by a
- * consumer that we have not heard of yet.  mark: RECORD_GIVEN_UP, or RECORD_CANCELLED of who then does wait, and would for itself. */
+/* Gives up a call that waits for a gate.  False: it has been taken already, and its answer has to be waited for; or it may have
+ * been, by a consumer that we have not heard of yet.  mark: RECORD_GIVEN_UP, or RECORD_CANCELLED of who then does wait, and would
+ * for itself. */
 bool caller_withdraw (Channel *channel, Pending *pending, uint32_t mark);

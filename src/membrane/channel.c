@@ -43,7 +43,8 @@ method_finish (Method *method, uint32_t number)
     method->max_reply = size;
   method->in_size = method->in != NULL ? method->in->size : 0;
   /* Who may call is looked at on the way that is not fast. */
-  method->plain_reply = (method->out == NULL || method->out->trivial) && method->access == CELL_ACCESS_ANY && method->invoke != NULL;
+  method->plain_reply = (method->out == NULL || method->out->trivial) && method->access == CELL_ACCESS_ANY
+                        && method->invoke != NULL;
   method->fast = method->plain_reply && (method->in == NULL || method->in->trivial);
   method->head = (RecordHead) { .length = size, .root = size, .kind = RECORD_REPLY, .method = (uint16_t) number };
 }
@@ -56,7 +57,8 @@ channel_new (Endpoint *endpoint)
   if (channel == NULL)
     return NULL;
   *channel = (Channel) {
-    .node = { .run = node_run, .release = node_release }, .endpoint = endpoint, .refs = 1, .spin = SPIN_BUDGET_INIT, .caller_bell = -1, .callee_bell = -1,
+    .node = { .run = node_run, .release = node_release }, .endpoint = endpoint, .refs = 1, .spin = SPIN_BUDGET_INIT,
+    .caller_bell = -1, .callee_bell = -1,
     .access = CELL_ACCESS_ADMIN,
   };
   if (endpoint->epoch != NULL)

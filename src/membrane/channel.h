@@ -112,7 +112,8 @@ typedef struct
   uint32_t timeout;                     /* ms */
   bool fast, oneway;                    /* fast: both trivial, and an answer is expected */
   bool plain;                           /* the arguments are trivial */
-  bool encoded;                         /* the arguments have pointers but no blobs, the reply is trivial, and an answer is expected */
+  bool encoded;                         /* the arguments have pointers but no blobs, the reply is trivial, and an answer is
+                                         * expected */
   uint32_t reply_size;                  /* of the outputs */
   RecordHead head;                      /* of a fast request */
   const char *name;

@@ -139,7 +139,8 @@ client_finish (CellPending pending, CellResult *reply)
       return;
     }
   caller = caller_of (client, thread);
-  if (caller != NULL && (pending.id & (ID_SHARED | ID_FAILED)) == ID_FAILED && (failed = caller_take_failed (caller, pending.id)) != NULL)
+  if (caller != NULL && (pending.id & (ID_SHARED | ID_FAILED)) == ID_FAILED
+      && (failed = caller_take_failed (caller, pending.id)) != NULL)
     {
       *reply = failed->result;
       if (failed->method < client->n_methods && client->replies[failed->method] != NULL)

@@ -42,7 +42,8 @@ caller_listen_again (Caller *caller, ThreadContext *thread)
   Fault fault = { 0 };
   uint32_t now = coarse_ms ();
 
-  if ((caller->channel != NULL && caller->channel->broken == CELL_OK) || now - caller->retried < RETRY_MS || !caller_has_handlers (caller))
+  if ((caller->channel != NULL && caller->channel->broken == CELL_OK) || now - caller->retried < RETRY_MS
+      || !caller_has_handlers (caller))
     return;
   caller->retried = now;
   caller_ready (caller, thread, &fault);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A client, between its files: whose it is (client-owner.c), its contexts (client-callers.c), the numbers of its cell
- * (client-binding.c), channels (client-line.c), signals (client-signals.c), calls that are finished later (client-async.c), what comes
- * (client-dispatch.c), moves (client-move.c), and the rest (client.c).
+ * (client-binding.c), channels (client-line.c), signals (client-signals.c), calls that are finished later (client-async.c), what
+ * comes (client-dispatch.c), moves (client-move.c), and the rest (client.c).
  */
 #pragma once
 #include "client.h"

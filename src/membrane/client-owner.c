@@ -39,7 +39,8 @@ client_refuse (Client *client, const char *function, const void *from, uint32_t 
     client_on_refused (client->cell, function, is_gone, from);
   if (reply == NULL)
     return status;
-  if (method < remote->n_methods && remote->method_size >= sizeof (CellRemoteMethod) && remote_method (remote, method)->reply != NULL)
+  if (method < remote->n_methods && remote->method_size >= sizeof (CellRemoteMethod)
+      && remote_method (remote, method)->reply != NULL)
     memset (result_outputs (reply), 0, remote_method (remote, method)->reply->size);
   *reply = (CellResult) {
     .status = status, .error = status_name (status),

@@ -22,8 +22,8 @@ typedef struct
 
   /* The rest may be NULL. */
 
-  /* An asynchronous call is open: client_time_is_up () has to be called in so many milliseconds, or earlier if something else was expected
-   * earlier; what comes later is then said again.  CLIENT_OF_PROGRAM: client_thread_due () tells, too. */
+  /* An asynchronous call is open: client_time_is_up () has to be called in so many milliseconds, or earlier if something else was
+   * expected earlier; what comes later is then said again.  CLIENT_OF_PROGRAM: client_thread_due () tells, too. */
   void (*expects) (void *data, Channel *channel, uint32_t milliseconds);
   /* An asynchronous call could not be sent: client_dispatch_failed () says so to whoever made it.  NULL: it is said at once. */
   void (*failed) (void *data, CellClient *client);
@@ -43,18 +43,18 @@ CellClient *client_new (const ClientProvider *provider, void *data, const char *
                         ClientContext context);
 #define CLIENTS_CLOSED_KEPT 1024u
 
-/* From now on only frames of that service may use it, until it is closed; whoever else does gets CELL_ERROR_DENIED, and when it was closed
- * CELL_ERROR_GONE.  When the cell is gone its first bytes are never freed: a thread that the cell has left behind may still call through
- * them.  Of those that cells have closed themselves the latest are kept.
- * cell: the owner's name.  False: no memory. */
+/* From now on only frames of that service may use it, until it is closed; whoever else does gets CELL_ERROR_DENIED, and when it was
+ * closed CELL_ERROR_GONE.  When the cell is gone its first bytes are never freed: a thread that the cell has left behind may still
+ * call through them.  Of those that cells have closed themselves the latest are kept.  cell: the owner's name.  False: no
+ * memory. */
 bool client_belong_to (CellClient *client, const Service *owner, const char *cell);
 /* Told of every call that was refused for that; from: an address in the code that called.  NULL: nobody is.  From any thread. */
 extern void (*client_on_refused) (const char *cell, const char *function, bool gone, const void *from);
 /* Runs completions and signal handlers of one channel of a client's, and ends its asynchronous calls that are overdue.  In the
  * channel's context; CLIENT_OF_CONCURRENT: on any thread.  Harmless for a channel that its client has closed. */
 unsigned client_dispatch (Channel *channel, ThreadContext *thread);
-/* As a provider has been asked to: client_dispatch () looks for what is overdue, and says what is expected next.  On any thread that has a
- * reference to the channel. */
+/* As a provider has been asked to: client_dispatch () looks for what is overdue, and says what is expected next.  On any thread
+ * that has a reference to the channel. */
 void client_time_is_up (Channel *channel);
 /* Tells those whose asynchronous calls could not be sent.  In the client's context. */
 unsigned client_dispatch_failed (CellClient *client, ThreadContext *thread);

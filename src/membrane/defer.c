@@ -155,14 +155,15 @@ due_of (const Channel *channel)
   return coarse_ms () + (timeout < INT32_MAX - GRACE_MS ? timeout + GRACE_MS : INT32_MAX);
 }
 
-/* Its caller's channel has ended, no handler of it runs, and the cell has not begun to answer: it will be told that there is no such call. */
+/* Its caller's channel has ended, no handler of it runs, and the cell has not begun to answer: it will be told that there is no
+ * such call. */
 static bool
 is_orphan (const Deferred *deferred, const Channel *current)
 {
   const Channel *channel = deferred->call.channel;
 
-  return !deferred->resumed && (deferred->call.flags & RECORD_ONEWAY) == 0 && channel != current && load_acquire (&channel->ended) != 0
-         && load_acquire (&channel->busy) == BUSY_NOT;
+  return !deferred->resumed && (deferred->call.flags & RECORD_ONEWAY) == 0 && channel != current
+         && load_acquire (&channel->ended) != 0 && load_acquire (&channel->busy) == BUSY_NOT;
 }
 
 /* Those of which that is so, out of the list; with the service's lock. */
@@ -189,8 +190,8 @@ take_out (Service *service, bool (*is_so) (const Deferred *deferred, const Chann
   return taken;
 }
 
-/* Whoever connects, has a call kept and goes, again and again, would leave a channel and its descriptors with each.  Looked for now and then,
- * so that it costs each kept call little. */
+/* Whoever connects, has a call kept and goes, again and again, would leave a channel and its descriptors with each.  Looked for now
+ * and then, so that it costs each kept call little. */
 static void
 drop_orphans (Service *service, const Channel *current)
 {
@@ -378,7 +379,8 @@ call_answer (CellCall *call, CellStatus status, const void *out)
 static bool
 is_overdue (const Deferred *deferred, const Channel *channel)
 {
-  return deferred->call.channel == channel && (deferred->call.flags & RECORD_ONEWAY) == 0 && (int32_t) (coarse_ms () - deferred->due) > 0;
+  return deferred->call.channel == channel && (deferred->call.flags & RECORD_ONEWAY) == 0
+         && (int32_t) (coarse_ms () - deferred->due) > 0;
 }
 
 /* The cell has not begun to answer: it will be told that there is no such call. */
@@ -533,8 +535,8 @@ import_request (Deferred *deferred, const DeferredRecord *record, Fault *fault)
     memcpy (payload, record->payload, record->length);
   deferred->call.in = local;
   if (local != NULL
-      && codec_decode (plan, payload, record->length, record->root, CODEC_PRIVATE, arena, &(CodecBlobs){ NULL, kept_blob, &kept }, local,
-                       &wrong))
+      && codec_decode (plan, payload, record->length, record->root, CODEC_PRIVATE, arena, &(CodecBlobs){ NULL, kept_blob, &kept },
+                       local, &wrong))
     return true;
   return fault_set (fault, wrong.status, "the request of a kept call breaks the rule '%s'", wrong.rule);
 }
@@ -543,7 +545,8 @@ bool
 deferred_import (Service *service, Channel *channel, const DeferredRecord *record, Fault *fault)
 {
   const Method *method =
-    record->method < service->n_methods && service->methods[record->method].invoke != NULL ? &service->methods[record->method] : NULL;
+    record->method < service->n_methods && service->methods[record->method].invoke != NULL ? &service->methods[record->method]
+                                                                                           : NULL;
   uint32_t whole = (uint32_t) (channel->answers.mask + 1 - sizeof (Record)), capacity, credit;
   Deferred *deferred;
 
@@ -563,7 +566,8 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
   arena_init (&deferred->memory.arena, DEFERRED_ARENA);
   deferred->call = (CellCall) {
     .channel = channel_ref (channel), .service = service, .method = method, .thread = &deferred->memory, .id = record->call,
-    .trace = record->trace, .number = record->method, .flags = record->flags & RECORD_ONEWAY, .capacity = capacity, .deferred = deferred,
+    .trace = record->trace, .number = record->method, .flags = record->flags & RECORD_ONEWAY, .capacity = capacity,
+    .deferred = deferred,
   };
   for (uint32_t i = 0; i < record->n_blobs; i++)
     call_keep_blob (&deferred->call, blob_ref (record->blobs[i]));

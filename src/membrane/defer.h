@@ -16,8 +16,8 @@ uint64_t call_defer (CellCall *call);
 CellCall *call_resume (Service *service, uint64_t id);
 const void *call_request (CellCall *call);
 void call_answer (CellCall *call, CellStatus status, const void *out);
-/* Answers those of a channel whose callers have given up, unless the cell is about to: room for replies was promised to them that others need.
- * By whoever has the channel, when there is no other room.  True: there is some now. */
+/* Answers those of a channel whose callers have given up, unless the cell is about to: room for replies was promised to them that
+ * others need.  By whoever has the channel, when there is no other room.  True: there is some now. */
 bool deferred_end_overdue (Service *service, Channel *channel);
 /* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not
  * have ends in CELL_ERROR_NO_METHOD. */
@@ -34,8 +34,8 @@ typedef struct
 
 /* Each of the kept calls in turn; both ends are stopped.  False: one cannot be written down, or `each` said so. */
 bool deferred_export (Service *service, bool (*each) (const DeferredRecord *record, void *data), void *data);
-/* Keeps a call that was kept elsewhere; whatever is in the record is checked, except that no other call here has its id: to look for that among
- * all of them, for each of them, would take too long.  The blobs are referred to. */
+/* Keeps a call that was kept elsewhere; whatever is in the record is checked, except that no other call here has its id: to look
+ * for that among all of them, for each of them, would take too long.  The blobs are referred to. */
 bool deferred_import (Service *service, Channel *channel, const DeferredRecord *record, Fault *fault);
 /* They have gone elsewhere: nothing is answered. */
 void deferred_forget_all (Service *service);

@@ -4,10 +4,11 @@
  */
 #include "direct.h"
 
-/* The request in its record, and decoded from there; NULL: it has to go another way, where it is also said what is wrong with it. */
+/* The request in its record, and decoded from there; NULL: it has to go another way, where it is also said what is wrong with
+ * it. */
 static const void *
-write_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, const Method *method, const void *args, Record *request,
-               uint32_t *ret_length)
+write_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, const Method *method, const void *args,
+               Record *request, uint32_t *ret_length)
 {
   uint64_t room = channel->out.limit - channel->out.head - sizeof (Record);
   uint32_t root = plan->args->size;
@@ -15,10 +16,12 @@ write_request (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   void *in;
 
   *ret_length = root;
-  if (!codec_encode (plan->args, args, request->payload, room < RECORD_MAX_PAYLOAD ? (uint32_t) room : RECORD_MAX_PAYLOAD, ret_length, NULL, &fault)
+  if (!codec_encode (plan->args, args, request->payload, room < RECORD_MAX_PAYLOAD ? (uint32_t) room : RECORD_MAX_PAYLOAD,
+                     ret_length, NULL, &fault)
       || (in = arena_get (&thread->arena, method->in_size)) == NULL)
     return NULL;
-  return codec_decode (method->in, request->payload, *ret_length, root, CODEC_TRUSTED, &thread->arena, NULL, in, &fault) ? in : NULL;
+  return codec_decode (method->in, request->payload, *ret_length, root, CODEC_TRUSTED, &thread->arena, NULL, in, &fault) ? in
+                                                                                                                         : NULL;
 }
 
 static bool
@@ -34,8 +37,8 @@ serve_encoded (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   uint32_t root;
   CellStatus status;
 
-  if (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->plain_reply || method->in == NULL || method->in->blobs
-      || (request = ring_reserve (&channel->out, plan->args->size, NULL)) == NULL
+  if (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->plain_reply || method->in == NULL
+      || method->in->blobs || (request = ring_reserve (&channel->out, plan->args->size, NULL)) == NULL
       || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL
       || (in = write_request (channel, thread, plan, method, args, request, &head.length)) == NULL)
     {

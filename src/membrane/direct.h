@@ -14,8 +14,8 @@
 /* The rest of a call that has been served this way and has no plain answer: it failed, or was kept to be answered later. */
 void direct_missed (Channel *channel, ThreadContext *thread, const CallPlan *plan, uint64_t id, uint64_t start, CellResult *result);
 
-/* Nothing else waits in the channel; the gate is held.  The callee's half that the caller reads is another one while it has yet to learn of a
- * move. */
+/* Nothing else waits in the channel; the gate is held.  The callee's half that the caller reads is another one while it has yet to
+ * learn of a move. */
 static inline bool
 direct_is_quiet (const Channel *channel)
 {
@@ -39,7 +39,8 @@ direct_read (Channel *channel, const CallPlan *plan, const Record *reply, uint32
 
 /* Runs the handler and writes what it answers; the request's record has been taken. */
 static inline CellStatus
-direct_serve (Channel *channel, ThreadContext *thread, Service *service, const Method *method, uint64_t id, Record *reply, const void *in)
+direct_serve (Channel *channel, ThreadContext *thread, Service *service, const Method *method, uint64_t id, Record *reply,
+              const void *in)
 {
   uint32_t root = method->head.root;
   CellStatus status = serve_trivial (channel, thread, service, method, id, reply, in, reply->payload, root);
@@ -71,12 +72,13 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   uint32_t root;                        /* a method may go with its service once the gate is free */
   CellStatus status;
 
-  if (unlikely (!plan->fast || endpoint->threading != CELL_SERIAL || channel->broken != CELL_OK || !gate_enter (&endpoint->gate, thread)))
+  if (unlikely (!plan->fast || endpoint->threading != CELL_SERIAL || channel->broken != CELL_OK
+                || !gate_enter (&endpoint->gate, thread)))
     return false;
   service = endpoint->service;
   method = &service->methods[plan->number];
-  if (unlikely (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->fast || plan->head.root < method->in_size
-                || (request = ring_reserve (&channel->out, plan->head.root, NULL)) == NULL
+  if (unlikely (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->fast
+                || plan->head.root < method->in_size || (request = ring_reserve (&channel->out, plan->head.root, NULL)) == NULL
                 || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL))
     {
       gate_leave (&endpoint->gate, thread);

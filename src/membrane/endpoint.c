@@ -141,8 +141,8 @@ is_served (Channel *channel)
   return busy == BUSY_SERVED || busy == BUSY_AGAIN;
 }
 
-/* A serial cell's handlers are in its gate.  A concurrent one's are only known by their channels, so that one with a handler in it is kept; whoever
- * comes after it has been marked does not go in. */
+/* A serial cell's handlers are in its gate.  A concurrent one's are only known by their channels, so that one with a handler in it
+ * is kept; whoever comes after it has been marked does not go in. */
 void
 endpoint_remove (Endpoint *endpoint, Channel *channel)
 {

@@ -31,8 +31,8 @@ next_move (Channel *channel)
   return moved;
 }
 
-/* Drains the old half up to where it ended, and goes on to the next.  What the old consumer claims to have written beyond what can be
- * read is not waited for: it is gone. */
+/* Drains the old half up to where it ended, and goes on to the next.  What the old consumer claims to have written beyond what can
+ * be read is not waited for: it is gone. */
 static void
 channel_adopt (Channel *channel, ThreadContext *thread)
 {

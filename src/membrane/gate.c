@@ -255,8 +255,8 @@ stop_run (GateNode *node, ThreadContext *thread)
   Stop *stop = (Stop *) node;
   Gate *gate = stop->gate;
 
-  /* The new holder is named before it may go on: it wakes later, and this thread may by then be waiting for the same gate, which must not
-   * look as if it waited for itself. */
+  /* The new holder is named before it may go on: it wakes later, and this thread may by then be waiting for the same gate, which
+   * must not look as if it waited for itself. */
   store_release (&gate->holder, stop->thread);
   if (stop_settle (stop, STOP_GRANTED))
     return NODE_TOOK_GATE;
@@ -381,9 +381,9 @@ gate_is_deadlock (Gate *gate, ThreadContext *thread)
   uintptr_t first, again;
   unsigned steps = walk (gate, thread, &first);
 
-  /* Threads on the way may let go while we look.  The last one of a chain waits for a gate that we hold: it stands still from when that
-   * was seen.  A second look that finds the same says that it held its own gate all along, so the one before it stands still too, and
-   * so on: one look for each thread of the chain. */
+  /* Threads on the way may let go while we look.  The last one of a chain waits for a gate that we hold: it stands still from when
+   * that was seen.  A second look that finds the same says that it held its own gate all along, so the one before it stands still
+   * too, and so on: one look for each thread of the chain. */
   for (unsigned looks = 1; looks < steps; looks++)
     if (walk (gate, thread, &again) != steps || again != first)
       return false;

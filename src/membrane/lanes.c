@@ -83,8 +83,9 @@ static Lanes *the_lanes;
 
 /* ---- what is there to do --------------------------------------------------------------------------- */
 
-/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread.  What waits in its
- * cell's gate is served by whoever holds that: to come back to it, for as long as a handler takes, would keep a processor busy. */
+/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread.  What waits
+ * in its cell's gate is served by whoever holds that: to come back to it, for as long as a handler takes, would keep a processor
+ * busy. */
 static bool
 channel_is_ready (const Channel *channel)
 {
@@ -224,8 +225,8 @@ look_again (Lanes *lanes, Channel *channel)
     ring_kick (lanes);
 }
 
-/* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is looked for
- * at once, without taking the lock in between. */
+/* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is
+ * looked for at once, without taking the lock in between. */
 static void
 serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool alone)
 {
@@ -308,8 +309,8 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
 
 /* ---- bells that are rung for nothing ------------------------------------------------------------------- */
 
-/* Somebody has taken a request since the last ring, or there is one that will be: it may be in the ready list of a gate that is held for
- * long.  What the other side says of itself does not count. */
+/* Somebody has taken a request since the last ring, or there is one that will be: it may be in the ready list of a gate that is
+ * held for long.  What the other side says of itself does not count. */
 static bool
 bell_brings (Bell *bell)
 {
@@ -349,9 +350,9 @@ listen_to (Lanes *lanes, Bell *bell, bool listen)
   epoll_ctl (lanes->epoll, EPOLL_CTL_MOD, bell->fd, &event);    /* fails for one that is about to be removed */
 }
 
-/* What is rung from now on stays in the descriptor and is found there when the time is over; what was rung before is looked for by whoever
- * calls this, afterwards.  So a ring comes late, by so much at most, and none is lost.  Only we read it, and whoever rings it may have made it
- * block. */
+/* What is rung from now on stays in the descriptor and is found there when the time is over; what was rung before is looked for by
+ * whoever calls this, afterwards.  So a ring comes late, by so much at most, and none is lost.  Only we read it, and whoever rings
+ * it may have made it block. */
 static void
 stop_listening (Lanes *lanes, Bell *bell)
 {
@@ -453,14 +454,16 @@ spin_for (Lanes *lanes)
   return lanes->n_hot > 0 ? SPIN_NS : 0;
 }
 
-/* Whether a stuck poller would keep others waiting who ring no bell.  The one whose handler it is in may have been removed meanwhile. */
+/* Whether a stuck poller would keep others waiting who ring no bell.  The one whose handler it is in may have been removed
+ * meanwhile. */
 static bool
 is_to_be_watched (Lanes *lanes)
 {
   uint32_t poller = load_relaxed (&lanes->poller);
   const Channel *served = poller != NOBODY ? lanes->in_use[poller] : NULL;
 
-  return lanes->n_hot > 1 || (lanes->n_hot == 1 && served != NULL && lanes->hot[0]->channel != served) || load_relaxed (&lanes->tasks) != NULL;
+  return lanes->n_hot > 1 || (lanes->n_hot == 1 && served != NULL && lanes->hot[0]->channel != served)
+         || load_relaxed (&lanes->tasks) != NULL;
 }
 
 /* Polls until there is nothing to do, another thread has taken over, or the end. */
@@ -528,8 +531,8 @@ watch (Lanes *lanes, uint32_t number)
     store_relaxed (&lanes->poller, number);
 }
 
-/* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this thread polls,
- * since none did or the one that did is stuck; or at the end. */
+/* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this
+ * thread polls, since none did or the one that did is stuck; or at the end. */
 static void
 wait_for_bell (Lanes *lanes, uint32_t number)
 {

@@ -29,12 +29,13 @@ void lanes_stop (Lanes *lanes);
 Bell *lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data);
 void lanes_remove_bell (Lanes *lanes, Bell *bell);
 
-/* Whoever can ring a bell can have a thread wake up for nothing, as often as it likes.  When sixteen rings in a row have brought nothing, the
- * bell is not listened to for a while that grows from 1 to 64 ms, until one does; what was rung meanwhile is found then. */
+/* Whoever can ring a bell can have a thread wake up for nothing, as often as it likes.  When sixteen rings in a row have brought
+ * nothing, the bell is not listened to for a while that grows from 1 to 64 ms, until one does; what was rung meanwhile is found
+ * then. */
 typedef struct
 {
-  /* Whether a ring may have brought what the lanes do not see: something has come since the last time, or waits to be fetched.  Must be short
-   * and must not wait, as the next one.  NULL: there is nothing else. */
+  /* Whether a ring may have brought what the lanes do not see: something has come since the last time, or waits to be fetched.
+   * Must be short and must not wait, as the next one.  NULL: there is nothing else. */
   bool (*brings) (void *data);
   /* It goes on all the same: said every half a second. */
   void (*flooded) (void *data);
@@ -43,8 +44,8 @@ typedef struct
 /* Only for a descriptor that nobody else reads. */
 void lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *data);
 
-/* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it.  Forgetting does not: one that
- * is in a handler has a reference of its own until that returns. */
+/* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it.  Forgetting does
+ * not: one that is in a handler has a reference of its own until that returns. */
 void lanes_add (Lanes *lanes, Bell *bell, Channel *channel);
 void lanes_remove (Lanes *lanes, Channel *channel);
 void lanes_forget (Lanes *lanes, Channel *channel);

@@ -163,8 +163,8 @@ reply_import (void *data, uint64_t id)
 
 /* Fills a result from a reply's payload, which is private or written by this process; it is copied. */
 const char *
-result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root, bool untrusted,
-             BlobPort *port)
+result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root,
+             bool untrusted, BlobPort *port)
 {
   const CodecPlan *reply = plan->reply;
   uint8_t *outputs = result_outputs (result), *copy;
@@ -219,7 +219,8 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
   memcpy (copy, payload, length);
   ReplyImport import = { port, memory };
   CodecBlobs blobs = { NULL, reply_import, &import };
-  if (!codec_decode (reply, copy, length, root, CODEC_PRIVATE | (untrusted ? 0 : CODEC_TRUSTED), &memory->arena, &blobs, outputs, &fault))
+  if (!codec_decode (reply, copy, length, root, CODEC_PRIVATE | (untrusted ? 0 : CODEC_TRUSTED), &memory->arena, &blobs, outputs,
+                     &fault))
     {
       reply_memory_free (memory);
       memset (outputs, 0, reply->size);

@@ -73,7 +73,8 @@ typedef struct
   _Alignas (64) _Atomic uint32_t waiting;
   _Atomic uint32_t cpu;                         /* 1 + the processor it last waited on, a hint; 0: not known */
   _Atomic uint32_t blocked;                     /* it cannot go on until the other side releases space */
-  _Atomic uint64_t subscribed;                  /* callee: signals that the other side gets, for whoever takes over when it has died */
+  _Atomic uint64_t subscribed;                  /* callee: signals that the other side gets, for whoever takes over when it has
+                                                 * died */
 } HalfControl;
 
 typedef struct
@@ -184,7 +185,8 @@ ring_write_far (Record *record, const void *payload, uint32_t length)
   copy_bytes (record->payload, payload, length < RECORD_FIRST_LINE ? length : RECORD_FIRST_LINE);
 }
 
-/* Makes a record visible to a reader on another processor.  The second line of the next one is fetched while nobody waits for it. */
+/* Makes a record visible to a reader on another processor.  The second line of the next one is fetched while nobody waits for
+ * it. */
 static inline void
 ring_commit_far (RingWriter *writer, Record *record, uint32_t length)
 {
@@ -199,7 +201,8 @@ ring_publish_head (RingWriter *writer)
   store_release (&writer->own->head, writer->head);
 }
 
-/* Asks for the second line of a record that has been found: another processor has it, and it is needed a hundred instructions on. */
+/* Asks for the second line of a record that has been found: another processor has it, and it is needed a hundred instructions
+ * on. */
 static inline void
 record_fetch (const Record *record)
 {

@@ -68,7 +68,8 @@ send_blob (void *data, CellBlob *blob)
 }
 
 static CellStatus
-encode_request (const CallPlan *plan, const void *args, Record *record, uint32_t capacity, uint32_t *ret_length, SentBlobs *sent, Fault *fault)
+encode_request (const CallPlan *plan, const void *args, Record *record, uint32_t capacity, uint32_t *ret_length, SentBlobs *sent,
+                Fault *fault)
 {
   CodecFault wrong = { 0 };
   CodecBlobs blobs = { send_blob, NULL, sent };
@@ -87,8 +88,8 @@ encode_request (const CallPlan *plan, const void *args, Record *record, uint32_t
   return wrong.status;
 }
 
-/* One bounded attempt to get more room: whoever has to release it is made to go on, and what we owe the callee, which is reading its
- * replies, is done. */
+/* One bounded attempt to get more room: whoever has to release it is made to go on, and what we owe the callee, which is reading
+ * its replies, is done. */
 static void
 make_room (Channel *channel, ThreadContext *thread)
 {
@@ -161,7 +162,8 @@ caller_try_send (Channel *channel, const CallPlan *plan, const void *args, uint6
   return CELL_OK;
 }
 
-/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with channel->too_small: not a fault of the request. */
+/* Sends, waiting for room for as long as the call may take.  CELL_ERROR_TOO_LARGE with channel->too_small: not a fault of the
+ * request. */
 CellStatus
 caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, uint64_t id, Fault *fault)
 {
@@ -178,7 +180,8 @@ caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
       *fault = (Fault) { CELL_OK, "" };
       if (channel->broken != CELL_OK)
         {
-          fault_set (fault, channel->broken, "%s", channel->broken_rule != NULL ? channel->broken_rule : status_text (channel->broken));
+          fault_set (fault, channel->broken, "%s", channel->broken_rule != NULL ? channel->broken_rule
+                                                                                : status_text (channel->broken));
           return channel->broken;
         }
       status = caller_try_send (channel, plan, args, id, &sent, fault);

@@ -39,7 +39,8 @@ header_read (Channel *channel, const Record *record, Header *ret, size_t *ret_wo
   const volatile Record *r = record;
 
   *ret = (Header) {
-    .id = r->id, .trace = r->trace, .length = r->length, .root = r->root, .timeout = r->timeout, .kind = r->kind, .method = r->method,
+    .id = r->id, .trace = r->trace, .length = r->length, .root = r->root, .timeout = r->timeout, .kind = r->kind,
+    .method = r->method,
   };
   *ret_word = offsetof (Record, kind);
   if (ret->kind != RECORD_REQUEST)
@@ -84,17 +85,18 @@ serve_wake_slow (Channel *channel, Record *record, uint32_t waiting)
 /* ---- replies ---------------------------------------------------------------------------------- */
 
 static void
-reply_write (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
-             uint64_t trace)
+reply_write (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length,
+             uint32_t root, uint64_t trace)
 {
-  record_set_head (reply, &(RecordHead) { .length = length, .root = root, .kind = kind, .method = method, .status = status, .trace = trace }, id);
+  record_set_head (reply, &(RecordHead) { .length = length, .root = root, .kind = kind, .method = method, .status = status,
+                                          .trace = trace }, id);
   ring_commit_far (&channel->answers, reply, length);
   ring_publish_head (&channel->answers);
 }
 
 static void
-reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length, uint32_t root,
-              uint64_t trace)
+reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, uint32_t length,
+              uint32_t root, uint64_t trace)
 {
   reply_write (channel, reply, kind, id, method, status, length, root, trace);
   serve_wake (channel, reply);
@@ -148,8 +150,8 @@ call_clean (CellCall *call)
 }
 
 bool
-channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload, uint32_t length,
-              uint32_t root)
+channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method, CellStatus status, const void *payload,
+              uint32_t length, uint32_t root)
 {
   Record *reply;
 
@@ -332,7 +334,8 @@ request_decode (CellCall *call, Record *record, const Header *header, CodecFault
       *fault = (CodecFault) { CELL_ERROR_NO_RESOURCES, "arena", "", 0 };
       return NULL;
     }
-  return codec_decode (plan, payload, header->length, header->root, flags, arena, &(CodecBlobs) { NULL, call_import_blob, call }, local, fault) ? local : NULL;
+  return codec_decode (plan, payload, header->length, header->root, flags, arena, &(CodecBlobs) { NULL, call_import_blob, call },
+                       local, fault) ? local : NULL;
 }
 
 static void
@@ -373,7 +376,8 @@ run_handler (CellCall *call, Method *method)
         copy_bytes (call->reply->payload, out, size);
       call->used = size;
     }
-  else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used, &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
+  else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used,
+                          &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
     {
       char *text = fault.status == CELL_ERROR_TOO_LARGE ? arena_get (&call->thread->arena, TOO_LARGE_TEXT) : NULL;
 
@@ -429,9 +433,12 @@ static CellStatus
 denied (void *self, CellCall *call, const void *in, void *out)
 {
   static const char *const general[] = {
-    [CELL_ACCESS_VIEW] = "its caller does not have the role 'view', which this method asks for; an ejected cell's is Role= in the policy",
-    [CELL_ACCESS_OPERATE] = "its caller does not have the role 'operate', which this method asks for; an ejected cell's is Role= in the policy",
-    [CELL_ACCESS_ADMIN] = "its caller does not have the role 'admin', which this method asks for; an ejected cell's is Role= in the policy",
+    [CELL_ACCESS_VIEW] = "its caller does not have the role 'view', which this method asks for; an ejected cell's is Role= in the "
+                         "policy",
+    [CELL_ACCESS_OPERATE] = "its caller does not have the role 'operate', which this method asks for; an ejected cell's is Role= "
+                            "in the policy",
+    [CELL_ACCESS_ADMIN] = "its caller does not have the role 'admin', which this method asks for; an ejected cell's is Role= in "
+                          "the policy",
   };
   Channel *channel = call->channel;
   uint32_t access = call->method->access;
@@ -571,8 +578,8 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
     }
   else
     {
-      /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who marks it and waits
-       * would have waited for itself, saw that we took it, and not that we saw the mark. */
+      /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who marks it
+       * and waits would have waited for itself, saw that we took it, and not that we saw the mark. */
       call.status = CELL_ERROR_DEADLOCK;
       call.message = WAITS_FOR_ITSELF;
       answer (&call, header.method, own);
@@ -587,8 +594,8 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
 
 #define QUICK_MAX 256u                  /* bytes of a request or reply that are copied to and from the stack */
 
-/* Serves the next record if it is the plainest there is from another process: no pointers, not cancelled, room for the reply.  False: it is
- * not, or there is none; nothing has happened. */
+/* Serves the next record if it is the plainest there is from another process: no pointers, not cancelled, room for the reply.
+ * False: it is not, or there is none; nothing has happened. */
 static bool
 serve_quick (Channel *channel, ThreadContext *thread, Service *service)
 {
@@ -611,8 +618,8 @@ serve_quick (Channel *channel, ThreadContext *thread, Service *service)
   method = &service->methods[number];
   in_size = method->in_size;
   out_size = method->head.root;
-  if (!method->fast || length > QUICK_MAX || root > length || in_size > root || in_size > QUICK_MAX || out_size > QUICK_MAX || channel->reserved != 0
-      || load_relaxed (&channel->answers.own->blocked) != 0)
+  if (!method->fast || length > QUICK_MAX || root > length || in_size > root || in_size > QUICK_MAX || out_size > QUICK_MAX
+      || channel->reserved != 0 || load_relaxed (&channel->answers.own->blocked) != 0)
     return false;
   if (flags == 0 && (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL)
     return false;

@@ -65,8 +65,8 @@ stats_count (Endpoint *endpoint, Method *method, bool failed)
     atomic_fetch_add_explicit (&stats->errors, 1, memory_order_relaxed);
 }
 
-/* Runs the handler of a call whose request and reply have no pointers.  in: in the record where the caller is this process, otherwise a
- * private copy; out: likewise, `size` bytes, zeroed here. */
+/* Runs the handler of a call whose request and reply have no pointers.  in: in the record where the caller is this process,
+ * otherwise a private copy; out: likewise, `size` bytes, zeroed here. */
 static inline CellStatus
 serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const Method *method, uint64_t id, Record *reply,
                const void *in, void *out, uint32_t size)

@@ -14,9 +14,9 @@ typedef struct Service Service;
 typedef struct ThreadContext ThreadContext;
 typedef struct Frame Frame;
 
-/* A cell's code on a thread: a call that is being served, or a completion, init, save…  What a cell is given on the host (its self, a
- * call, a client) is of use in its own frames only.  That is looked at before any of it is touched, so a thread that a cell has left
- * behind, which has no frame, finds nothing that was freed. */
+/* A cell's code on a thread: a call that is being served, or a completion, init, save…  What a cell is given on the host (its self,
+ * a call, a client) is of use in its own frames only.  That is looked at before any of it is touched, so a thread that a cell has
+ * left behind, which has no frame, finds nothing that was freed. */
 struct Frame
 {
   const Service *service;       /* whose code it is; NULL: nobody's */
@@ -61,7 +61,7 @@ frame_leave (const Frame *frame, ThreadContext *thread)
 
 /* Called when a thread ends that has slots: frees them. */
 extern void (*thread_slots_end) (ThreadContext *thread);
-/* Called on each thread that gets a context, and on the same thread when it ends: NULL, or set before there are others.  The first may let
- * signals through that the thread has blocked before. */
+/* Called on each thread that gets a context, and on the same thread when it ends: NULL, or set before there are others.  The first
+ * may let signals through that the thread has blocked before. */
 extern void (*thread_begins) (ThreadContext *thread);
 extern void (*thread_ends) (ThreadContext *thread);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Which cells' code a thread is in: A, which has called B, which has called C.  It is written for whoever looks at a process that has
- * crashed, and is read by nobody else.  Cells are numbers here, which the host gives them; 0 is the host itself, or nobody.
+ * Which cells' code a thread is in: A, which has called B, which has called C.  It is written for whoever looks at a process that
+ * has crashed, and is read by nobody else.  Cells are numbers here, which the host gives them; 0 is the host itself, or nobody.
  *
  * Only its own thread writes it, between two loads and two stores of which the processor waits for none.
  */

@@ -42,8 +42,8 @@ void *uplink_channel_data (const Channel *channel);
 /* Closes the channel and drops the reference that uplink_open () gave. */
 void uplink_close_channel (Channel *channel);
 
-/* Tells the host that the peer of a channel has broken a rule, if so; it does not wait.  For on_broken, of a caller's channel as of a callee's;
- * those of uplink_open () do so by themselves.  False: the host could not be told. */
+/* Tells the host that the peer of a channel has broken a rule, if so; it does not wait.  For on_broken, of a caller's channel as of
+ * a callee's; those of uplink_open () do so by themselves.  False: the host could not be told. */
 bool uplink_report (Uplink *uplink, const Channel *channel);
 
 BlobPort *uplink_blobs (Uplink *uplink);

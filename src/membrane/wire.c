@@ -75,8 +75,8 @@ wait_for (int socket, short events, uint64_t deadline)
 }
 
 bool
-wire_send (int socket, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
-           uint64_t deadline, Fault *fault)
+wire_send (int socket, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds,
+           unsigned n_fds, uint64_t deadline, Fault *fault)
 {
   Shape shape;
   union { struct cmsghdr align; char bytes[CMSG_SPACE (sizeof (int) * WIRE_FDS_MAX)]; } control = { 0 };
@@ -107,7 +107,8 @@ wire_send (int socket, WireType type, uint64_t serial, const void *body, const v
       if (errno == EINTR)
         continue;
       if (errno != EAGAIN || deadline == 0 || !wait_for (socket, POLLOUT, deadline))
-        return fault_set (fault, errno == EAGAIN ? CELL_ERROR_BUSY : CELL_ERROR_GONE, "the peer cannot be told: %s", strerror (errno));
+        return fault_set (fault, errno == EAGAIN ? CELL_ERROR_BUSY : CELL_ERROR_GONE, "the peer cannot be told: %s",
+                          strerror (errno));
     }
 }
 

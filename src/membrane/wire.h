@@ -60,10 +60,10 @@
 
 typedef enum
 {
-  WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BIND, WIRE_BOUND, WIRE_OPEN, WIRE_CHANNEL, WIRE_MAPPED, WIRE_CLOSE, WIRE_BLOB_NEW, WIRE_BLOB_EXPORT,
-  WIRE_BLOB_IMPORT, WIRE_BLOB, WIRE_MOVED, WIRE_ERROR,
-  WIRE_LOAD = 64, WIRE_READY, WIRE_ATTACH, WIRE_DETACH, WIRE_RESTORE, WIRE_START, WIRE_STOP, WIRE_SAVE, WIRE_STATE, WIRE_DONE, WIRE_QUIT,
-  WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE, WIRE_OFFENCE, WIRE_PLACE
+  WIRE_HELLO = 1, WIRE_WELCOME, WIRE_BIND, WIRE_BOUND, WIRE_OPEN, WIRE_CHANNEL, WIRE_MAPPED, WIRE_CLOSE, WIRE_BLOB_NEW,
+  WIRE_BLOB_EXPORT, WIRE_BLOB_IMPORT, WIRE_BLOB, WIRE_MOVED, WIRE_ERROR,
+  WIRE_LOAD = 64, WIRE_READY, WIRE_ATTACH, WIRE_DETACH, WIRE_RESTORE, WIRE_START, WIRE_STOP, WIRE_SAVE, WIRE_STATE, WIRE_DONE,
+  WIRE_QUIT, WIRE_TAKE, WIRE_GIVE, WIRE_RETIRE, WIRE_OFFENCE, WIRE_PLACE
 } WireType;
 
 typedef struct
@@ -162,7 +162,8 @@ typedef struct
   uint64_t plugin_size;
   uint64_t generation;
   uint64_t numbers_size;        /* bytes at the end of the tail; 0: the cell's own numbers are its callers' */
-} WireLoad;                     /* the tail: what is set for it, and the numbers that its callers know; see plugins/settings.h, plugins/numbers.h */
+} WireLoad;                     /* the tail: what is set for it, and the numbers that its callers know; see plugins/settings.h,
+                                 * plugins/numbers.h */
 
 typedef struct
 {
