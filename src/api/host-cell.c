@@ -20,8 +20,12 @@ CELL_STRUCT (CellInfo,
              field (u64, calls, "wherever it was"), field (u64, errors), field (u32, channels, "callers"),
              field (u32, retired, "earlier builds under its name, which stay in memory until the host ends"),
              field (u32, restarts, "how often its process was replaced because it had ended"),
-             field (str, reason, "why it is dead, was last restarted by itself, or is in a sandbox after a crash of the host; empty: none of these"),
-             field (str, origin, "of its file: system, own, foreign, or trusted, which is a foreign one that the user trusts; host: it has none"))
+             field (str, reason,
+                    "why it is dead, was last restarted by itself, or is in a sandbox after a crash of the host; empty: none of "
+                    "these"),
+             field (str, origin,
+                    "of its file: system, own, foreign, or trusted, which is a foreign one that the user trusts; host: it has "
+                    "none"))
 CELL_STRUCT (SaidLine, field (i64, time, "Unix time, µs"), field (str, grade, "debug, info, warning or error"), field (str, text))
 CELL_STRUCT (TrustedFileInfo, field (str, sha256), field (str, file, "as it was called then"), field (str, when, "ISO 8601"))
 CELL_STRUCT (Setting, field (str, key), field (str, value))
@@ -88,13 +92,15 @@ CELL_METHOD (HostSelf, list, doc ("Every cell and where it is."), out (array (Ce
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's process; one that is foreign and not trusted in a sandbox."),
+CELL_METHOD (HostSelf, load,
+             doc ("Loads a cell and starts it in the host's process; one that is foreign and not trusted in a sandbox."),
              in (str, path, "of the .so, or a name on the search path"),
              in (optional (str), name, "what to call it; the file's name unless said"),
              in (array (Setting), config), out (str, name),
              out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"),
              out (str, foreign, "why it is, and therefore in a sandbox; empty: it is not, or is trusted"),
-             out (bool, by_key_file, "it is the key file that is, and trusting the file does not help"), access (admin), timeout (30000))
+             out (bool, by_key_file, "it is the key file that is, and trusting the file does not help"), access (admin),
+             timeout (30000))
 {
   g_autoptr(GKeyFile) trusted = NULL;
   HostCellInfo place;
@@ -116,14 +122,16 @@ CELL_METHOD (HostSelf, load, doc ("Loads a cell and starts it in the host's proc
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered, and its state is kept, or it goes on."), in (str, name),
+CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered, and its state is kept, or it goes on."),
+             in (str, name),
              in (optional (bool), force, "it is ended all the same, after 5 s, unless it is in a call in the host's process"),
              out (str, lost, "what that cost; empty: nothing"), access (admin), timeout (120000))
 {
   g_autofree char *lost = NULL;
   GError *error = NULL;
 
-  if (!(in->has_force && in->force ? host_unload_by_force (the_host.host, in->name, &lost, &error) : host_unload (the_host.host, in->name, &error)))
+  if (!(in->has_force && in->force ? host_unload_by_force (the_host.host, in->name, &lost, &error)
+                                   : host_unload (the_host.host, in->name, &error)))
     return fail (call, error);
   out->lost = cell_print (call, "%s", lost != NULL ? lost : "");
   return CELL_OK;
@@ -138,7 +146,8 @@ CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while 
   return cell != NULL && relocate_eject (cell, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process; if the host has crashed in it, it is trusted again."), in (str, name),
+CELL_METHOD (HostSelf, absorb,
+             doc ("Takes a cell back into the host's process; if the host has crashed in it, it is trusted again."), in (str, name),
              access (admin), timeout (30000))
 {
   GError *error = NULL;
@@ -146,9 +155,11 @@ CELL_METHOD (HostSelf, absorb, doc ("Takes a cell back into the host's process; 
   return come_back_absorb (the_host.host, in->name, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, trust, doc ("Trusts a foreign file, or trusts it no more: it may be in the host's process wherever it lies.  Where its cells are does not change."),
-             in (str, what, "a cell, the path of a file, or a name on the search path; to remove one, also its hash"), in (optional (bool), remove),
-             out (str, file), out (str, sha256), access (admin), timeout (30000))
+CELL_METHOD (HostSelf, trust,
+             doc ("Trusts a foreign file, or trusts it no more: it may be in the host's process wherever it lies.  Where its cells "
+                  "are does not change."),
+             in (str, what, "a cell, the path of a file, or a name on the search path; to remove one, also its hash"),
+             in (optional (bool), remove), out (str, file), out (str, sha256), access (admin), timeout (30000))
 {
   g_auto(TrustedFile) file = { 0 };
   GError *error = NULL;
@@ -160,8 +171,8 @@ CELL_METHOD (HostSelf, trust, doc ("Trusts a foreign file, or trusts it no more:
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, trusted, doc ("The foreign files that the user trusts."), out (array (TrustedFileInfo), files), access (view), max_reply (1048576),
-             idempotent)
+CELL_METHOD (HostSelf, trusted, doc ("The foreign files that the user trusts."), out (array (TrustedFileInfo), files),
+             access (view), max_reply (1048576), idempotent)
 {
   GError *error = NULL;
   g_autoptr(GPtrArray) files = trust_list (the_host.host, &error);
@@ -181,8 +192,8 @@ CELL_METHOD (HostSelf, trusted, doc ("The foreign files that the user trusts."),
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its state; one that is dead begins in a sandbox."), in (str, name),
-             access (admin), timeout (30000))
+CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its state; one that is dead begins in a sandbox."),
+             in (str, name), access (admin), timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -190,9 +201,10 @@ CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its s
   return cell != NULL && relocate_restart (cell, &error) ? CELL_OK : fail (call, error);
 }
 
-CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with its state, while its callers keep calling."), in (str, name),
-             in (str, path, "of the .so, or a name on the search path"),
-             out (u32, retired, "earlier builds under its name; from 200 on the next one runs in a sandbox"), access (admin), timeout (30000))
+CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with its state, while its callers keep calling."),
+             in (str, name), in (str, path, "of the .so, or a name on the search path"),
+             out (u32, retired, "earlier builds under its name; from 200 on the next one runs in a sandbox"), access (admin),
+             timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -205,7 +217,8 @@ CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with 
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text, and which file that is of."), in (str, name), out (str, contract),
+CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text, and which file that is of."), in (str, name),
+             out (str, contract),
              out (str, origin, "as list says it"), out (str, foreign, "why it is foreign, trusted or not; empty: it is not"),
              out (str, sha256, "of its file, in hexadecimal; empty: it has none"), access (view), max_reply (300000), idempotent)
 {
@@ -226,9 +239,10 @@ CELL_METHOD (HostSelf, introspect, doc ("What a cell offers, as contract text, a
   return CELL_OK;
 }
 
-CELL_METHOD (HostSelf, grants, doc ("What a cell may do from a sandbox: its role, whom of those that it uses it may call, and what it gets there."),
-             in (str, name), out (str, role), out (array (CellGrant), calls), out (array (CellPermission), permissions), access (view),
-             max_reply (262144), idempotent)
+CELL_METHOD (HostSelf, grants,
+             doc ("What a cell may do from a sandbox: its role, whom of those that it uses it may call, and what it gets there."),
+             in (str, name), out (str, role), out (array (CellGrant), calls), out (array (CellPermission), permissions),
+             access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -286,7 +300,8 @@ percentile (const HostCellStats *stats, double part)
   return 0;
 }
 
-CELL_METHOD (HostSelf, stats, doc ("How often each method was called, and how long its handler took; of a cell in a sandbox, as it says itself."),
+CELL_METHOD (HostSelf, stats,
+             doc ("How often each method was called, and how long its handler took; of a cell in a sandbox, as it says itself."),
              in (str, name), out (array (MethodInfo), methods), access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;
@@ -321,8 +336,8 @@ grade_word (int level)
   return words[CLAMP (level, CELL_LOG_DEBUG, CELL_LOG_ERROR)];
 }
 
-CELL_METHOD (HostSelf, logs, doc ("What a cell has said last, wherever it was, and how its processes ended; the oldest first."), in (str, name),
-             out (array (SaidLine), lines), access (view), max_reply (262144), idempotent)
+CELL_METHOD (HostSelf, logs, doc ("What a cell has said last, wherever it was, and how its processes ended; the oldest first."),
+             in (str, name), out (array (SaidLine), lines), access (view), max_reply (262144), idempotent)
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);

@@ -56,7 +56,8 @@ command_introspect (Session *session, char **args, GError **error)
   g_autofree char *text = NULL;
   JsonNode *node;
 
-  if (!check_cell (session, args[0], &reply.result, error) || (contract = contract_new_from_text (reply.contract, -1, error)) == NULL)
+  if (!check_cell (session, args[0], &reply.result, error)
+      || (contract = contract_new_from_text (reply.contract, -1, error)) == NULL)
     return FALSE;
   if (session->json)
     {

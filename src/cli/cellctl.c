@@ -26,8 +26,8 @@ static const struct CommandRow
        "the cell reads of its configuration."),
     1, 1000, command_load },
   { "unload", N_("CELL"), N_("stop a cell; what it has accepted is answered"),
-    N_("What the cell has accepted is answered first, for as long as its callers wait, a minute at most, and its state is kept.  If that cannot be, it "
-       "goes on, and it is said why."),
+    N_("What the cell has accepted is answered first, for as long as its callers wait, a minute at most, and its state is kept.  "
+       "If that cannot be, it goes on, and it is said why."),
     1, 1, command_unload },
   { "introspect", N_("CELL"), N_("what a cell offers"),
     N_("The cell's contract: its structs, methods, properties, signals and errors, and what is said about them.  --json takes it "
@@ -36,39 +36,43 @@ static const struct CommandRow
   { "client", N_("CELL"), N_("the C header for its callers"), NULL, 1, 1, command_client },
   { "call", N_("CELL METHOD [ARGUMENT...]"), N_("call a method"),
     N_("Arguments are given in the method's order, or as NAME=VALUE.  Arrays and structs are written as JSON, bytes as base64 or "
-       "@FILE, a blob as @FILE.  A single argument {...} is all of them as one JSON object; a text or a struct that is alone and begins "
-       "with { is given as NAME={...}.  The method @NAME reads a property, =NAME sets it.  Options stand before CELL."),
+       "@FILE, a blob as @FILE.  A single argument {...} is all of them as one JSON object; a text or a struct that is alone and "
+       "begins with { is given as NAME={...}.  The method @NAME reads a property, =NAME sets it.  Options stand before CELL."),
     2, 1000, command_call },
   { "eject", N_("CELL"), N_("move a cell into a sandbox"), NULL, 1, 1, command_eject },
   { "absorb", N_("CELL"), N_("take a cell back into the host"), NULL, 1, 1, command_absorb },
   { "trust", N_("FILE|CELL"), N_("trust a foreign file"),
-    N_("A file that was made elsewhere, as far as that can be seen, runs in a sandbox unless it is trusted.  It is known by what is in it, wherever "
-       "it lies.  --remove trusts it no more, and takes its SHA-256, too; --list shows all that are trusted."),
+    N_("A file that was made elsewhere, as far as that can be seen, runs in a sandbox unless it is trusted.  It is known by what "
+       "is in it, wherever it lies.  --remove trusts it no more, and takes its SHA-256, too; --list shows all that are trusted."),
     0, 1, command_trust },
   { "restart", N_("CELL"), N_("start a cell anew, with its state"),
-    N_("The same file once more, in a new process if the cell is in a sandbox.  One that is dead begins in a sandbox."), 1, 1, command_restart },
+    N_("The same file once more, in a new process if the cell is in a sandbox.  One that is dead begins in a sandbox."), 1, 1,
+    command_restart },
   { "swap", N_("CELL FILE"), N_("replace a cell by another build of it"),
-    N_("FILE is as for load.  The cell keeps its state and its callers, who must be able to go on with what the new build offers; else it stays as it is."),
+    N_("FILE is as for load.  The cell keeps its state and its callers, who must be able to go on with what the new build offers; "
+       "else it stays as it is."),
     2, 2, command_swap },
   { "grants", N_("CELL"), N_("what a cell may do from a sandbox"),
-    N_("The role that the policy gives it, and of the cells that its key file lists or that it uses, those that it may call; for others, "
-       "what is to be written where."),
+    N_("The role that the policy gives it, and of the cells that its key file lists or that it uses, those that it may call; for "
+       "others, what is to be written where."),
     1, 1, command_grants },
   { "stats", N_("CELL"), N_("calls and latencies of its methods"),
     N_("How often each method was called, how often it failed, and the nanoseconds in its handler, right to "
-       "an eighth; of a cell in a sandbox, as it says itself.  Timed is every 16th of a method's first 4096 calls, then every 256th; so many are SAMPLES."),
+       "an eighth; of a cell in a sandbox, as it says itself.  Timed is every 16th of a method's first 4096 calls, then every "
+       "256th; so many are SAMPLES."),
     1, 1, command_stats },
   { "logs", N_("CELL"), N_("what a cell has said last"),
-    N_("Up to 500 lines, wherever it was: its log, what its process in a sandbox has printed, and how that ended."), 1, 1, command_logs },
+    N_("Up to 500 lines, wherever it was: its log, what its process in a sandbox has printed, and how that ended."), 1, 1,
+    command_logs },
   { "debug", N_("CELL"), N_("how to attach a debugger to a cell"),
     N_("The command line of gdb for the process that the cell is in: its own, or the host's."), 1, 1, command_debug },
   { "validate", N_("FILE [KEY=VALUE...]"), N_("what a host would say of a file, rule by rule"),
-    N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what the cell "
-       "reads of its configuration."),
+    N_("Looks at a cell's file as a host does before it loads it, and tries it in a sandbox; no host is needed.  KEY=VALUE is what "
+       "the cell reads of its configuration."),
     1, 1000, command_validate, TRUE },
   { "doctor", "", N_("what this machine enforces and what it does not"),
-    N_("Tries what a host and the sandboxes of ejected cells are made of, and says what does not hold and what could be done; no host is "
-       "needed.  It fails when something essential does not hold."),
+    N_("Tries what a host and the sandboxes of ejected cells are made of, and says what does not hold and what could be done; no "
+       "host is needed.  It fails when something essential does not hold."),
     0, 0, command_doctor, TRUE },
   { "shutdown", "", N_("end the host; calls are answered, states saved"), NULL, 0, 0, command_shutdown },
 };

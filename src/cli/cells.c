@@ -189,8 +189,8 @@ check_file (const char *file, const CellResult *result, GError **error)
     }
   if (g_file_test (file, G_FILE_TEST_EXISTS))
     return cell_set_error (error, CELL_ERROR_INVALID,
-                           _("no cell %s is installed, and the file %s is no plugin: a cell's file is a module, NAME.so, or what is "
-                             "said of one, NAME.cell"),
+                           _("no cell %s is installed, and the file %s is no plugin: a cell's file is a module, NAME.so, or what "
+                             "is said of one, NAME.cell"),
                            file, file);
   return check_result (result, NULL, error);
 }
@@ -204,9 +204,11 @@ print_foreign (const Session *session, const char *cell, const char *foreign, gb
   if (session->json || *foreign == 0)
     return;
   if (by_key_file)
-    line = g_strdup_printf (_("its key file is foreign: %s; move that to where only you write, or load the module itself\n"), foreign);
+    line = g_strdup_printf (_("its key file is foreign: %s; move that to where only you write, or load the module itself\n"),
+                            foreign);
   else
-    line = g_strdup_printf (_("its file is foreign: %s; 'cellctl trust %s' trusts it, then 'cellctl absorb %s' takes it into the host\n"), foreign,
+    line = g_strdup_printf (_("its file is foreign: %s; 'cellctl trust %s' trusts it, then 'cellctl absorb %s' takes it into the "
+                              "host\n"), foreign,
                             cell, cell);
   print_text (line);
 }

@@ -45,8 +45,8 @@ command_doctor (Session *session, char **args, GError **error)
       const DoctorFinding *finding = findings->pdata[i];
 
       if (finding->essential && !finding->holds)
-        return cell_set_error (error, CELL_ERROR_UNSUPPORTED, _("this machine does not do what is promised of cells: %s: %s"), finding->check,
-                               finding->said);
+        return cell_set_error (error, CELL_ERROR_UNSUPPORTED, _("this machine does not do what is promised of cells: %s: %s"),
+                               finding->check, finding->said);
     }
   return TRUE;
 }

@@ -73,7 +73,8 @@ find_pid (Session *session, const char *name, uint32_t *ret_pid, GError **error)
     if (g_str_equal (list.cells[i].name, name))
       {
         *ret_pid = list.cells[i].pid != 0 ? list.cells[i].pid : g_str_equal (list.cells[i].location, "in process") ? host.value : 0;
-        return *ret_pid != 0 || cell_set_error (error, CELL_ERROR_GONE, _("cell %s has no process now: %s"), name, list.cells[i].reason);
+        return *ret_pid != 0 || cell_set_error (error, CELL_ERROR_GONE, _("cell %s has no process now: %s"), name,
+                                                list.cells[i].reason);
       }
   return check_cell (session, name, &none, error);
 }

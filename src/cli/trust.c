@@ -41,7 +41,8 @@ print_done (const Session *session, const HostTrust *reply)
   if (!session->json)
     {
       g_autofree char *line = g_strdup_printf ("%s: %s\n", reply->file,
-                                               session->remove ? _("not trusted any more; a cell of it stays where it is") : _("trusted"));
+                                               session->remove ? _("not trusted any more; a cell of it stays where it is")
+                                                               : _("trusted"));
 
       print_text (line);
       return;

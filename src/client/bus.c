@@ -123,7 +123,8 @@ connect_fault (const char *path, int error, Fault *fault)
       return fault_set (fault, CELL_ERROR_UNREACHABLE, "no host answers at %s: start it with cellhostd", path);
     case EACCES:
     case EPERM:
-      return fault_set (fault, CELL_ERROR_DENIED, "this user may not connect to %s; a host serves only the user who started it", path);
+      return fault_set (fault, CELL_ERROR_DENIED, "this user may not connect to %s; a host serves only the user who started it",
+                        path);
     case EPROTOTYPE:
       return fault_set (fault, CELL_ERROR_UNREACHABLE, "what listens at %s is no host of cells", path);
     case EAGAIN:

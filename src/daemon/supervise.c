@@ -183,8 +183,8 @@ look_at_status (Supervisor *supervisor, int status, int *ret_code)
     *ret_code = end_by (number);
   else if (is_too_often (supervisor))
     {
-      fprintf (stderr, _("cellhostd: the host was ended by %s, after %d new starts within %d minutes; it is not started again\n"), name, STARTS_MAX,
-               WINDOW_MINUTES);
+      fprintf (stderr, _("cellhostd: the host was ended by %s, after %d new starts within %d minutes; it is not started again\n"),
+               name, STARTS_MAX, WINDOW_MINUTES);
       *ret_code = end_by (number);
     }
   else

@@ -73,7 +73,8 @@ daemon_watch (Daemon *daemon)
 
 /* ---- the process ------------------------------------------------------------------------------------------------ */
 
-/* A terminal's Ctrl-C is for the demo, which ends the host when its call has been answered; and the host never outlives the demo. */
+/* A terminal's Ctrl-C is for the demo, which ends the host when its call has been answered; and the host never outlives the
+ * demo. */
 static void
 in_the_child (gpointer data)
 {
@@ -141,7 +142,8 @@ daemon_start (Daemon *daemon, const char *folder, GError **error)
   g_subprocess_launcher_take_fd (launcher, ready[1], READY_FD);
   g_subprocess_launcher_set_stderr_file_path (launcher, daemon->log);
   g_subprocess_launcher_set_child_setup (launcher, in_the_child, NULL, NULL);
-  process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", daemon->socket, "--state-dir", state, "--log-level",
+  process = g_subprocess_launcher_spawn (launcher, error, DEMO_HOST, "--socket", daemon->socket, "--state-dir", state,
+                                         "--log-level",
                                          "error", "--ready-fd", G_STRINGIFY (READY_FD), NULL);
   g_subprocess_launcher_close (launcher);       /* of the pipe's side that the host has now */
   g_atomic_pointer_set (&daemon->process, process);

@@ -12,12 +12,12 @@ typedef struct
   GThread *watch;
 } Daemon;
 
-/* Set by SIGINT, SIGTERM and SIGHUP, and when nobody reads what is printed any more: then the work ends after the call that is under
- * way. */
+/* Set by SIGINT, SIGTERM and SIGHUP, and when nobody reads what is printed any more: then the work ends after the call that is
+ * under way. */
 extern gint interrupted;
 
-/* Signals are caught from here to daemon_clear ().  Who sends a second one, or has waited three seconds since the first, gets the host
- * killed, and with it the call that was waited for. */
+/* Signals are caught from here to daemon_clear ().  Who sends a second one, or has waited three seconds since the first, gets the
+ * host killed, and with it the call that was waited for. */
 void daemon_watch (Daemon *daemon);
 /* Returns when programs can connect. */
 gboolean daemon_start (Daemon *daemon, const char *folder, GError **error);

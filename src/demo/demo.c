@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back, again and again.
+ * The demo: a host works through every picture in a folder, while one of its cells leaves the process and comes back, again and
+ * again.
  *
  * cellhost-demo [FOLDER [OUTPUT [SECONDS]]]
  */
@@ -201,7 +202,8 @@ turn (guint k, guint moves, guint pictures)
   return (guint) ((guint64) pictures * k / (moves + 1));
 }
 
-/* Before picture number i of n is worked on.  Each place gets one at least: the move to it is waited for when the next one's turn is near. */
+/* Before picture number i of n is worked on.  Each place gets one at least: the move to it is waited for when the next one's turn
+ * is near. */
 static void
 move_in_turn (Demo *demo, guint i, guint n)
 {
@@ -278,7 +280,8 @@ static gboolean
 save (const char *path, const ThumbnailerThumbnail *t, GError **error)
 {
   g_autoptr(GBytes) bytes = g_bytes_new_static (cell_blob_data (t->pixels), cell_blob_size (t->pixels));
-  g_autoptr(GdkPixbuf) picture = gdk_pixbuf_new_from_bytes (bytes, GDK_COLORSPACE_RGB, t->has_alpha, 8, (int) t->width, (int) t->height,
+  g_autoptr(GdkPixbuf) picture = gdk_pixbuf_new_from_bytes (bytes, GDK_COLORSPACE_RGB, t->has_alpha, 8, (int) t->width,
+                                                            (int) t->height,
                                                             (int) t->rowstride);
 
   return gdk_pixbuf_save (picture, path, "png", error, NULL);
@@ -331,7 +334,8 @@ do_picture (Demo *demo, guint number)
   size = cell_blob_size (blob);
   began = now_ns ();
   cell_auto ThumbnailerThumbnail t = thumbnailer_thumbnail (demo->thumbnailer, .picture = blob, .size = SIZE);
-  took = (gint64) count_reply (demo, moving ? THUMBNAILER_MOVING : sandboxed ? THUMBNAILER_SANDBOX : THUMBNAILER_HERE, began) / 1000;
+  took = (gint64) count_reply (demo, moving ? THUMBNAILER_MOVING : sandboxed ? THUMBNAILER_SANDBOX : THUMBNAILER_HERE,
+                               began) / 1000;
   *longest = MAX (*longest, took);
   cell_blob_unref (blob);
   demo->bytes += size;
@@ -364,7 +368,8 @@ static void
 print_moves (Demo *demo)
 {
   if (demo->out.n > 0)
-    say (_("moves"), _("%u times the thumbnailer left for a sandbox, %.1f to %.1f ms from the command to serving there"), demo->out.n,
+    say (_("moves"), _("%u times the thumbnailer left for a sandbox, %.1f to %.1f ms from the command to serving there"),
+         demo->out.n,
          (double) demo->out.least / 1000, (double) demo->out.most / 1000);
   if (demo->back.n > 0)
     say ("", _("%u times it came back, in %.1f to %.1f ms"), demo->back.n, (double) demo->back.least / 1000,
@@ -415,7 +420,8 @@ place_orders (Demo *demo, Place place)
   for (guint i = 0; i < QUOTES && !g_atomic_int_get (&interrupted); i++)
     {
       guint64 began = now_ns ();
-      cell_auto ExchangePlace p = exchange_place (demo->exchange, .side = i % 2, .price = 30000 + (i % 7), .quantity = 1 + i % 5, .trader = 99);
+      cell_auto ExchangePlace p = exchange_place (demo->exchange, .side = i % 2, .price = 30000 + (i % 7), .quantity = 1 + i % 5,
+                                                  .trader = 99);
 
       count_reply (demo, place, began);
       if (p.result.status != CELL_OK)

@@ -53,7 +53,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Fragile, fragile_clear)
 static char *
 put (const char *folder, GError **error)
 {
-  g_autofree char *place = g_build_filename (folder, "everybodys", NULL), *key_file = g_build_filename (place, "fragile.cell", NULL);
+  g_autofree char *place = g_build_filename (folder, "everybodys", NULL),
+                  *key_file = g_build_filename (place, "fragile.cell", NULL);
   g_autofree char *built = g_path_get_dirname (DEMO_FRAGILE), *its_keys = g_build_filename (built, "fragile.cell", NULL);
   char *module = g_build_filename (place, "fragile.so", NULL);
   const char *const pairs[][2] = { { DEMO_FRAGILE, module }, { its_keys, key_file } };
@@ -207,7 +208,7 @@ fragile_run (CellBus *bus, CellClient *host, const char *folder, GPtrArray *good
   do_good (&fragile);
   for (guint i = 0; i < G_N_ELEMENTS (bad) && !g_atomic_int_get (stop); i++)
     as_wanted = do_round (&fragile, i) && as_wanted;
-  say ("", _("its process ended %u times, and another took its place; %u of %u good pictures were done"), fragile.restarts, fragile.n_done,
-       fragile.n_asked);
+  say ("", _("its process ended %u times, and another took its place; %u of %u good pictures were done"), fragile.restarts,
+       fragile.n_done, fragile.n_asked);
   return as_wanted && fragile.n_done == fragile.n_asked;
 }

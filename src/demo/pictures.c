@@ -25,7 +25,8 @@ ends_with (const char *name, const char *end)
 static gboolean
 is_picture (const char *name)
 {
-  static const char *const ends[] = { ".png", ".jpg", ".jpeg", ".gif", ".svg", ".svgz", ".webp", ".tif", ".tiff", ".bmp", ".ico", ".xpm" };
+  static const char *const ends[] = { ".png", ".jpg", ".jpeg", ".gif", ".svg", ".svgz", ".webp", ".tif", ".tiff", ".bmp", ".ico",
+                                      ".xpm" };
 
   for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
     if (ends_with (name, ends[i]))

@@ -67,7 +67,8 @@ latencies_print (Latencies *latencies)
     us[i] = (double) g_array_index (latencies->ns, guint64, MIN (n - 1, (guint) (at[i] * n))) / 1000;
   where = latencies->from != NULL ? g_strdup_printf (_("%s, from %s"), _(latencies->location), latencies->from)
                                   : g_strdup (_(latencies->location));
-  rest = g_strdup_printf (_("%8llu calls   p50 %8.1f   p99 %8.1f   p99.9 %8.1f   most %8.1f µs"), (unsigned long long) latencies->n_calls,
+  rest = g_strdup_printf (_("%8llu calls   p50 %8.1f   p99 %8.1f   p99.9 %8.1f   most %8.1f µs"),
+                          (unsigned long long) latencies->n_calls,
                           us[0], us[1], us[2], (double) g_array_index (latencies->ns, guint64, n - 1) / 1000);
   g_print ("  %s%*s %s%*s %s\n", latencies->cell, padding (latencies->cell, 12), "", where, padding (where, 23), "", rest);
 }

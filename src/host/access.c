@@ -304,7 +304,8 @@ access_open (Access *access, HostCell *cell, const char *key_file, GError **erro
 
   *access = (Access) { .mounts = g_strv_builder_new (), .fds = g_array_new (FALSE, FALSE, sizeof (ProcessFd)),
                        .writable = g_array_new (FALSE, FALSE, sizeof (int)) };
-  if (question_read (&question, cell, key_file, error) && open_network (access, &question, error) && open_paths (access, &question, error))
+  if (question_read (&question, cell, key_file, error) && open_network (access, &question, error)
+      && open_paths (access, &question, error))
     {
       access->hang_ms = question.manifest->watchdog * 1000;
       access->memory = (guint64) question.manifest->memory << 20;

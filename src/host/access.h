@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What more than an empty sandbox a cell gets: the network, paths, devices; and what its key file bounds it to besides.  Its key file asks for them, and the policy grants them;
- * see plugins/permits.h.  A cell that asks for what the policy says nothing of does not get into a sandbox, so that nobody is
- * surprised later; what the policy withholds it does without.
+ * What more than an empty sandbox a cell gets: the network, paths, devices; and what its key file bounds it to besides.  Its key
+ * file asks for them, and the policy grants them; see plugins/permits.h.  A cell that asks for what the policy says nothing of does
+ * not get into a sandbox, so that nobody is surprised later; what the policy withholds it does without.
  */
 #pragma once
 #include "host.h"

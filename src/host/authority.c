@@ -221,10 +221,11 @@ authority_say_denied (Channel *channel, uint32_t access, char *text, size_t size
   const char *role = policy_role_word (access);
 
   if (caller != NULL)
-    g_snprintf (text, size, "cell %s does not have the role '%s', which this asks for; write Role=%s below [Cell %s] in %s", caller->name, role, role,
-                caller->name, caller->host->config.policy_path);
+    g_snprintf (text, size, "cell %s does not have the role '%s', which this asks for; write Role=%s below [Cell %s] in %s",
+                caller->name, role, role, caller->name, caller->host->config.policy_path);
   else if (connection != NULL)
     g_snprintf (text, size, "this connection does not have the role '%s', which this asks for", role);
   else
-    g_snprintf (text, size, "a cell in the host's process does not have the role '%s', which this asks for; programs have it", role);
+    g_snprintf (text, size, "a cell in the host's process does not have the role '%s', which this asks for; programs have it",
+                role);
 }

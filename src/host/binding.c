@@ -14,7 +14,8 @@ check_interface (const Contract *have, const char *wanted, GError **error)
 
 /* One method: the same fingerprint, or compatible by what `wanted` says of it. */
 static gboolean
-bind_method (const Contract *have, const char *name, uint64_t fingerprint, const Contract *wanted, uint32_t *ret_number, GError **error)
+bind_method (const Contract *have, const char *name, uint64_t fingerprint, const Contract *wanted, uint32_t *ret_number,
+             GError **error)
 {
   const ContractCallable *callable = contract_find (have, name), *other;
 
@@ -34,7 +35,8 @@ bind_method (const Contract *have, const char *name, uint64_t fingerprint, const
 }
 
 static gboolean
-bind_signal (const Contract *have, const char *name, uint64_t fingerprint, const Contract *wanted, uint32_t *ret_number, GError **error)
+bind_signal (const Contract *have, const char *name, uint64_t fingerprint, const Contract *wanted, uint32_t *ret_number,
+             GError **error)
 {
   const ContractSignal *sig = contract_find_signal (have, name), *other;
 

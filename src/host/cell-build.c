@@ -58,7 +58,8 @@ load_here (HostBuild *build, HostCell *cell, GError **error)
   build->module = cell_module_load_fd (build->module_fd, build->path, error);
   trail_leave (&thread->trail, depth);
   return build->module != NULL
-         && cell_build_accept (build, cell, build->module->contract, build->module->options->threading, build->module->options->save != NULL, error);
+         && cell_build_accept (build, cell, build->module->contract, build->module->options->threading,
+                               build->module->options->save != NULL, error);
 }
 
 /* It is not decided here that a cell moves. */
@@ -70,7 +71,8 @@ check_suspect (HostCell *cell, const ModuleFile *file, gboolean there, GError **
   if (!suspects_check (cell->host, cell->name, file, &ejected, error))
     return FALSE;
   return ejected == there
-         || cell_set_error (error, CELL_ERROR_DENIED, "the host has crashed in %s: `cellctl eject %s` first, or load it under another name",
+         || cell_set_error (error, CELL_ERROR_DENIED,
+                            "the host has crashed in %s: `cellctl eject %s` first, or load it under another name",
                             file->name, cell->name);
 }
 
@@ -123,10 +125,11 @@ cell_build_accept (HostBuild *build, HostCell *cell, const Contract *contract, u
   if (!contract_compatible (contract, cell->contract, error))
     return g_prefix_error (error, "cell %s: its callers cannot go on with %s: ", cell->name, build->path), FALSE;
   if (build->interface != NULL && !g_str_equal (build->interface, contract->interface))
-    return cell_set_error (error, CELL_ERROR_CONTRACT, "%s offers %s; its key file wants Interface=%s", build->path, contract->interface,
-                           build->interface);
+    return cell_set_error (error, CELL_ERROR_CONTRACT, "%s offers %s; its key file wants Interface=%s", build->path,
+                           contract->interface, build->interface);
   if (threading != cell->endpoint->threading)
-    return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: %s is a %s cell, and it is a %s one; unload it, and load the other", cell->name,
+    return cell_set_error (error, CELL_ERROR_CONTRACT,
+                           "cell %s: %s is a %s cell, and it is a %s one; unload it, and load the other", cell->name,
                            build->path, threading <= CELL_LOOP ? words[threading] : "strange", words[cell->endpoint->threading]);
   text = contract_to_text (contract, TRUE);
   build->contract = contract_new_from_text (text, -1, error);

@@ -132,8 +132,10 @@ host_cell_claim (HostCell *cell, guint seconds, GError **error)
     }
   pthread_mutex_unlock (&cell->lock);
   if (own)
-    return cell_set_error (error, CELL_ERROR_DEADLOCK, "cell %s is being moved or ended, and its own code asks for that again", cell->name);
-  return in_time || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being moved or ended by somebody else; try again", cell->name);
+    return cell_set_error (error, CELL_ERROR_DEADLOCK, "cell %s is being moved or ended, and its own code asks for that again",
+                           cell->name);
+  return in_time || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being moved or ended by somebody else; try again",
+                                    cell->name);
 }
 
 void
@@ -153,7 +155,8 @@ host_cell_describe (HostCell *cell, HostCellInfo *ret)
   pthread_mutex_lock (&cell->lock);
   *ret = (HostCellInfo) {
     .location = cell->location, .pid = cell->child != NULL ? child_get_pid (cell->child) : 0, .moves = cell->moves,
-    .restarts = cell->restarts, .retired = cell->retired, .channels = cell->links->len, .generation = cell->generation, .since = cell->since,
+    .restarts = cell->restarts, .retired = cell->retired, .channels = cell->links->len, .generation = cell->generation,
+    .since = cell->since,
   };
   ret->origin = cell->origin;
   g_strlcpy (ret->sha256, cell->sha256, sizeof ret->sha256);
@@ -277,8 +280,8 @@ cell_signal_number (void *data, const char *name)
   return (uint32_t) (contract_find_signal (contract, name) - contract->signals);
 }
 
-/* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways that nobody
- * knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
+/* Another file was loaded under the name: how many before it.  None of them is ever unmapped, since its code may be in use in ways
+ * that nobody knows of, and a new load of the same bytes is a new one: static variables and constructors begin anew. */
 guint
 host_count_build (Host *host, const char *name)
 {
@@ -308,7 +311,8 @@ load_at_last (HostCell *cell, GError **error)
       || (module->options->save != NULL) != cell->saves)
     {
       cell_module_unref (module);
-      return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its file offers something else than its process said", cell->name);
+      return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its file offers something else than its process said",
+                             cell->name);
     }
   cell->module = module;
   cell->retired = host_count_build (cell->host, cell->name);
@@ -319,7 +323,8 @@ CellInstance *
 host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
 {
   const CellInstanceEnv env = {
-    .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider, .clients_data = cell,
+    .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider,
+    .clients_data = cell,
     .method_number = cell_method_number, .signal_number = cell_signal_number, .number = cell_build_number (build, cell),
   };
   CellInstance *instance;
@@ -327,7 +332,8 @@ host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
   if (build == NULL && cell->module == NULL && !load_at_last (cell, error))
     return NULL;
   cell->coming = build;
-  instance = cell_instance_new (build != NULL ? build->module : cell->module, &env, cell->name, build != NULL ? build->config : cell->config, error);
+  instance = cell_instance_new (build != NULL ? build->module : cell->module, &env, cell->name,
+                                build != NULL ? build->config : cell->config, error);
   cell->coming = NULL;
   if (crash_log_go_first (NULL))
     g_warning ("cell %s has installed handlers of signals that crashes are told by; they come after the host's", cell->name);
@@ -394,7 +400,8 @@ take_name (Host *host, const char *name, GError **error)
   taken = g_hash_table_contains (host->cells, name) || !g_hash_table_add (host->loading, g_strdup (name));
   pthread_mutex_unlock (&host->lock);
   if (taken)
-    return cell_set_error (error, CELL_ERROR_EXISTS, "there is a cell %s already; unload it, or load this one under another name", name);
+    return cell_set_error (error, CELL_ERROR_EXISTS, "there is a cell %s already; unload it, or load this one under another name",
+                           name);
   return TRUE;
 }
 
@@ -723,7 +730,9 @@ host_look_at_handlers (Host *host)
   if (!crash_log_go_first (&handler))
     return;
   cell = cell_of_code (host, handler);
-  offence_warn (host, "%s%s has changed, since it began, what becomes of signals that crashes are told by; the host's handlers come first again",
+  offence_warn (host,
+                "%s%s has changed, since it began, what becomes of signals that crashes are told by; the host's handlers come "
+                "first again",
                 cell != NULL ? "cell " : "a cell", cell != NULL ? cell->name : "");
 }
 
@@ -821,8 +830,8 @@ retire (HostCell *cell, HostStop how, GError **error)
   if (consumer_retire (&consumer, ms_left (until, 1), &wrong))
     return TRUE;
   if (cell_status_from_error (wrong) == CELL_ERROR_BUSY)
-    return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s", cell->name, patience / 1000,
-                           patience % 1000 / 100);
+    return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s", cell->name,
+                           patience / 1000, patience % 1000 / 100);
   g_propagate_error (error, g_steal_pointer (&wrong));
   return FALSE;
 }
@@ -831,8 +840,8 @@ retire (HostCell *cell, HostStop how, GError **error)
 static gboolean
 goes_on (HostCell *cell, GError *wrong, GError **error)
 {
-  cell_set_error (error, cell_status_from_error (wrong), "%s; it goes on, and 'cellctl unload --force %s' ends it all the same", wrong->message,
-                  cell->name);
+  cell_set_error (error, cell_status_from_error (wrong), "%s; it goes on, and 'cellctl unload --force %s' ends it all the same",
+                  wrong->message, cell->name);
   g_error_free (wrong);
   return FALSE;
 }
@@ -866,8 +875,8 @@ stop_here (HostCell *cell, HostStop how, GError **error)
   return TRUE;
 }
 
-/* The same for a cell that is in a child: it finishes what it has accepted, and gives its state.  One that does not can be ended all the same: that
- * is what its sandbox is for. */
+/* The same for a cell that is in a child: it finishes what it has accepted, and gives its state.  One that does not can be ended
+ * all the same: that is what its sandbox is for. */
 static gboolean
 stop_there (HostCell *cell, HostStop how, gboolean *ret_crashed, GError **error)
 {

@@ -52,8 +52,10 @@ struct HostCell
   LogTail *log;                 /* what it has said last */
   uint32_t restarts;            /* how often its process was replaced because it had ended */
   struct Supervision *supervision;      /* see supervise.c */
-  char *reason;                 /* why it is dead, or why it was last restarted by itself; NULL: neither, or somebody has moved it since */
-  char *suspicion;              /* why it is in a sandbox without having been ejected, if that is for a crash of the host; or NULL */
+  char *reason;                 /* why it is dead, or why it was last restarted by itself; NULL: neither, or somebody has moved it
+                                 * since */
+  char *suspicion;              /* why it is in a sandbox without having been ejected, if that is for a crash of the host; or
+                                 * NULL */
   MethodStats **stats;          /* one for each callable: what was counted here, and by processes that it has left */
   guint n_stats;
   int bell;                     /* wakes its children: callers here may ring it whichever child there is, or none */
@@ -67,7 +69,8 @@ struct HostCell
   _Atomic gboolean ending;      /* it is asked to stop for good */
 
   /* In the order in which they are taken.  Whoever moves or ends the cell claims it first, for as long as that takes; the place is
-   * locked for writing while its links get other ends, and the lock is held for a moment, by whoever reads or writes what is above. */
+   * locked for writing while its links get other ends, and the lock is held for a moment, by whoever reads or writes what is
+   * above. */
   pthread_rwlock_t place;
   pthread_mutex_t lock;
   pthread_cond_t unclaimed;
@@ -86,7 +89,8 @@ typedef struct
   uint32_t moves, restarts, retired, channels;
   uint64_t generation;
   gint64 since;                 /* real time, µs */
-  char reason[256];             /* why it is dead, was last restarted, or is in a sandbox after a crash of the host; "": none of these */
+  char reason[256];             /* why it is dead, was last restarted, or is in a sandbox after a crash of the host; "": none of
+                                 * these */
   char sha256[65];              /* of its file; "": it is a part of the program */
   Origin origin;
 } HostCellInfo;
@@ -137,8 +141,8 @@ gboolean host_unload_by_force (Host *host, const char *name, char **ret_lost, GE
 HostCell *host_find (Host *host, const char *name, GError **error);
 /* References, sorted by name. */
 GPtrArray *host_list (Host *host);
-/* A cell may have installed handlers of the signals that crashes are told by: ours come first again, and that is said.  Costs microseconds, so
- * not in calls. */
+/* A cell may have installed handlers of the signals that crashes are told by: ours come first again, and that is said.  Costs
+ * microseconds, so not in calls. */
 void host_look_at_handlers (Host *host);
 
 HostCell *host_cell_ref (HostCell *cell);
@@ -160,6 +164,7 @@ typedef enum
 
 #define HOST_STOP_MOST_MS 60000u
 
-/* Ends it: what it has accepted is answered, its state is kept if that is wanted, and callers learn that it is gone.  It has as long as those callers
- * may wait, 5 s to a minute; by force, 5 s.  FALSE: it goes on.  TRUE with an error: it is ended, and that is what was lost. */
+/* Ends it: what it has accepted is answered, its state is kept if that is wanted, and callers learn that it is gone.  It has as
+ * long as those callers may wait, 5 s to a minute; by force, 5 s.  FALSE: it goes on.  TRUE with an error: it is ended, and that is
+ * what was lost. */
 gboolean host_cell_stop (HostCell *cell, HostStop how, GError **error);

@@ -12,20 +12,22 @@
 /* Starts a runner; nothing is loaded in it yet.  key_file (interned): what it is given is asked for there. */
 Child *child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error);
 
-/* Asks.  What does not depend on an answer is asked at once, for a child answers in the order in which it is asked: there may be some dozens of
- * questions.  milliseconds: how long the answer may take when it is waited for.  Each is to be finished or dropped. */
-ChildQuestion *child_begin (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
-                            unsigned milliseconds);
-/* Waits for the answer; takes the question.  answer: to be cleared; NULL: it says nothing but its type, which is `expected`, or error says what the
- * child says, or which step it did not answer. */
+/* Asks.  What does not depend on an answer is asked at once, for a child answers in the order in which it is asked: there may be
+ * some dozens of questions.  milliseconds: how long the answer may take when it is waited for.  Each is to be finished or
+ * dropped. */
+ChildQuestion *child_begin (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds,
+                            unsigned n_fds, unsigned milliseconds);
+/* Waits for the answer; takes the question.  answer: to be cleared; NULL: it says nothing but its type, which is `expected`, or
+ * error says what the child says, or which step it did not answer. */
 gboolean child_finish (ChildQuestion *question, WireType expected, WireMessage *answer, GError **error);
 /* The answer is nobody's.  NULL: nothing. */
 void child_drop (ChildQuestion *question);
 /* Begins and finishes. */
-gboolean child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
-                    WireType expected, WireMessage *answer, unsigned milliseconds, GError **error);
+gboolean child_ask (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds,
+                    unsigned n_fds, WireType expected, WireMessage *answer, unsigned milliseconds, GError **error);
 /* The same where the answer says nothing but that it is done. */
-gboolean child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds, GError **error);
+gboolean child_tell (Child *child, WireType type, const void *body, const int *fds, unsigned n_fds, unsigned milliseconds,
+                     GError **error);
 /* What it is asked is not to be waited for: an answer that comes is nobody's. */
 void child_say (Child *child, WireType type, const void *body);
 
@@ -47,7 +49,8 @@ GPid child_get_pid (Child *child);
 guint child_get_hang_ms (const Child *child);
 /* Its connection has ended: it answers nothing any more. */
 gboolean child_is_closed (Child *child);
-/* It does harm, so that its processor time is what others leave; the first time it is said what harm that is.  On a job's thread. */
+/* It does harm, so that its processor time is what others leave; the first time it is said what harm that is.  On a job's
+ * thread. */
 void child_restrain (Child *child, const char *why);
 /* It is to go, for this reason; what comes of that is its supervisor's. */
 void child_condemn (Child *child, const char *why);

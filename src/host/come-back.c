@@ -23,16 +23,18 @@ judge (Host *host, const CrashReport *report)
 {
   g_autofree char *text = crash_report_text (report);
   gint64 now = g_get_real_time () / G_USEC_PER_SEC;
-  gboolean again = was_lately (roster_get_crash (host->roster), now), known = report->n_cells > 0 && report->cells[0].sha256[0] != 0;
+  gboolean again = was_lately (roster_get_crash (host->roster), now),
+           known = report->n_cells > 0 && report->cells[0].sha256[0] != 0;
 
   roster_set_crash (host->roster, now);
   if (known)
     suspects_add (host, report);
   if (known && !again)
-    g_warning ("the host crashed %s; cell %s is suspected: it runs in a sandbox until there is a new build of it, or 'cellctl absorb %s' trusts "
-               "it", text, report->cells[0].name, report->cells[0].name);
+    g_warning ("the host crashed %s; cell %s is suspected: it runs in a sandbox until there is a new build of it, or 'cellctl "
+               "absorb %s' trusts it", text, report->cells[0].name, report->cells[0].name);
   else if (again)
-    g_warning ("the host crashed %s, for the second time within %d minutes; every cell comes back in a sandbox", text, AGAIN_MINUTES);
+    g_warning ("the host crashed %s, for the second time within %d minutes; every cell comes back in a sandbox", text,
+               AGAIN_MINUTES);
   else
     g_warning ("the host crashed %s, and it is not known in which cell; every cell comes back in a sandbox", text);
   return again || !known;

@@ -23,7 +23,8 @@
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */
 #define QUESTIONS_MAX 128u              /* of a program, that wait for their answers or whose answers it has not read */
-#define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at once */
+#define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at
+                                                         * once */
 #define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (256u << 20)     /* memory for the requests and replies of all of them */
@@ -153,7 +154,8 @@ wait_until_writable (Connection *connection)
 }
 
 static Outgoing *
-outgoing_new (WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds)
+outgoing_new (WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size, const int *fds,
+              unsigned n_fds)
 {
   Outgoing *outgoing = g_new0 (Outgoing, 1);
 
@@ -231,7 +233,8 @@ keep_link (Connection *connection, Link *link, GError **error)
   if (full)
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection has %u channels already", LINKS_MAX);
   if (large)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels would take more than %u MiB", LINK_BYTES_MAX >> 20);
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "this connection's channels would take more than %u MiB",
+                           LINK_BYTES_MAX >> 20);
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
 }
 
@@ -244,7 +247,8 @@ complain (Connection *connection, const char *wrong, const char *what_follows)
   offence_warn (connection->host, "%s: %s%s", who, wrong, what_follows);
 }
 
-/* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was given. */
+/* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was
+ * given. */
 static HostCell *
 find_for (Connection *connection, const char *name, uint32_t *ret_access, GError **error)
 {
@@ -369,8 +373,8 @@ do_bind (Connection *connection, WireMessage *message)
   connection_send (connection, WIRE_BOUND, message->header.serial, &bound, numbers->data, numbers->len, NULL, 0);
 }
 
-/* It is whoever has asked who reserves the memory, and it counts as his: all of it, for as long as he or anybody has it, by the limits that his
- * processes have.  What he does with it is not for the host to know. */
+/* It is whoever has asked who reserves the memory, and it counts as his: all of it, for as long as he or anybody has it, by the
+ * limits that his processes have.  What he does with it is not for the host to know. */
 static void
 do_blob_new (Connection *connection, WireMessage *message)
 {
@@ -384,7 +388,8 @@ do_blob_new (Connection *connection, WireMessage *message)
     {
       WireError wrong = { .status = fault.status };
 
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message), NULL, 0);
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
+                       NULL, 0);
       return;
     }
   int fd = blob_fd (blob);
@@ -413,7 +418,8 @@ do_blob_export (Connection *connection, WireMessage *message)
     {
       WireError wrong = { .status = fault.status };
 
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message), NULL, 0);
+      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
+                       NULL, 0);
     }
 }
 
@@ -589,8 +595,8 @@ receive (Connection *connection, WireMessage *message)
     }
 }
 
-/* TRUE: it has asked as much as it may, and is listened to again when something of that was answered.  What it sends meanwhile stays in its
- * socket, where there is room for so much and no more. */
+/* TRUE: it has asked as much as it may, and is listened to again when something of that was answered.  What it sends meanwhile
+ * stays in its socket, where there is room for so much and no more. */
 static gboolean
 has_to_wait (Connection *connection)
 {
@@ -773,7 +779,8 @@ any_link (Connection *connection)
   return link;
 }
 
-/* A program's go with its calls, or one after the other would fill the table.  A child's may be in answers that are still to be read. */
+/* A program's go with its calls, or one after the other would fill the table.  A child's may be in answers that are still to be
+ * read. */
 void
 connection_forget_blobs (Connection *connection)
 {
@@ -1026,7 +1033,8 @@ clear_place (Listener *listener, const struct sockaddr_un *address, GError **err
   if (lstat (listener->path, &st) < 0)
     return TRUE;                        /* bind () will say what else there is */
   if (!S_ISSOCK (st.st_mode))
-    return cell_set_error (error, CELL_ERROR_EXISTS, "%s is there and is no socket; move it away, or choose another place", listener->path);
+    return cell_set_error (error, CELL_ERROR_EXISTS, "%s is there and is no socket; move it away, or choose another place",
+                           listener->path);
   if (connect (listener->socket, (const struct sockaddr *) address, sizeof *address) == 0 || errno != ECONNREFUSED)
     return cell_set_error (error, CELL_ERROR_EXISTS, "another program listens at %s; choose another place", listener->path);
   unlink (listener->path);

@@ -15,8 +15,9 @@ struct Connection
   int socket;
   GSource *source;
   pid_t pid;
-  uint32_t access;              /* of a program: CELL_ACCESS_… of its calls, admin for those of the user's own; who lets somebody else in gives
-                                 * less.  What a runner's cell may do is not its connection's to say: see authority.h */
+  uint32_t access;              /* of a program: CELL_ACCESS_… of its calls, admin for those of the user's own; who lets somebody
+                                 * else in gives less.  What a runner's cell may do is not its connection's to say: see
+                                 * authority.h */
   _Atomic gboolean denied;      /* it has asked for what it may not have, and that was said */
   _Atomic gboolean flooded;     /* it has rung for nothing without end, and that was said */
   gboolean greeted;
@@ -53,8 +54,8 @@ pid_t connection_peer_pid (Connection *connection);
 /* A reference to the child at its other end; NULL: it is a program's, or closed. */
 Child *connection_get_child (Connection *connection);
 /* Never waits: what does not fit now is kept for later, up to a bound, beyond which the connection ends.  fds are duplicated. */
-void connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail, uint32_t tail_size,
-                      const int *fds, unsigned n_fds);
+void connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail,
+                      uint32_t tail_size, const int *fds, unsigned n_fds);
 
 /* The socket that programs connect to. */
 typedef struct Listener Listener;

@@ -14,13 +14,14 @@ typedef struct
   ChildQuestion *saving, *giving;       /* of a child that is held: asked with that */
 } Consumer;
 
-/* A new one, which is ready and serves nobody yet.  build: another one of the cell; NULL: the one that it has.  there: in a sandboxed process. */
+/* A new one, which is ready and serves nobody yet.  build: another one of the cell; NULL: the one that it has.  there: in a
+ * sandboxed process. */
 gboolean consumer_prepare (Consumer *ret, HostCell *cell, HostBuild *build, gboolean there, GError **error);
 /* One that is not wanted any more, or never was. */
 void consumer_end (const Consumer *consumer);
 
-/* It finishes what it has taken, and takes no more; what it has asked others is answered.  FALSE: it goes on.  A child is asked for its state and
- * for what goes along in the same breath; consumer_forget () if nobody wants them any more. */
+/* It finishes what it has taken, and takes no more; what it has asked others is answered.  FALSE: it goes on.  A child is asked for
+ * its state and for what goes along in the same breath; consumer_forget () if nobody wants them any more. */
 gboolean consumer_hold (Consumer *consumer, GError **error);
 void consumer_forget (Consumer *consumer);
 void consumer_go_on (const Consumer *consumer);
@@ -29,13 +30,13 @@ void consumer_pause (const Consumer *consumer);
 /* The same for a cell that ends, which may take so long: what it has asked others and is not told in a moment is cancelled. */
 gboolean consumer_retire (const Consumer *consumer, guint milliseconds, GError **error);
 
-/* The state of one that is held, to one that serves nobody yet.  told: gets the question if a child is asked, to be answered with WIRE_DONE;
- * NULL: that is waited for. */
+/* The state of one that is held, to one that serves nobody yet.  told: gets the question if a child is asked, to be answered with
+ * WIRE_DONE; NULL: that is waited for. */
 GBytes *consumer_save (Consumer *consumer, HostCell *cell, uint32_t *ret_version, GError **error);
 gboolean consumer_restore (const Consumer *consumer, uint32_t version, GBytes *state, GQueue *told, GError **error);
 /* What the cell was when it was last stopped, if that was kept. */
 gboolean consumer_restore_kept (const Consumer *consumer, HostCell *cell, GError **error);
-/* What goes along besides its state: see carry.h.  Taken by a child that has the channels of its callers; an instance takes it when there is no
- * way back. */
+/* What goes along besides its state: see carry.h.  Taken by a child that has the channels of its callers; an instance takes it when
+ * there is no way back. */
 GBytes *consumer_give (Consumer *consumer, HostCell *cell, GError **error);
 gboolean consumer_take (const Consumer *consumer, GBytes *carry, GQueue *told, GError **error);

@@ -258,7 +258,9 @@ our_action (void)
 static const void *
 address_of (const struct sigaction *action)
 {
-  return is_default (action) ? NULL : action->sa_flags & SA_SIGINFO ? (const void *) action->sa_sigaction : (const void *) action->sa_handler;
+  return is_default (action)             ? NULL
+                                         : action->sa_flags & SA_SIGINFO ? (const void *) action->sa_sigaction
+                                                                         : (const void *) action->sa_handler;
 }
 
 gboolean

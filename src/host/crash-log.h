@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What is left of a crash: the signal, and which cells the thread was in, written by a signal handler into a file that was opened when the
- * host began.  The next host reads it.  A host that was killed, or lost its power, leaves an empty file and accuses nobody.
+ * What is left of a crash: the signal, and which cells the thread was in, written by a signal handler into a file that was opened
+ * when the host began.  The next host reads it.  A host that was killed, or lost its power, leaves an empty file and accuses
+ * nobody.
  *
- * The thread's trail (membrane/trail.h) lies in ordinary memory, and nothing of the file is mapped: whoever shortened a mapped file would
- * make the next call of any cell a crash.
+ * The thread's trail (membrane/trail.h) lies in ordinary memory, and nothing of the file is mapped: whoever shortened a mapped file
+ * would make the next call of any cell a crash.
  */
 #pragma once
 #include <glib.h>
@@ -32,8 +33,8 @@ typedef struct
 /* Before there is a second thread: from now on each thread that runs cells can tell of its own stack's end. */
 void crash_log_init (void);
 
-/* What the last host has left there.  TRUE: it has crashed.  FALSE without an error: it has not; with one: the file is not what it should
- * be, and says nothing. */
+/* What the last host has left there.  TRUE: it has crashed.  FALSE without an error: it has not; with one: the file is not what it
+ * should be, and says nothing. */
 gboolean crash_log_read (const char *path, CrashReport *ret, GError **error);
 /* The same from memory. */
 gboolean crash_report_parse (const void *data, gsize size, CrashReport *ret, GError **error);
@@ -46,8 +47,8 @@ gboolean crash_signal_is_crash (int number);
 
 /* From now on a crash of this process is written there; what was there is gone. */
 gboolean crash_log_open (const char *path, GError **error);
-/* A cell may have installed handlers of its own: they come after ours again.  TRUE: there were some.  ret_handler (may be NULL): the first of
- * them; NULL: the signal was to have its way, or be ignored.  That is seven system calls. */
+/* A cell may have installed handlers of its own: they come after ours again.  TRUE: there were some.  ret_handler (may be NULL):
+ * the first of them; NULL: the signal was to have its way, or be ignored.  That is seven system calls. */
 gboolean crash_log_go_first (const void **ret_handler);
 /* A clean end: the file goes. */
 void crash_log_close (void);

@@ -46,7 +46,8 @@ typedef struct
   HostConfig config;
   const char *socket;
   GStrv inside;                 /* what a shell in a sandbox has seen, a line each; NULL: there is no sandbox */
-  char *limits;                 /* /proc/self/limits there, behind what the runner does to itself, and more of that; NULL: not known */
+  char *limits;                 /* /proc/self/limits there, behind what the runner does to itself, and more of that; NULL: not
+                                 * known */
   gint64 all_memory, all_processes, all_weight; /* what a scope bounds; -1: nothing */
   DoctorFinding *finding;       /* of the check that is being made */
 } Doctor;
@@ -497,7 +498,8 @@ check_landlock (Doctor *doctor)
     say (doctor, FALSE, "see what is said of the runner", "not tried: the runner does not run in a sandbox");
   else
     say (doctor, strstr (doctor->limits, "\nlandlock") != NULL, "report this: the kernel has it",
-         strstr (doctor->limits, "\nlandlock") != NULL ? "the kernel, too, keeps an ejected cell from writing elsewhere: version %ld"
+         strstr (doctor->limits, "\nlandlock") != NULL
+         ? "the kernel, too, keeps an ejected cell from writing elsewhere: version %ld"
                                                        : "the runner does not use version %ld of it", version);
 }
 

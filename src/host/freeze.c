@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The kernel says of each thread in /proc whether it is stopped, and how often it has left a processor (proc_pid_status(5)).  When a second
- * look finds the same threads as the first, all stopped and with the same counts, then none has run in between; and if in between there was no
- * other process, there is nobody left who could let them go on, and nobody who could start another.
+ * The kernel says of each thread in /proc whether it is stopped, and how often it has left a processor (proc_pid_status(5)).  When
+ * a second look finds the same threads as the first, all stopped and with the same counts, then none has run in between; and if in
+ * between there was no other process, there is nobody left who could let them go on, and nobody who could start another.
  */
 #define _GNU_SOURCE
 #include "freeze.h"
@@ -54,7 +54,8 @@ count_of (const char *text, const char *name)
   return at != NULL ? g_ascii_strtoull (at + strlen (name), NULL, 10) : 0;
 }
 
-/* 0: it is not stopped.  A line of the file begins only with what the kernel says: in a name that has such an end the kernel writes another. */
+/* 0: it is not stopped.  A line of the file begins only with what the kernel says: in a name that has such an end the kernel writes
+ * another. */
 static guint64
 look_at (int folder, int thread)
 {
@@ -103,7 +104,8 @@ stand (DIR *folder, Threads *threads)
 static gboolean
 are_same (const Threads *a, const Threads *b)
 {
-  return a->n == b->n && memcmp (a->id, b->id, a->n * sizeof a->id[0]) == 0 && memcmp (a->runs, b->runs, a->n * sizeof a->runs[0]) == 0;
+  return a->n == b->n && memcmp (a->id, b->id, a->n * sizeof a->id[0]) == 0
+         && memcmp (a->runs, b->runs, a->n * sizeof a->runs[0]) == 0;
 }
 
 /* The first thread last: when a process ends whose parent is another thread, that is who gets the processes it has started. */

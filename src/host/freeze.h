@@ -6,6 +6,6 @@
 #include <glib.h>
 
 /* Stops a process and sees that it stands.  TRUE: none of its threads runs and it has started no other process, so that what it has
- * written is all that it will write until somebody lets it go on, or kills it.  FALSE: that cannot be seen, or it has not stopped in time;
- * it may stand or run.  pidfd: of the same process. */
+ * written is all that it will write until somebody lets it go on, or kills it.  FALSE: that cannot be seen, or it has not stopped
+ * in time; it may stand or run.  pidfd: of the same process. */
 gboolean freeze_process (GPid pid, int pidfd);

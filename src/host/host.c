@@ -124,8 +124,10 @@ host_new (const HostConfig *config, GError **error)
   pthread_mutex_init (&host->lock, NULL);
   host->config = (HostConfig) {
     .socket_path = config->socket_path != NULL ? g_strdup (config->socket_path) : host_default_socket (),
-    .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path), .state_dir = g_strdup (config->state_dir),
-    .step_ms = config->step_ms, .hang_ms = config->hang_ms, .probe_ms = config->probe_ms, .system_policy_path = g_strdup (config->system_policy_path),
+    .runner_path = g_strdup (config->runner_path), .bwrap_path = g_strdup (config->bwrap_path),
+    .state_dir = g_strdup (config->state_dir),
+    .step_ms = config->step_ms, .hang_ms = config->hang_ms, .probe_ms = config->probe_ms,
+    .system_policy_path = g_strdup (config->system_policy_path),
     .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
     .trust_path = config->trust_path != NULL ? g_strdup (config->trust_path) : default_trust (),
     .cache_dir = g_strdup (config->cache_dir),

@@ -32,7 +32,8 @@ typedef struct
   char *trust_path;             /* which foreign files the user trusts; NULL: $XDG_CONFIG_HOME/cellhost/trust */
   char *system_policy_path;     /* what the machine's administrator does, or NULL */
   char *cache_dir;              /* where it is remembered what came of trying a file, or NULL */
-  guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s else */
+  guint step_ms;                /* the longest that a child may take for one step of a move; 0: 10 s to load or to restore, 5 s
+                                 * else */
   guint hang_ms;                /* how long the handler of a cell in a sandbox may run on after its call's deadline; 0: 10 s */
   guint probe_ms;               /* how long it may take for each thing that is tried of a file; 0: 10 s */
   OffenceFunc on_offence;       /* told of peers that break a rule; NULL: nobody is */
@@ -84,8 +85,8 @@ Host *host_new (const HostConfig *config, GError **error);
 gboolean host_take_place (Host *host, GError **error);
 /* From here on programs are served.  Takes both, unless that is done. */
 gboolean host_listen (Host *host, GError **error);
-/* Clean stop: no new calls, those accepted are answered, within a minute for all cells, states are saved, children ended.  All of them are ended;
- * FALSE: not all cleanly, and error says what was lost first. */
+/* Clean stop: no new calls, those accepted are answered, within a minute for all cells, states are saved, children ended.  All of
+ * them are ended; FALSE: not all cleanly, and error says what was lost first. */
 gboolean host_stop (Host *host, GError **error);
 void host_free (Host *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Host, host_free)

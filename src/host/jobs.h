@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Management work on threads that may wait: for a child, a gate, a disk.  The main loop, which everybody is spoken to through, may not.
- * (A thread pool of GLib's would do, but for its locks, which ThreadSanitizer does not see.)
+ * Management work on threads that may wait: for a child, a gate, a disk.  The main loop, which everybody is spoken to through, may
+ * not.  (A thread pool of GLib's would do, but for its locks, which ThreadSanitizer does not see.)
  */
 #pragma once
 #include <glib.h>

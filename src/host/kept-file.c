@@ -21,7 +21,8 @@ kept_file_read (const char *path, goffset most, gboolean *ret_there, GError **er
   *ret_there = fd >= 0 || errno != ENOENT;
   if (!*ret_there)
     return NULL;
-  if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (st.st_mode & 077) != 0 || st.st_size > most)
+  if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (st.st_mode & 077) != 0
+      || st.st_size > most)
     {
       cell_set_error (error, CELL_ERROR_STATE, "it is not a file of this user's own that nobody else can write to");
       if (fd >= 0)
@@ -72,7 +73,8 @@ kept_file_write (const char *path, const void *data, gsize size, gboolean durabl
   if (!durable)
     return write_beside (path, data, size) || cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: %s", path, g_strerror (errno));
   /* A temporary file, fsync, rename, fsync of the folder: what was there before stays until the new one is whole. */
-  if (g_file_set_contents_full (path, data, (gssize) size, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, &wrong))
+  if (g_file_set_contents_full (path, data, (gssize) size, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,
+                                &wrong))
     return TRUE;
   return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s", wrong->message);
 }

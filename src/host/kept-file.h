@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Small files that the host keeps for itself between two runs: nobody else could have written them, and they are replaced as a whole or
- * not at all.  What is in them is checked by whoever reads it: anybody of this user may have damaged them.
+ * Small files that the host keeps for itself between two runs: nobody else could have written them, and they are replaced as a
+ * whole or not at all.  What is in them is checked by whoever reads it: anybody of this user may have damaged them.
  */
 #pragma once
 #include <glib.h>

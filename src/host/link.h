@@ -48,8 +48,9 @@ typedef struct
   Watched watched;              /* what a child has taken and not finished */
 } Link;
 
-/* A caller's channel to a cell: of a program or a child (connection), or of a cell in this process (caller).  One from outside is not
- * served before link_in_use ().  access: CELL_ACCESS_…, what the caller may do there.  The reference is whoever's calls this. */
+/* A caller's channel to a cell: of a program or a child (connection), or of a cell in this process (caller).  One from outside is
+ * not served before link_in_use ().  access: CELL_ACCESS_…, what the caller may do there.  The reference is whoever's calls
+ * this. */
 Link *link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t access, uint32_t request_capacity,
                 GError **error);
 Link *link_ref (Link *link);
@@ -63,8 +64,8 @@ void link_refuse (Link *link);
 /* No further request of it is taken, by a child from when it hears of it.  Its handler may be running, and goes on. */
 void link_close (Link *link);
 
-/* How long the caller of the request that begins there may wait, ms.  It may say that it waits for longer than the method asks for, and not for less:
- * its impatience is no fault of the cell's. */
+/* How long the caller of the request that begins there may wait, ms.  It may say that it waits for longer than the method asks for,
+ * and not for less: its impatience is no fault of the cell's. */
 guint link_request_ms (const HostCell *cell, const Half *requests, uint64_t at, const char **ret_method);
 /* The longest of those that were accepted and are not finished; 0: there are none. */
 guint link_accepted_ms (const HostCell *cell, const Half *requests, const Half *replies);
@@ -73,13 +74,15 @@ gboolean link_waits (const Link *link);
 
 /* ---- for a hand-over -------------------------------------------------------------------------------------- */
 
-/* A fresh half for the callee's replies; its cursor in the requests goes on at `taken`.  Or in two steps, the first of which takes its time. */
+/* A fresh half for the callee's replies; its cursor in the requests goes on at `taken`.  Or in two steps, the first of which takes
+ * its time. */
 Half *link_new_replies (Link *link, uint64_t taken, GError **error);
 Half *link_make_replies (Link *link, GError **error);
 void link_place_replies (Link *link, Half *replies, uint64_t taken);
 /* Where the callee's end stands: from this process's own cursors, or from what a child has left in its half, clamped. */
 void link_find_positions (Link *link, gboolean here);
-/* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again: once. */
+/* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again:
+ * once. */
 void link_find_lost (Link *link);
 /* Gives a child the callee's end, with these replies, which are to be sealed when it has answered. */
 ChildQuestion *link_attach (Link *link, Child *child, Half *replies);

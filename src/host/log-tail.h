@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a cell has said last, wherever it was: its log, what its process has printed, and how that ended.  So many lines and bytes, and then the
- * oldest go.  From any thread.
+ * What a cell has said last, wherever it was: its log, what its process has printed, and how that ended.  So many lines and bytes,
+ * and then the oldest go.  From any thread.
  */
 #pragma once
 #include <glib.h>

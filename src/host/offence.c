@@ -73,7 +73,9 @@ say (Host *host, const Offence *offence)
   g_autofree char *who = name_of (offence->by, offence->pid);
   g_autofree char *witness = offence->claimed ? name_of (offence->witness, offence->witness_pid) : NULL;
 
-  offence_warn (host, "cell %s, generation %" G_GUINT64_FORMAT ": %s%s%s broke the rule '%s' at byte %u of what it writes; its channel ends",
+  offence_warn (host,
+                "cell %s, generation %" G_GUINT64_FORMAT ": %s%s%s broke the rule '%s' at byte %u of what it writes; its channel "
+                                                         "ends",
                 offence->cell, offence->generation, witness != NULL ? witness : "", witness != NULL ? " says that " : "", who,
                 offence->rule, offence->at);
 }
@@ -136,7 +138,8 @@ report_new (HostCell *cell, uint64_t link, const char *rule, uint32_t at)
   host_cell_describe (cell, &info);
   report->cell = host_cell_ref (cell);
   report->link = link;
-  report->public = (Offence){ .cell = cell->name, .generation = info.generation, .pid = info.pid, .rule = g_strdup (rule), .at = at };
+  report->public = (Offence){ .cell = cell->name, .generation = info.generation, .pid = info.pid, .rule = g_strdup (rule),
+                              .at = at };
   return report;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Offences: a peer in another process has broken a rule of the membrane.  Its channel has ended, and nothing else has; what more is to
- * happen is for whoever supervises to decide.
+ * Offences: a peer in another process has broken a rule of the membrane.  Its channel has ended, and nothing else has; what more is
+ * to happen is for whoever supervises to decide.
  *
- * Where neither end of a channel is in this process the host sees none of it, and takes the word of whoever says that the other has broken a
- * rule: for a claim, which ends that one channel at most, and is heard once for each.
+ * Where neither end of a channel is in this process the host sees none of it, and takes the word of whoever says that the other has
+ * broken a rule: for a claim, which ends that one channel at most, and is heard once for each.
  */
 #pragma once
 #include <glib.h>
@@ -33,11 +33,11 @@ typedef struct
 /* On a job's thread: it may wait.  The strings last as long as the call. */
 typedef void (*OffenceFunc) (const Offence *offence, gpointer data);
 
-/* A channel of ours has ended because its peer broke a rule: says so in the log, has the client's link closed, and tells the supervisor.  From
- * whatever thread found out; it does not wait. */
+/* A channel of ours has ended because its peer broke a rule: says so in the log, has the client's link closed, and tells the
+ * supervisor.  From whatever thread found out; it does not wait. */
 void offence_report (Channel *channel);
-/* What a runner or a program says of the peer of a channel of its own; on the main loop, and it does not wait.  NULL, or why this is nothing
- * that a membrane says. */
+/* What a runner or a program says of the peer of a channel of its own; on the main loop, and it does not wait.  NULL, or why this
+ * is nothing that a membrane says. */
 const char *offence_claim (struct Connection *connection, const WireOffence *claim);
 /* Whoever is at the other end of a connection, for people; to be freed. */
 char *offence_name (struct Connection *connection);

@@ -10,8 +10,8 @@
  *   Role=view                   none, view, operate, admin: which methods that ask for a role it may call
  *   Network=true                and of what its own key file asks for besides, what it gets: see plugins/permits.h
  *
- * What the user's file says of a group and a key goes before what the machine's says.  Where neither says anything Calls is * and Role
- * is none, and with that role the host's own cell cannot be called at all; of the rest nothing is granted.
+ * What the user's file says of a group and a key goes before what the machine's says.  Where neither says anything Calls is * and
+ * Role is none, and with that role the host's own cell cannot be called at all; of the rest nothing is granted.
  */
 #pragma once
 #include <glib.h>

@@ -81,7 +81,8 @@ give_time (Probe *probe, guint ms)
 }
 
 static gboolean
-probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GError **error)
+probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log,
+             GError **error)
 {
   const char *const args[] = { "--probe", name, NULL };
   g_autoptr(GBytes) settings = settings_pack (values, error);
@@ -101,12 +102,14 @@ probe_start (Probe *probe, const HostConfig *config, const ModuleFile *file, con
         close (with);
       if (log >= 0)
         close (log);
-      return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no descriptors to try it with: %s", file->name, g_strerror (number));
+      return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: no descriptors to try it with: %s", file->name,
+                             g_strerror (number));
     }
   probe->report = ends[0];
   probe->ms = config->probe_ms != 0 ? config->probe_ms : PROBE_MS;
   give_time (probe, MAX (probe->ms, PROBE_MS));
-  probe->process = sandbox_spawn (host_config_tools (config), NULL, args, (ProcessFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
+  probe->process = sandbox_spawn (host_config_tools (config), NULL, args,
+                                  (ProcessFd[]) { { module, PROBE_MODULE }, { ends[1], PROBE_REPORT }, { with, PROBE_CONFIG } }, 3,
                                   log, &probe->last_word, error);
   return probe->process != NULL;
 }
@@ -238,9 +241,11 @@ died (Probe *probe, const ModuleFile *file, ProbeStep *step, char **ret_reason, 
 
   how = how_it_ended (probe, &late);
   if (step == NULL && late)
-    return cell_set_error (error, CELL_ERROR_DEADLINE, "%s: no sandbox to try it in was there within %u s; try again", file->name, PROBE_MS / 1000);
+    return cell_set_error (error, CELL_ERROR_DEADLINE, "%s: no sandbox to try it in was there within %u s; try again", file->name,
+                           PROBE_MS / 1000);
   if (step == NULL)
-    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here: %s; `bwrap --unshare-all --unshare-user "
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
+                           "the sandbox does not start here: %s; `bwrap --unshare-all --unshare-user "
                                                           "--ro-bind / / true` may say why", how);
   reason = g_strdup_printf ("%s %s", how, meanwhile (step));
   step_say (step, FALSE, how);
@@ -289,13 +294,15 @@ judge (Probe *probe, const ModuleFile *file, char **ret_reason, GError **error)
   if (probe_report_read (text->str, text->len, file->name, probe->steps, &wrong))
     return TRUE;
   if (wrong == NULL)
-    return died (probe, file, probe->steps->len > 0 ? g_ptr_array_index (probe->steps, probe->steps->len - 1) : NULL, ret_reason, error);
+    return died (probe, file, probe->steps->len > 0 ? g_ptr_array_index (probe->steps, probe->steps->len - 1) : NULL, ret_reason,
+                 error);
   g_propagate_error (error, wrong);
   return FALSE;
 }
 
 gboolean
-probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps, GError **error)
+probe_try (const HostConfig *config, const ModuleFile *file, const char *name, GHashTable *values, int log, GPtrArray **ret_steps,
+           GError **error)
 {
   g_auto(Probe) probe = { .report = -1, .last_word = -1, .steps = probe_steps_new () };
   g_autofree char *key = probe_memory_key (file, values), *reason = NULL;
@@ -353,6 +360,6 @@ probe_file (const HostConfig *config, const ModuleFile *file, const char *name, 
   if (!probe_memory_read (config, key, &known))
     return try_it (config, file, name, values, error);
   return known == NULL
-         || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again", file->name,
-                            known);
+         || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again",
+                            file->name, known);
 }

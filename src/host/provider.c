@@ -108,7 +108,8 @@ take_error (Fault *fault, GError *error)
 }
 
 static bool
-provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+               Fault *fault)
 {
   HostCell *caller = data;
   GError *error = NULL;

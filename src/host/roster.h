@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What runs, written down whenever it changes, so that all of it can come back after an unclean end: name, file, configuration, and whether
- * it is in a sandbox.  Who asks the host to end takes the file away.  There is one for each place at which a host listens.
+ * What runs, written down whenever it changes, so that all of it can come back after an unclean end: name, file, configuration, and
+ * whether it is in a sandbox.  Who asks the host to end takes the file away.  There is one for each place at which a host listens.
  *
  * Functions may be given NULL for the roster of a host that keeps none, and any of them may be called from any thread.
  */

@@ -14,8 +14,8 @@
 
 #define MAGIC "cellhost state 1"
 #define FILE_MAX ((goffset) STATE_MAX_SIZE + (1 << 20)) /* whatever may be kept can be read; the rest is whose it is */
-/* The checksum is of the bytes that follow it, which are: name, interface, fingerprint of the contract, ABI, version of the state, and
- * the state itself. */
+/* The checksum is of the bytes that follow it, which are: name, interface, fingerprint of the contract, ABI, version of the state,
+ * and the state itself. */
 #define OUTER "(ssay)"
 #define INNER "(sstuuay)"
 
@@ -46,12 +46,12 @@ state_file_lock_folder (Host *host, GError **error)
   if (g_mkdir_with_parents (folder, 0700) == 0)
     host->state_lock = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (host->state_lock < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "no states can be kept in %s: %s; choose another folder with --state-dir", folder,
-                           g_strerror (errno));
+    return cell_set_error (error, CELL_ERROR_DENIED, "no states can be kept in %s: %s; choose another folder with --state-dir",
+                           folder, g_strerror (errno));
   if (fcntl (host->state_lock, F_OFD_SETLK, &lock) == 0)
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_EXISTS, "another host keeps its states in %s; give this one a folder of its own with --state-dir",
-                         folder);
+  return cell_set_error (error, CELL_ERROR_EXISTS,
+                         "another host keeps its states in %s; give this one a folder of its own with --state-dir", folder);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
@@ -86,8 +86,8 @@ keep (HostCell *cell, uint32_t version, GBytes *state, GError **error)
   gsize size = g_bytes_get_size (state);
 
   if (size > STATE_MAX_SIZE)            /* it could not be read again */
-    return cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state cannot be kept: it has %zu bytes, and %u are the most", cell->name, size,
-                           STATE_MAX_SIZE);
+    return cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: its state cannot be kept: it has %zu bytes, and %u are the most",
+                           cell->name, size, STATE_MAX_SIZE);
   packed = pack (cell, version, state);
   data = g_bytes_get_data (packed, &size);
   if (kept_file_write (path, data, size, TRUE, error))
@@ -170,8 +170,8 @@ not_ours (const char *said_name, const char *said_interface, const char *name, c
 {
   g_autofree char *shown_name = g_strescape (said_name, NULL), *shown_interface = g_strescape (said_interface, NULL);
 
-  return cell_set_error (error, CELL_ERROR_STATE, "it is the state of %.80s, which is a %.80s; this is %s, a %s", shown_name, shown_interface, name,
-                         interface);
+  return cell_set_error (error, CELL_ERROR_STATE, "it is the state of %.80s, which is a %.80s; this is %s, a %s", shown_name,
+                         shown_interface, name, interface);
 }
 
 gboolean

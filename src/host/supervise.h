@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What becomes of a cell whose process ends.  Its key file says when it is restarted; it is done at once the first time, and from the second within
- * the window after a delay that doubles and is never quite the same.  More restarts within the window than the intensity allows, and the cell has
- * failed.  As Erlang's supervisors have it.
+ * What becomes of a cell whose process ends.  Its key file says when it is restarted; it is done at once the first time, and from
+ * the second within the window after a delay that doubles and is never quite the same.  More restarts within the window than the
+ * intensity allows, and the cell has failed.  As Erlang's supervisors have it.
  */
 #pragma once
 #include "cell.h"
@@ -24,8 +24,9 @@ typedef enum
   SUPERVISE_FAIL                /* it would be one restart more than the intensity allows */
 } SuperviseVerdict;
 
-/* What is to come of a process that has ended now, or has not come so far as to serve.  normal: it has ended itself, with status 0.  times: of the
- * restarts so far, monotonic µs, the oldest first: those that the window does not reach go, and this one comes to them if it is to be. */
+/* What is to come of a process that has ended now, or has not come so far as to serve.  normal: it has ended itself, with status 0.
+ * times: of the restarts so far, monotonic µs, the oldest first: those that the window does not reach go, and this one comes to
+ * them if it is to be. */
 SuperviseVerdict supervise_judge (const Manifest *manifest, gboolean normal, GArray *times, gint64 now);
 /* How long the nth restart within the window has to wait: ms; random: 0 to 1. */
 guint supervise_delay (guint n, double random);

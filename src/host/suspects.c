@@ -17,7 +17,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;       /* between readin
 static gboolean
 check_group (GKeyFile *file, const char *sha256)
 {
-  g_autofree char *name = g_key_file_get_string (file, sha256, "Name", NULL), *why = g_key_file_get_string (file, sha256, "Why", NULL);
+  g_autofree char *name = g_key_file_get_string (file, sha256, "Name", NULL),
+                  *why = g_key_file_get_string (file, sha256, "Why", NULL);
 
   return strlen (sha256) == 64 && strspn (sha256, "0123456789abcdef") == 64 && name != NULL && manifest_check_name (name, NULL)
          && why != NULL && g_utf8_validate (why, -1, NULL);
@@ -137,11 +138,11 @@ suspects_check (Host *host, const char *name, const ModuleFile *file, gboolean *
     return TRUE;
   if (!sandbox_check (host_config_tools (&host->config), NULL))
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
-                           "cell %s is not loaded: the host has crashed %s, and there is no sandbox for it here; install bubblewrap, or "
-                           "have it in the host all the same with 'cellctl absorb %s'", name, why, name);
+                           "cell %s is not loaded: the host has crashed %s, and there is no sandbox for it here; install "
+                           "bubblewrap, or have it in the host all the same with 'cellctl absorb %s'", name, why, name);
   if (!*ret_ejected)
-    g_warning ("cell %s is loaded into a sandbox: the host has crashed %s; a new build of it is not suspected, and 'cellctl absorb %s' trusts "
-               "this one", name, why, name);
+    g_warning ("cell %s is loaded into a sandbox: the host has crashed %s; a new build of it is not suspected, and 'cellctl absorb "
+               "%s' trusts this one", name, why, name);
   *ret_ejected = TRUE;
   return TRUE;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Files of cells in whose code the host has crashed: as long as they are suspected they run in a sandbox or not at all.  They are known by
- * what is in them, so that a new build is not suspected.  Kept in the host's state_dir, as a key file, for all hosts of that folder:
+ * Files of cells in whose code the host has crashed: as long as they are suspected they run in a sandbox or not at all.  They are
+ * known by what is in them, so that a new build is not suspected.  Kept in the host's state_dir, as a key file, for all hosts of
+ * that folder:
  *
  *   [SHA-256 of the file]
  *   Name=ledger

@@ -59,7 +59,8 @@ is_plain (const char *text)
 static gboolean
 check_group (GKeyFile *file, const char *group, GError **error)
 {
-  g_autofree char *name = g_key_file_get_string (file, group, "File", NULL), *when = g_key_file_get_string (file, group, "When", NULL);
+  g_autofree char *name = g_key_file_get_string (file, group, "File", NULL),
+                  *when = g_key_file_get_string (file, group, "When", NULL);
   gsize n_keys = 0;
   g_auto(GStrv) keys = g_key_file_get_keys (file, group, &n_keys, NULL);
 
@@ -187,7 +188,8 @@ find_writer (Host *host, char **way, const char *name)
 
   for (char **place = way; *place != NULL; place++)
     if (granted_has (*place) || (policy != NULL && policy_lets_write (policy, *place)))
-      return place[1] != NULL ? "a link to it lies where a cell in a sandbox may write" : "it lies where a cell in a sandbox may write";
+      return place[1] != NULL ? "a link to it lies where a cell in a sandbox may write"
+                              : "it lies where a cell in a sandbox may write";
   if (policy != NULL)
     return NULL;
   g_warning ("%s is taken for foreign, since it cannot be told where cells in sandboxes may write: %s", name, error->message);
@@ -223,7 +225,8 @@ gboolean
 trust_check_gives (const Manifest *manifest, const char *name, GError **error)
 {
   return manifest->origin.kind != ORIGIN_FOREIGN
-         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is given nothing by its key file %s, which is foreign (%s); move that to where only you write",
+         || cell_set_error (error, CELL_ERROR_DENIED,
+                            "cell %s is given nothing by its key file %s, which is foreign (%s); move that to where only you write",
                             name, manifest->path, manifest->origin.why);
 }
 
@@ -269,9 +272,9 @@ refuse (const char *name, const ModuleFile *file, const char *why, GError **erro
   g_autofree char *advice = advise (&file->origin, file->name);
 
   return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
-                         "cell %s is not loaded: %s is foreign (%s%s), and there is no sandbox for it here%s%s; %s, or install bubblewrap and see what "
-                         "'cellctl doctor' says", name, file->name, whose (&file->origin), file->origin.why, why != NULL ? ": " : "",
-                         why != NULL ? why : "", advice);
+                         "cell %s is not loaded: %s is foreign (%s%s), and there is no sandbox for it here%s%s; %s, or install "
+                         "bubblewrap and see what 'cellctl doctor' says", name, file->name, whose (&file->origin), file->origin.why,
+                         why != NULL ? ": " : "", why != NULL ? why : "", advice);
 }
 
 gboolean
@@ -285,7 +288,8 @@ trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret
     return refuse (name, file, NULL, error);
   advice = advise (&file->origin, file->name);
   if (!*ret_ejected)
-    g_warning ("cell %s is loaded into a sandbox: %s is foreign (%s%s); %s", name, file->name, whose (&file->origin), file->origin.why, advice);
+    g_warning ("cell %s is loaded into a sandbox: %s is foreign (%s%s); %s", name, file->name, whose (&file->origin),
+               file->origin.why, advice);
   *ret_ejected = TRUE;
   return TRUE;
 }
@@ -307,7 +311,8 @@ trust_check_build (HostCell *cell, const ModuleFile *file, GError **error)
   g_autofree char *advice = advise (&file->origin, file->name);
 
   return is_trusted (cell->host, &file->origin, file->sha256)
-         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s: %s is foreign (%s%s) and may not be in the host; 'cellctl eject %s' first, or %s",
+         || cell_set_error (error, CELL_ERROR_DENIED,
+                            "cell %s: %s is foreign (%s%s) and may not be in the host; 'cellctl eject %s' first, or %s",
                             cell->name, file->name, whose (&file->origin), file->origin.why, cell->name, advice);
 }
 
@@ -320,8 +325,8 @@ trust_check_cell (HostCell *cell, GError **error)
   host_cell_describe (cell, &info);
   advice = advise (&info.origin, cell->name);
   return info.sha256[0] == 0 || is_trusted (cell->host, &info.origin, info.sha256)
-         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is foreign (%s%s) and may not be in the host; %s first", cell->name, whose (&info.origin),
-                            info.origin.why, advice);
+         || cell_set_error (error, CELL_ERROR_DENIED, "cell %s is foreign (%s%s) and may not be in the host; %s first", cell->name,
+                            whose (&info.origin), info.origin.why, advice);
 }
 
 /* ---- what the user says ------------------------------------------------------------------------------------- */
@@ -354,7 +359,8 @@ identify_cell (HostCell *cell, TrustedFile *ret, GError **error)
 
   host_cell_describe (cell, &info);
   if (info.sha256[0] == 0)
-    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host, and there is nothing to trust", cell->name);
+    return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "cell %s is a part of the host, and there is nothing to trust",
+                           cell->name);
   pthread_mutex_lock (&cell->lock);
   ret->file = plain_name (cell->path);
   pthread_mutex_unlock (&cell->lock);
@@ -414,7 +420,8 @@ static gboolean
 take_away (GKeyFile *all, TrustedFile *of, GError **error)
 {
   if (!g_key_file_has_group (all, of->sha256))
-    return cell_set_error (error, CELL_ERROR_NOT_FOUND, "%s is not among the files that are trusted; 'cellctl trust --list' shows those",
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND,
+                           "%s is not among the files that are trusted; 'cellctl trust --list' shows those",
                            of->file != NULL ? of->file : of->sha256);
   g_free (of->file);
   of->file = g_key_file_get_string (all, of->sha256, "File", NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Which files the user trusts although they are foreign (plugins/origin.h): what is foreign and not trusted runs in a sandbox or not at all.  They
- * are known by what is in them, wherever they lie and whatever they are called.  Kept in the user's configuration, as a key file of mode 0600
- * for all of his hosts:
+ * Which files the user trusts although they are foreign (plugins/origin.h): what is foreign and not trusted runs in a sandbox or
+ * not at all.  They are known by what is in them, wherever they lie and whatever they are called.  Kept in the user's
+ * configuration, as a key file of mode 0600 for all of his hosts:
  *
  *   [SHA-256 of the file]
  *   File=/home/me/Downloads/ledger.so       as it was called when it was trusted; for people
@@ -20,17 +20,18 @@ typedef struct
   char *sha256, *file, *when;
 } TrustedFile;
 
-/* What the file itself does not say: where a cell in a sandbox can write, nothing is the user's own; nor anywhere while the policy that would
- * say where that is cannot be read.  And what a foreign key file names is foreign, whatever it is, and whoever trusts it: the key file says what it
- * is given and whom it may call. */
+/* What the file itself does not say: where a cell in a sandbox can write, nothing is the user's own; nor anywhere while the policy
+ * that would say where that is cannot be read.  And what a foreign key file names is foreign, whatever it is, and whoever trusts
+ * it: the key file says what it is given and whom it may call. */
 void trust_find_origin (Host *host, ModuleFile *file, const Manifest *manifest);
-/* What the key file of a cell says by now: judged anew whenever it is read, since by whom it can be written may have changed as well.  Errors are those
- * of manifest_load (). */
+/* What the key file of a cell says by now: judged anew whenever it is read, since by whom it can be written may have changed as
+ * well.  Errors are those of manifest_load (). */
 Manifest *trust_load_key_file (Host *host, const char *path, GError **error);
-/* Whether what it says may give the cell anything, in a sandbox as in the host.  FALSE: it is foreign; the sentence says what can be done. */
+/* Whether what it says may give the cell anything, in a sandbox as in the host.  FALSE: it is foreign; the sentence says what can
+ * be done. */
 gboolean trust_check_gives (const Manifest *manifest, const char *name, GError **error);
-/* Before a file is loaded under a name: sets ret_ejected if it may not be in the host's process.  FALSE: likewise, and there is no sandbox
- * here. */
+/* Before a file is loaded under a name: sets ret_ejected if it may not be in the host's process.  FALSE: likewise, and there is no
+ * sandbox here. */
 gboolean trust_check (Host *host, const char *name, const ModuleFile *file, gboolean *ret_ejected, GError **error);
 /* Why it is not loaded after all, if that is for want of a sandbox: what can be done is said, too. */
 void trust_explain (Host *host, const char *name, const ModuleFile *file, GError **error);
@@ -44,8 +45,8 @@ GKeyFile *trust_read (Host *host);
 /* "host", "system", "own", "trusted" or "foreign". */
 const char *trust_word (GKeyFile *trusted, const HostCellInfo *info);
 
-/* what: a file's path, the name of a cell, or of one on the search path; or, to be removed, its hash.  CELL_ERROR_STATE: the list is damaged, and is
- * left as it is. */
+/* what: a file's path, the name of a cell, or of one on the search path; or, to be removed, its hash.  CELL_ERROR_STATE: the list
+ * is damaged, and is left as it is. */
 gboolean trust_add (Host *host, const char *what, TrustedFile *ret, GError **error);
 gboolean trust_remove (Host *host, const char *what, TrustedFile *ret, GError **error);
 /* TrustedFile, in no order that means anything. */

@@ -127,8 +127,8 @@ validate_file (const char *path, GHashTable *values)
   all = merged (manifest, values);
   error = NULL;
   module_file_copy (&file, manifest->module, &error);
-  if (!say (rules, "file", error, "%s, %" G_GSIZE_FORMAT " bytes%s%s", manifest->module, file.size, file.origin.why != NULL ? "; foreign: " : "",
-            file.origin.why != NULL ? file.origin.why : ""))
+  if (!say (rules, "file", error, "%s, %" G_GSIZE_FORMAT " bytes%s%s", manifest->module, file.size,
+            file.origin.why != NULL ? "; foreign: " : "", file.origin.why != NULL ? file.origin.why : ""))
     return rules;
   error = NULL;
   module_file_look (&file, &error);

@@ -14,7 +14,7 @@ typedef struct
   char *said;                   /* what was found, or what is wrong */
 } ValidateRule;
 
-/* Looks at what `load` would be given, and tries it in a sandbox whatever is known of it; values: what the cell is configured with besides
- * its key file.  ValidateRule, in the order in which a host asks: the last one is the first that is broken, and those behind it were not
- * asked.  What the cell prints meanwhile goes to standard error. */
+/* Looks at what `load` would be given, and tries it in a sandbox whatever is known of it; values: what the cell is configured with
+ * besides its key file.  ValidateRule, in the order in which a host asks: the last one is the first that is broken, and those
+ * behind it were not asked.  What the cell prints meanwhile goes to standard error. */
 GPtrArray *validate_file (const char *path, GHashTable *values);

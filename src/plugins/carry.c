@@ -8,8 +8,9 @@
 
 #include "cell-error.h"
 
-/* Channels: serial, subscriptions, signals missed, and the one that waits for room: number, size of the root, payload.  Kept calls: id, channel, call, method, flags, size of the root, when
- * it is due (the machine's coarse clock, ms), trace, payload, blobs by their ids in transit. */
+/* Channels: serial, subscriptions, signals missed, and the one that waits for room: number, size of the root, payload.  Kept calls:
+ * id, channel, call, method, flags, size of the root, when it is due (the machine's coarse clock, ms), trace, payload, blobs by
+ * their ids in transit. */
 #define UNSENT_TYPE "(uuay)"
 #define CHANNEL_TYPE "(ttta" UNSENT_TYPE ")"
 #define KEPT_TYPE "(tttuuuutayat)"
@@ -94,8 +95,8 @@ collect_kept (const DeferredRecord *record, void *data)
     }
   for (uint32_t i = 0; i < record->n_blobs; i++)
     ids[i] = channel->blobs != NULL ? channel->blobs->export_blob (channel->blobs, record->blobs[i]) : 0;
-  g_variant_builder_add (collect->builder, "(tttuuuut@ay@at)", record->id, record->channel, record->call, record->method, record->flags,
-                         record->root, record->due, record->trace, payload,
+  g_variant_builder_add (collect->builder, "(tttuuuut@ay@at)", record->id, record->channel, record->call, record->method,
+                         record->flags, record->root, record->due, record->trace, payload,
                          g_variant_new_fixed_array (G_VARIANT_TYPE_UINT64, ids, record->n_blobs, sizeof (guint64)));
   collect->size += record->length;
   return collect->size <= CARRY_MAX_SIZE;
@@ -105,7 +106,8 @@ static gboolean
 check_size (gsize size, GError **error)
 {
   return size <= CARRY_MAX_SIZE
-         || cell_set_error (error, CELL_ERROR_TOO_LARGE, "the calls that it keeps to answer later, and signals, have %zu bytes, and %u are the most", size,
+         || cell_set_error (error, CELL_ERROR_TOO_LARGE,
+                            "the calls that it keeps to answer later, and signals, have %zu bytes, and %u are the most", size,
                             CARRY_MAX_SIZE);
 }
 
@@ -121,7 +123,8 @@ collect_all (Service *service, GError **error)
   collect_channels (service->endpoint, &channels);
   if (!deferred_export (service, collect_kept, &collect) && collect.size <= CARRY_MAX_SIZE)
     {
-      cell_set_error (error, CELL_ERROR_TOO_LARGE, "a call that it keeps to answer later has a request that is too large to be moved");
+      cell_set_error (error, CELL_ERROR_TOO_LARGE,
+                      "a call that it keeps to answer later has a request that is too large to be moved");
       return NULL;
     }
   carry = g_variant_ref_sink (g_variant_new (CARRY_TYPE, &channels, &kept));
@@ -155,7 +158,8 @@ carry_leave (Service *service)
 GVariant *
 carry_parse (GBytes *bytes, GError **error)
 {
-  g_autoptr (GVariant) carry = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (CARRY_TYPE), bytes, FALSE)), kept = NULL;
+  g_autoptr (GVariant) carry = g_variant_ref_sink (g_variant_new_from_bytes (G_VARIANT_TYPE (CARRY_TYPE), bytes, FALSE)),
+                       kept = NULL;
 
   if (g_bytes_get_size (bytes) == 0)
     return g_variant_ref_sink (g_variant_new (CARRY_TYPE, NULL, NULL));
@@ -166,7 +170,8 @@ carry_parse (GBytes *bytes, GError **error)
   kept = g_variant_get_child_value (carry, 1);
   if (g_variant_n_children (kept) <= DEFERRED_MAX)
     return g_steal_pointer (&carry);
-  return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %zu calls, and may keep %u", g_variant_n_children (kept), DEFERRED_MAX), NULL;
+  return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %zu calls, and may keep %u", g_variant_n_children (kept),
+                         DEFERRED_MAX), NULL;
 }
 
 /* Callers in the host's process believe what it sends.  So one that comes from a process is counted as missed. */
@@ -300,7 +305,8 @@ carry_apply (GVariant *carry, Service *service, gboolean no_way_back, GError **e
 {
   g_autoptr (GVariant) channels = g_variant_get_child_value (carry, 0);
   g_autoptr (GVariant) kept = g_variant_get_child_value (carry, 1);
-  g_autoptr (GHashTable) by_serial = list_channels (service->endpoint), ids = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
+  g_autoptr (GHashTable) by_serial = list_channels (service->endpoint),
+                         ids = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);
   const Arriving arriving = { service, by_serial, ids, no_way_back };
   gboolean good = TRUE;
 

@@ -218,7 +218,8 @@ check_member_word (const CellField *field, const char *what, const char *owner, 
   const char *name = field->name;
 
   if (g_strv_contains (member_keywords, name) || (name[0] == '_' && g_ascii_isupper (name[1])))
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has a field called “%s”: C or C++ reserves the name", what, owner, name);
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has a field called “%s”: C or C++ reserves the name", what, owner,
+                           name);
   return TRUE;
 }
 

@@ -330,8 +330,8 @@ contract_number_like (Contract *contract, const Contract *older)
   ContractStorage *storage = (ContractStorage *) contract;
 
   G_STATIC_ASSERT (offsetof (ContractCallable, name) == 0 && offsetof (ContractSignal, name) == 0);
-  number_like ((ContractCallable *) contract->callables, contract->n_callables, sizeof (ContractCallable), storage->callables, older->callables,
-               older->n_callables);
+  number_like ((ContractCallable *) contract->callables, contract->n_callables, sizeof (ContractCallable), storage->callables,
+               older->callables, older->n_callables);
   number_like ((ContractSignal *) contract->signals, contract->n_signals, sizeof (ContractSignal), storage->signals, older->signals,
                older->n_signals);
 }

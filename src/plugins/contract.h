@@ -91,8 +91,8 @@ char *contract_to_text (const Contract *contract, gboolean docs);
 const char *contract_access_word (uint32_t access);
 const char *contract_attribute_word (int attribute);
 
-/* What `older` has, too, gets the numbers that it has there; what is new comes behind that.  `older` has nothing that it has not.  Before anybody
- * else knows the contract. */
+/* What `older` has, too, gets the numbers that it has there; what is new comes behind that.  `older` has nothing that it has not.
+ * Before anybody else knows the contract. */
 void contract_number_like (Contract *contract, const Contract *older);
 
 /* NULL when there is none. */

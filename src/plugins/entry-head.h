@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The bytes of a plugin's entry that guard the rest, as the file has them: nothing else of it may be touched before they are checked.
+ * The bytes of a plugin's entry that guard the rest, as the file has them: nothing else of it may be touched before they are
+ * checked.
  */
 #pragma once
 #include <glib.h>

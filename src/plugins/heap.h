@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * While a cell moves its callers wait for what it saves to be copied two or three times, and to get the pages for that from the kernel takes
- * longer than the copying; so it is with the copy of a large record.  So a process keeps as much as these take.  All three are said, since
- * the C library, once it is told one, learns none of them by itself any more.
+ * While a cell moves its callers wait for what it saves to be copied two or three times, and to get the pages for that from the
+ * kernel takes longer than the copying; so it is with the copy of a large record.  So a process keeps as much as these take.  All
+ * three are said, since the C library, once it is told one, learns none of them by itself any more.
  */
 #pragma once
 #include <malloc.h>

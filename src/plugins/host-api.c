@@ -267,8 +267,8 @@ static const CellHostDefer defer_api = {
   .size = sizeof (CellHostDefer), .defer = defer, .resume = resume, .request = request, .answer = answer,
 };
 
-/* A client for a thread that may not have one: what remains of one that was closed, which says so to each call.  One for each table of
- * a remote: a thread that goes on asking gets no more. */
+/* A client for a thread that may not have one: what remains of one that was closed, which says so to each call.  One for each table
+ * of a remote: a thread that goes on asking gets no more. */
 static CellClient *
 use_nothing (const char *name, const CellRemote *remote)
 {

@@ -306,7 +306,8 @@ cell_instance_new (CellModule *module, const CellInstanceEnv *env, const char *n
   instance->service.endpoint = env->endpoint;
   instance->service.interface = module->contract->interface;
   instance->service.data = instance;
-  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, &instance->service, instance->env.number, error)) == NULL)
+  if (module->options->threading == CELL_LOOP && (instance->loop = loop_new (name, &instance->service, instance->env.number, error))
+      == NULL)
     return NULL;
   host_api_init ();
   if (g_atomic_pointer_get (module->entry->host) != &host_api)
@@ -426,8 +427,8 @@ cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GError **error
   ThreadContext *thread = thread_context ();
 
   if (is_called_by (endpoint, thread))
-    return cell_set_error (error, CELL_ERROR_DEADLOCK, "cell %s is asked to stop by one of its own calls, which would have to end first",
-                           instance->name);
+    return cell_set_error (error, CELL_ERROR_DEADLOCK,
+                           "cell %s is asked to stop by one of its own calls, which would have to end first", instance->name);
   if (endpoint_stop (endpoint, thread, monotonic_ns () + nanoseconds))
     return TRUE;
   return cell_set_error (error, CELL_ERROR_BUSY, "cell %s is in a call that has not ended after %u.%u s", instance->name,

@@ -68,16 +68,17 @@ void cell_instance_detach (CellInstance *instance);
 
 /* Serves, from where the endpoint was stopped, or for the first time after cell_instance_attach (). */
 void cell_instance_go_on (CellInstance *instance);
-/* Waits until nothing of it runs any more, and holds it so.  FALSE: it goes on, for a call of its own asks for this, or does not end
- * within so many nanoseconds. */
+/* Waits until nothing of it runs any more, and holds it so.  FALSE: it goes on, for a call of its own asks for this, or does not
+ * end within so many nanoseconds. */
 gboolean cell_instance_stop (CellInstance *instance, uint64_t nanoseconds, GError **error);
-/* The same for a cell that is to go on elsewhere: what it has asked others is answered, and it has saved the ids of the calls that it
- * keeps to answer later.  Both may take 100 ms, in which it may go on for moments; or it stays, and the error names the call. */
+/* The same for a cell that is to go on elsewhere: what it has asked others is answered, and it has saved the ids of the calls that
+ * it keeps to answer later.  Both may take 100 ms, in which it may go on for moments; or it stays, and the error names the call. */
 gboolean cell_instance_hold (CellInstance *instance, uint64_t nanoseconds, GError **error);
-/* The same for a cell that ends: what is not answered in that time is cancelled, and the cell has been told so.  The calls that it keeps are
- * cell_instance_free ()'s. */
+/* The same for a cell that ends: what is not answered in that time is cancelled, and the cell has been told so.  The calls that it
+ * keeps are cell_instance_free ()'s. */
 gboolean cell_instance_retire (CellInstance *instance, uint64_t nanoseconds, GError **error);
-/* It is about to serve in the place of another instance, which has had the signals that it has subscribed to.  The endpoint is held. */
+/* It is about to serve in the place of another instance, which has had the signals that it has subscribed to.  The endpoint is
+ * held. */
 void cell_instance_take_over (CellInstance *instance);
 
 /* Hands the calls that it has kept to another build in this process, whose restore has learnt their ids.  The endpoint is held. */
@@ -99,8 +100,8 @@ void *cell_instance_get_self (CellInstance *instance);
 /* How many calls it has kept, to be answered later. */
 guint cell_instance_count_kept (CellInstance *instance);
 
-/* The names of the cells that it calls, or may be about to: cell_use ().  Sorted, each once; to be freed.  Any thread, while nobody frees
- * the instance. */
+/* The names of the cells that it calls, or may be about to: cell_use ().  Sorted, each once; to be freed.  Any thread, while nobody
+ * frees the instance. */
 char **cell_instance_get_uses (CellInstance *instance);
 
 /* Runs a function where the cell's code runs, and waits for it: on a loop cell's thread, else here.  The endpoint is held. */

@@ -317,8 +317,8 @@ refuse_to_link (const char *path, const char *said, GError **error)
   const char *rest = strstr (said, ": ");
 
   if (rest != NULL && memchr (said, '/', (gsize) (rest - said)) == NULL)
-    cell_set_error (error, CELL_ERROR_REFUSED, "it needs the library %.*s, which is not on this machine (%s)", (int) (rest - said), said,
-                    rest + 2);
+    cell_set_error (error, CELL_ERROR_REFUSED, "it needs the library %.*s, which is not on this machine (%s)", (int) (rest - said),
+                    said, rest + 2);
   else if (rest != NULL && g_str_has_prefix (said, path))
     cell_set_error (error, CELL_ERROR_REFUSED, "the dynamic linker says: %s", rest + 2);
   else

@@ -25,8 +25,8 @@ typedef struct
   CodecPlan *const *args;       /* by signal; NULL: no members */
 } CellModule;
 
-/* Runs its constructors.  CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree.  The file may
- * be cleared afterwards. */
+/* Runs its constructors.  CELL_ERROR_REFUSED: a sentence that names what is wrong, and both values where two sides disagree.  The
+ * file may be cleared afterwards. */
 CellModule *cell_module_load_file (const ModuleFile *file, GError **error);
 /* The same, reading the file first. */
 CellModule *cell_module_load (const char *path, GError **error);

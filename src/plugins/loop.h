@@ -10,7 +10,8 @@
 
 typedef struct Loop Loop;
 
-/* Starts the thread; it owns no gate yet.  name: of the thread; service: whose code is all that runs on it; number: what trails call it. */
+/* Starts the thread; it owns no gate yet.  name: of the thread; service: whose code is all that runs on it; number: what trails
+ * call it. */
 Loop *loop_new (const char *name, const Service *service, uint32_t number, GError **error);
 /* Ends the thread.  It owns no gate any more. */
 void loop_free (Loop *loop);

@@ -69,7 +69,8 @@ check_permits (const Permits *permits, GError **error)
 static gboolean
 check_keys (GKeyFile *file, Permits *permits, GError **error)
 {
-  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow", "Watchdog", "Memory", "Strict",
+  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow",
+                                       "Watchdog", "Memory", "Strict",
                                        "Calls", NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
 
@@ -220,9 +221,11 @@ parse (const char *path, const char *text, gsize length, GError **error)
   if (!check_keys (file, &manifest->permits, error))
     return NULL;
   read_places (file, path, manifest);
-  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error) || !read_intensity (file, manifest, error)
+  if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error)
+      || !read_intensity (file, manifest, error)
       || !read_bounds (file, manifest, error) || !read_flag (file, "Autostart", &manifest->autostart, error)
-      || !read_flag (file, "Strict", &manifest->strict, error) || !read_calls (file, manifest, error) || !read_config (file, manifest, error))
+      || !read_flag (file, "Strict", &manifest->strict, error) || !read_calls (file, manifest, error)
+      || !read_config (file, manifest, error))
     return NULL;
   return g_steal_pointer (&manifest);
 }
@@ -328,7 +331,8 @@ find_by_name (const char *name, GError **error)
     }
   g_ptr_array_add (dirs, NULL);
   all = g_strjoinv (G_SEARCHPATH_SEPARATOR_S, (char **) dirs->pdata);
-  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s", name, MODULE_SUFFIX, name, MANIFEST_SUFFIX, all),
+  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s", name, MODULE_SUFFIX, name,
+                         MANIFEST_SUFFIX, all),
          NULL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Calls of the host's functions that were refused because they came from a thread that does not run the cell's code.  The first one is
- * always reported; a host that is debugged ($CELLHOST_DEBUG has "threads") reports all up to a limit, and ends there ("fatal").
+ * Calls of the host's functions that were refused because they came from a thread that does not run the cell's code.  The first one
+ * is always reported; a host that is debugged ($CELLHOST_DEBUG has "threads") reports all up to a limit, and ends there ("fatal").
  */
 #pragma once
 #include <glib.h>

@@ -153,7 +153,8 @@ module_file_look (const ModuleFile *file, GError **error)
   gboolean good;
 
   if (bytes == MAP_FAILED)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: its private copy cannot be mapped: %s", file->name, g_strerror (errno));
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s: its private copy cannot be mapped: %s", file->name,
+                           g_strerror (errno));
   found = elf_look_at (bytes, file->size, CELL_ENTRY_SYMBOL, sizeof head, error);
   if (found != NULL)
     memcpy (&head, found, sizeof head);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell's file, as it was when it was looked at: a private copy in memory that nobody can change any more, not even this process.  What is
- * hashed, looked at, tried in a sandbox, loaded and handed to children is this copy, whatever becomes of the file.
+ * A cell's file, as it was when it was looked at: a private copy in memory that nobody can change any more, not even this process.
+ * What is hashed, looked at, tried in a sandbox, loaded and handed to children is this copy, whatever becomes of the file.
  */
 #pragma once
 #include <glib.h>
@@ -16,16 +16,17 @@ typedef struct
   int fd;                       /* a sealed memfd */
   gsize size;
   char *name;                   /* where it came from; for people */
-  char **way;                   /* how it was found, see own_file_way (), whatever its name leads to by now; NULL: it was not opened by its path */
+  char **way;                   /* how it was found, see own_file_way (), whatever its name leads to by now; NULL: it was not opened
+                                 * by its path */
   char sha256[65];              /* in hexadecimal */
   Origin origin;                /* foreign unless it was opened by its path */
 } ModuleFile;
 
 #define MODULE_FILE_INIT { .fd = -1 }
 
-/* Reads and looks at a file.  Nothing of it has run when this returns.  CELL_ERROR_NOT_FOUND: there is none; CELL_ERROR_REFUSED, with a
- * sentence that names what is wrong: whoever could write to it, or put another file in its place,
- * is a stranger, or it is no cell for this host. */
+/* Reads and looks at a file.  Nothing of it has run when this returns.  CELL_ERROR_NOT_FOUND: there is none; CELL_ERROR_REFUSED,
+ * with a sentence that names what is wrong: whoever could write to it, or put another file in its place, is a stranger, or it is no
+ * cell for this host. */
 gboolean module_file_open (ModuleFile *file, const char *path, GError **error);
 /* The same in two steps: it is read, and what was read is looked at. */
 gboolean module_file_copy (ModuleFile *file, const char *path, GError **error);

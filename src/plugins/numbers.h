@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * By which numbers a cell's callers know its callables and signals, for a process in which another build of it is to serve them: what an older build
- * had comes first, in that order, and what is new comes behind.  As contract_number_like () has it.
+ * By which numbers a cell's callers know its callables and signals, for a process in which another build of it is to serve them:
+ * what an older build had comes first, in that order, and what is new comes behind.  As contract_number_like () has it.
  */
 #pragma once
 #include "contract.h"

@@ -66,7 +66,8 @@ is_downloaded (const char *path)
   return below;
 }
 
-/* The one that it lies in: in a sticky one that is everybody's anybody can have it made, by a program that keeps there what it has fetched. */
+/* The one that it lies in: in a sticky one that is everybody's anybody can have it made, by a program that keeps there what it has
+ * fetched. */
 static gboolean
 lies_in_the_open (const char *path)
 {
@@ -88,14 +89,15 @@ is_of_the_system (const char *path, uid_t owner)
   return g_str_equal (folder, "/") || is_of_the_system (folder, st.st_uid);
 }
 
-/* It may have been renamed since; and what was opened in a sandbox, by the folder of its process, calls its place what it is called there. */
+/* It may have been renamed since; and what was opened in a sandbox, by the folder of its process, calls its place what it is called
+ * there. */
 static gboolean
 lies_at (int fd, const char *place)
 {
   char *real = realpath (place, NULL);
   struct stat opened, found;
-  gboolean same = g_strcmp0 (real, place) == 0 && fstat (fd, &opened) == 0 && lstat (place, &found) == 0 && opened.st_dev == found.st_dev
-                  && opened.st_ino == found.st_ino;
+  gboolean same = g_strcmp0 (real, place) == 0 && fstat (fd, &opened) == 0 && lstat (place, &found) == 0
+                  && opened.st_dev == found.st_dev && opened.st_ino == found.st_ino;
 
   free (real);
   return same;
@@ -114,7 +116,8 @@ find_reason_on_the_way (const char *const *way, guint n)
 {
   for (guint i = 0; i + 1 < n; i++)
     if (find_reason (way[i]) != NULL)
-      return is_downloaded (way[i]) ? "a link to it lies where downloads do" : "a link to it lies in a folder that is not yours alone";
+      return is_downloaded (way[i]) ? "a link to it lies where downloads do"
+                                    : "a link to it lies in a folder that is not yours alone";
   return find_reason (way[n - 1]);
 }
 

@@ -21,17 +21,20 @@ own_file_check (int fd, gsize most, gsize *ret_size, GError **error)
   if (!S_ISREG (st.st_mode))
     return cell_set_error (error, CELL_ERROR_REFUSED, "it is not a regular file");
   if (st.st_uid != geteuid () && st.st_uid != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
+    return cell_set_error (error, CELL_ERROR_REFUSED,
+                           "it is owned by user %u, who is neither you (%u) nor root; a copy would be yours", st.st_uid,
                            geteuid ());
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return cell_set_error (error, CELL_ERROR_REFUSED, "its mode %04o lets others write to it (chmod go-w)", st.st_mode & 07777);
   if (st.st_size < 0 || (gsize) st.st_size > most)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %zu are the most", (gint64) st.st_size, most);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "it has %" G_GINT64_FORMAT " bytes; %zu are the most", (gint64) st.st_size,
+                           most);
   *ret_size = (gsize) st.st_size;
   return TRUE;
 }
 
-/* Owned by the user, by root, or by whoever owns all of the system: in a user namespace without root that is somebody without a name. */
+/* Owned by the user, by root, or by whoever owns all of the system: in a user namespace without root that is somebody without a
+ * name. */
 static gboolean
 is_trusted (uid_t owner)
 {
@@ -49,10 +52,11 @@ check_folder (const char *path, GError **error)
   if (stat (path, &st) < 0)
     return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s cannot be looked at: %s", path, g_strerror (errno));
   if (!is_trusted (st.st_uid))
-    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s is owned by user %u, who could put another file in its place", path,
-                           st.st_uid);
+    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s is owned by user %u, who could put another file in its place",
+                           path, st.st_uid);
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "the folder %s has mode %04o: others could put another file in its place (chmod go-w)",
+    return cell_set_error (error, CELL_ERROR_REFUSED,
+                           "the folder %s has mode %04o: others could put another file in its place (chmod go-w)",
                            path, st.st_mode & 07777);
   return TRUE;
 }
@@ -85,7 +89,8 @@ own_file_check_way (const char *place, GError **error)
 static char *
 follow (const char *path, GPtrArray *ret_links)
 {
-  g_autofree char *here = g_get_current_dir (), *left = g_path_is_absolute (path) ? g_strdup (path) : g_build_filename (here, path, NULL);
+  g_autofree char *here = g_get_current_dir (), *left = g_path_is_absolute (path) ? g_strdup (path) : g_build_filename (here, path,
+                                                                                                                        NULL);
   g_autofree char *at = g_strdup ("/");
   char *rest = left;
 

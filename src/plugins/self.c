@@ -18,7 +18,8 @@
 
 #define REGION ((size_t) 1 << 22)       /* of address space; no memory is taken before it is used */
 #define READY_MAX ((size_t) 1 << 18)     /* a struct up to this has its memory from the start */
-#define COLOURS 32u                     /* lines at which a struct may begin in its page: all at one would share a few of the cache's */
+#define COLOURS 32u                     /* lines at which a struct may begin in its page: all at one would share a few of the
+                                         * cache's */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t *region;

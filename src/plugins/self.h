@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Where cells' own structs lie.  An address is given once and stays mapped when its instance has gone: the memory is given back to the
- * system and reads as zero.  So a thread that a cell has left behind is known by the `self` that it has, and what it writes there
- * is nobody else's.
+ * Where cells' own structs lie.  An address is given once and stays mapped when its instance has gone: the memory is given back to
+ * the system and reads as zero.  So a thread that a cell has left behind is known by the `self` that it has, and what it writes
+ * there is nobody else's.
  */
 #pragma once
 #include <stdbool.h>

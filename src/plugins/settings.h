@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the user has set for a cell, as bytes for the process that the cell is to run in: whatever is in a value, it is that value there, too.
+ * What the user has set for a cell, as bytes for the process that the cell is to run in: whatever is in a value, it is that value
+ * there, too.
  */
 #pragma once
 #include <glib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What an ejected cell's process counts, where the host can read it: memory that the host makes, of a size that nobody can change, and that
- * the process writes.  The host shows what is there; it may be anything.
+ * What an ejected cell's process counts, where the host can read it: memory that the host makes, of a size that nobody can change,
+ * and that the process writes.  The host shows what is there; it may be anything.
  */
 #pragma once
 #include <glib.h>
