@@ -4,13 +4,13 @@
 #include "ledger-remote.h"
 
 CELL_METHOD (Every, everything, doc ("Takes and gives all types."),
-             in (bool, in_bool), in (u8, in_u8), in (i8, in_i8), in (u16, in_u16), in (i16, in_i16), in (u32, in_u32), in (i32, in_i32),
+             in (bool, in_bool), in (u8, in_u8), in (i8, in_i8), in (u16, in_u16), in (i16, in_i16), in (u32, in_u32),
+             in (i32, in_i32),
              in (u64, in_u64), in (i64, in_i64), in (f64, in_f64), in (str, in_str), in (bytes, in_bytes), in (blob, in_blob),
              in (Mixed, in_struct), in (array (u8), in_array), in (optional (bool), in_optional), in (array (blob), in_blobs),
              in (array (Mixed), in_structs, "documented"), in (u8, in_last),
-             out (u8, out_u8), out (array (Mixed), out_structs), out (optional (str), out_optional), out (blob, out_blob, "documented"),
-             out (bytes, out_bytes), out (bool, out_last),
-             fails (Shared), fails (Undocumented))
+             out (u8, out_u8), out (array (Mixed), out_structs), out (optional (str), out_optional),
+             out (blob, out_blob, "documented"), out (bytes, out_bytes), out (bool, out_last), fails (Shared), fails (Undocumented))
 {
   Mixed *mixed = cell_array (call, out, out_structs, in->n_in_structs);
   if (!mixed)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Prints the layout of all that crosses the boundary.  The output is compared with layout.txt; a change there is a change of the ABI and
- * is explained in docs/abi.md.
+ * Prints the layout of all that crosses the boundary.  The output is compared with layout.txt; a change there is a change of the
+ * ABI and is explained in docs/abi.md.
  */
 #include <stdio.h>
 
@@ -21,7 +21,8 @@ print_tables (void)
   MEMBER (CellType, fields)
   STRUCT (CellField)
   MEMBER (CellField, name) MEMBER (CellField, doc) MEMBER (CellField, type) MEMBER (CellField, error) MEMBER (CellField, offset)
-  MEMBER (CellField, extra) MEMBER (CellField, value) MEMBER (CellField, shape) MEMBER (CellField, role) MEMBER (CellField, attribute)
+  MEMBER (CellField, extra) MEMBER (CellField, value) MEMBER (CellField, shape) MEMBER (CellField, role)
+  MEMBER (CellField, attribute)
   STRUCT (CellItem)
   MEMBER (CellItem, size) MEMBER (CellItem, kind) MEMBER (CellItem, n_fields) MEMBER (CellItem, in_size) MEMBER (CellItem, out_size)
   MEMBER (CellItem, owner) MEMBER (CellItem, name) MEMBER (CellItem, doc) MEMBER (CellItem, fields) MEMBER (CellItem, type)

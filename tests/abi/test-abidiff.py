@@ -39,7 +39,8 @@ def compare(number, dump, library, headers):
     if not has_types(library):
         print(f"ok {name} # SKIP {os.path.basename(library)} was built without debug information")
         return True
-    done = subprocess.run([*COMPARE, *public("--headers-dir2", headers), dump, library], capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMPARE, *public("--headers-dir2", headers), dump, library], capture_output=True, text=True,
+                          check=False)
     if done.returncode == 0 and not done.stdout.strip():
         print(f"ok {name}")
         return True

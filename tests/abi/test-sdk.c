@@ -375,7 +375,8 @@ test_handler (void)
   const CellEntry *entry = open_fixture ("every");
   g_auto (CellCall) call = NEW_CALL;
   const HandMixed mixed[] = { { .number = 1, .text = "one" }, { .number = 2, .text = "two" } };
-  HandIn in = { .in_bool = true, .in_u8 = 8, .in_str = "text", .in_bytes = { "bytes", 5, 0 }, .in_structs = mixed, .n_in_structs = 2 };
+  HandIn in = { .in_bool = true, .in_u8 = 8, .in_str = "text", .in_bytes = { "bytes", 5, 0 }, .in_structs = mixed,
+                .n_in_structs = 2 };
   HandOut out = { 0 };
   void *self = new_instance (entry);
 
@@ -415,7 +416,8 @@ static void
 test_files (void)
 {
   const CellEntry *entry = open_fixture ("every");
-  const CellItem *elsewhere = find_item (entry, CELL_ITEM_METHOD, "elsewhere"), *shared = find_item (entry, CELL_ITEM_ERROR, "Shared");
+  const CellItem *elsewhere = find_item (entry, CELL_ITEM_METHOD, "elsewhere"),
+                 *shared = find_item (entry, CELL_ITEM_ERROR, "Shared");
   g_auto (CellCall) call = NEW_CALL;
   HandPoint to = { -5, 0 };
   guint n = 0;
@@ -499,7 +501,8 @@ test_absent (void)
   g_assert_cmpint (out.called, ==, CELL_ERROR_UNSUPPORTED);
   g_assert_cmpint (out.balance, ==, 0);
   g_assert_cmpstr (out.message, ==, "this host lets no cell call another");
-  g_assert_cmpint (find_item (entry, CELL_ITEM_METHOD, "later")->invoke (self, &call, &(const char *) { "" }, &(const char *) { NULL }),
+  g_assert_cmpint (find_item (entry, CELL_ITEM_METHOD, "later")->invoke (self, &call, &(const char *) { "" },
+                                                                         &(const char *) { NULL }),
                    ==, CELL_ERROR_UNSUPPORTED);
   free_instance (entry, self);
 }
@@ -556,7 +559,8 @@ test_object (void)
   g_assert_cmphex (entry->build & CELL_BUILD_CXX, !=, 0);
   g_assert_cmpuint (watch->out_size, ==, 0);                    /* an empty class has a size in C++, but no outputs */
   g_assert_cmpint (watch->invoke (self, &call, &(uint64_t) { (uintptr_t) &destroyed }, NULL), ==, CELL_OK);
-  g_assert_cmpint (find_item (entry, CELL_ITEM_METHOD, "call_ledger")->invoke (self, &call, NULL, &balance), ==, CELL_ERROR_UNSUPPORTED);
+  g_assert_cmpint (find_item (entry, CELL_ITEM_METHOD, "call_ledger")->invoke (self, &call, NULL, &balance), ==,
+                   CELL_ERROR_UNSUPPORTED);
   g_assert_cmpint (balance, ==, 0);
   free_instance (entry, self);
   g_assert_true (destroyed);
@@ -750,7 +754,8 @@ test_stubs (void)
   g_assert_cmpstr (called (&probe), ==, "=overdraft");
 
   LedgerTransferCall started = ledger_transfer_start (ledger, .from = 9);
-  g_assert_cmpint (ledger_history_finish ((LedgerHistoryCall) { ledger_history_start (ledger).pending }).result.status, ==, CELL_OK);
+  g_assert_cmpint (ledger_history_finish ((LedgerHistoryCall) { ledger_history_start (ledger).pending }).result.status, ==,
+                   CELL_OK);
   g_assert_cmpstr (called (&probe), ==, "history");
   g_assert_true (started.pending.client == ledger);
   ledger_transfer_async (ledger, on_done, &seen_there, .from = 1);

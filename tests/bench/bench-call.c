@@ -291,7 +291,8 @@ const BenchFigure bench_call_figures[] = {
     .limit = &limit_stream_100, .candidate = &stream_64_100 },
   { .name = "call.ejected.64.spin", .unit = "ns", .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25, .limit = &limit_ring,
     .candidate = &ejected_64 },
-  { .name = "call.ejected.pair", .unit = "ns", .batch = 4096, .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25, .limit = &limit_ring,
+  { .name = "call.ejected.pair", .unit = "ns", .batch = 4096, .target_kind = BENCH_RATIO_AT_MOST, .target = 1.25,
+    .limit = &limit_ring,
     .candidate = &ejected_pair },
   { 0 }
 };

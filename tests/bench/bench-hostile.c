@@ -165,7 +165,8 @@ static void
 measure_p99 (const BenchFigure *figure, const BenchSettings *settings, const BenchPlace *place, BenchResult *result)
 {
   g_autofree Histogram *samples = g_new0 (Histogram, 1);
-  Scene scene = { .pause = (uint32_t) figure->candidate->option, .n = settings->quick ? 2 : HOSTILES, .ms = settings->quick ? QUICK_MS : MEASURED_MS, .samples = samples };
+  Scene scene = { .pause = (uint32_t) figure->candidate->option, .n = settings->quick ? 2 : HOSTILES,
+                  .ms = settings->quick ? QUICK_MS : MEASURED_MS, .samples = samples };
 
   if (set_up (&scene, place, &result->problem))
     take_turns (&scene, settings->quick ? 1 : TURNS, result);
@@ -176,14 +177,16 @@ measure_p99 (const BenchFigure *figure, const BenchSettings *settings, const Ben
 }
 
 static const BenchSubject alone = { .name = "alone" };
-/* Each does harm a thousand times a second, or without end.  Held against the same calls alone, and not beside 31 that are merely busy: what
- * these get is the kernel's to say, and who does harm is to cost others nothing.  In the first tenth of a second of it the host finds that out. */
+/* Each does harm a thousand times a second, or without end.  Held against the same calls alone, and not beside 31 that are merely
+ * busy: what these get is the kernel's to say, and who does harm is to cost others nothing.  In the first tenth of a second of it
+ * the host finds that out. */
 static const BenchSubject beside = { .name = "beside", .option = 1000 }, beside_busy = { .name = "beside.busy" };
 
 const BenchFigure bench_hostile_figures[] = {
   { .name = "hostile.p99", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 2,
     .timeout = 120, .limit = &alone, .candidate = &beside, .run = measure_p99 },
-  { .name = "hostile.p99.busy", .unit = "ns", .placement = BENCH_ANYWHERE, .timeout = 120, .limit = &alone, .candidate = &beside_busy,
+  { .name = "hostile.p99.busy", .unit = "ns", .placement = BENCH_ANYWHERE, .timeout = 120, .limit = &alone,
+    .candidate = &beside_busy,
     .run = measure_p99 },
   { 0 }
 };

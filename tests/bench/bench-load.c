@@ -148,9 +148,12 @@ bare_run (void *state, uint32_t n)
 {
   Bare *bare = state;
   const char *const argv[] = {
-    bare->bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL",
-    "--as-pid-1", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-    "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts", "--proc", "/proc", "--dev", "/dev",
+    bare->bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv",
+    "--cap-drop", "ALL",
+    "--as-pid-1", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink",
+    "usr/lib64", "/lib64",
+    "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache", "--ro-bind-try", "/etc/fonts", "/etc/fonts", "--proc", "/proc",
+    "--dev", "/dev",
     "--size", "67108864", "--tmpfs", "/tmp", "--chdir", "/tmp", "/usr/bin/true", NULL
   };
   g_autoptr(GError) error = NULL;
@@ -166,9 +169,11 @@ bare_run (void *state, uint32_t n)
 const BenchSubject bench_limit_sandbox = { "sandbox", 0, bare_setup, bare_run, bare_teardown, false, NULL };
 
 const BenchFigure bench_load_figures[] = {
-  { .name = "load.cold", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 3, .limit = &bench_limit_sandbox,
+  { .name = "load.cold", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 3,
+    .limit = &bench_limit_sandbox,
     .candidate = &load_cold },
-  { .name = "load.warm", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 5, .limit = &limit_dlopen,
+  { .name = "load.warm", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 5,
+    .limit = &limit_dlopen,
     .candidate = &load_warm },
   { 0 }
 };

@@ -66,7 +66,8 @@ measure_overhead (const BenchFigure *figure, const BenchSettings *settings, cons
         {
           after = private_kib (daemon->pid);
           result->value = (after - before) / n;
-          g_snprintf (result->note, sizeof result->note, "%u cells of as many files: from %.1f to %.1f MiB", n, before / 1024, after / 1024);
+          g_snprintf (result->note, sizeof result->note, "%u cells of as many files: from %.1f to %.1f MiB", n, before / 1024,
+                      after / 1024);
         }
     }
   g_ptr_array_set_size (buses, 0);
@@ -74,7 +75,8 @@ measure_overhead (const BenchFigure *figure, const BenchSettings *settings, cons
 }
 
 const BenchFigure bench_memory_figures[] = {
-  { .name = "cell.overhead", .unit = "KiB", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 64, .timeout = 300,
+  { .name = "cell.overhead", .unit = "KiB", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 64,
+    .timeout = 300,
     .run = measure_overhead },
   { 0 }
 };

@@ -71,7 +71,8 @@ recover_teardown (void *state)
 static bool
 load_cell (Recover *recover)
 {
-  g_autofree char *path = bench_new_file (recover->folder, 1, recover->problem), *key_file = g_build_filename (recover->folder, "echo1.cell", NULL);
+  g_autofree char *path = bench_new_file (recover->folder, 1, recover->problem),
+                  *key_file = g_build_filename (recover->folder, "echo1.cell", NULL);
 
   if (path == NULL || !g_file_set_contents (key_file, keys, -1, NULL))
     return false;
@@ -167,7 +168,8 @@ static const BenchSubject eject_ready = { "eject.ready", 0, recover_setup, eject
 static const BenchSubject recover_kill = { "recover.kill", 1, recover_setup, kill_run, recover_teardown, false, kill_pause };
 
 const BenchFigure bench_recover_figures[] = {
-  { .name = "eject.ready", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 2, .limit = &bench_limit_sandbox,
+  { .name = "eject.ready", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 2,
+    .limit = &bench_limit_sandbox,
     .candidate = &eject_ready },
   { .name = "recover.kill", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_RATIO_AT_MOST, .target = 2,
     .limit = &bench_limit_sandbox, .candidate = &recover_kill },

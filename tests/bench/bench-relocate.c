@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell leaves its host and comes back, again and again, while a program, a cell in the host and one in a sandbox call it without a
- * pause.
+ * A cell leaves its host and comes back, again and again, while a program, a cell in the host and one in a sandbox call it without
+ * a pause.
  */
 #include <glib.h>
 
@@ -328,9 +328,11 @@ measure_blackout (const BenchFigure *figure, const BenchSettings *settings, cons
 const BenchFigure bench_relocate_figures[] = {
   { .name = "relocate.loss", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0,
     .timeout = 600, .run = measure_loss },
-  { .name = "relocate.blackout", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 1e6, .timeout = 300,
+  { .name = "relocate.blackout", .unit = "ns", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 1e6,
+    .timeout = 300,
     .run = measure_blackout },
-  { .name = "swap.thousand", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0, .timeout = 600,
+  { .name = "swap.thousand", .unit = "calls", .placement = BENCH_ANYWHERE, .target_kind = BENCH_VALUE_AT_MOST, .target = 0,
+    .timeout = 600,
     .run = measure_swaps },
   { 0 }
 };

@@ -22,7 +22,8 @@
 char *
 bench_new_file (const char *folder, uint64_t n, BenchProblem *problem)
 {
-  g_autofree char *base = g_strdup_printf ("echo%" G_GUINT64_FORMAT ".so", n), *path = g_build_filename (folder, base, NULL), *bytes = NULL;
+  g_autofree char *base = g_strdup_printf ("echo%" G_GUINT64_FORMAT ".so", n), *path = g_build_filename (folder, base, NULL),
+                  *bytes = NULL;
   g_autoptr(GError) error = NULL;
   gsize size;
 

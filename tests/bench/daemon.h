@@ -21,8 +21,8 @@ BenchDaemon *bench_daemon_start (int cpu, const char *const *cells, BenchProblem
 /* A clean stop; it is killed if it does not come to an end. */
 void bench_daemon_stop (BenchDaemon *daemon);
 
-/* A copy of the cell that is measured, in that folder, which differs from all others: what is appended to a library is not loaded.  NULL:
- * problem. */
+/* A copy of the cell that is measured, in that folder, which differs from all others: what is appended to a library is not loaded.
+ * NULL: problem. */
 char *bench_new_file (const char *folder, uint64_t n, BenchProblem *problem);
 
 /* With all that is in it; NULL is nothing. */

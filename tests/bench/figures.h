@@ -5,8 +5,8 @@
 #pragma once
 #include "harness.h"
 
-extern const BenchFigure bench_limit_figures[], bench_call_figures[], bench_load_figures[], bench_memory_figures[], bench_relocate_figures[], bench_exchange_figures[], bench_hostile_figures[],
-  bench_host_figures[], bench_recover_figures[];
+extern const BenchFigure bench_limit_figures[], bench_call_figures[], bench_load_figures[], bench_memory_figures[],
+  bench_relocate_figures[], bench_exchange_figures[], bench_hostile_figures[], bench_host_figures[], bench_recover_figures[];
 
 /* bubblewrap as cells have it, and in it what does nothing. */
 extern const BenchSubject bench_limit_sandbox;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as what a child gives of its cell's subscriptions and kept calls when it is taken back: refused, or applied to a service
- * whose channels then have promised no more than they can hold, and of which the same can be collected again.
+ * Any bytes as what a child gives of its cell's subscriptions and kept calls when it is taken back: refused, or applied to a
+ * service whose channels then have promised no more than they can hold, and of which the same can be collected again.
  */
 #include <cell/cell.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as what a host has left: a crash, a roster or a list of suspects, chosen by the first byte.  Refused, or everything in it is
- * what the rest of the host takes for granted.
+ * Any bytes as what a host has left: a crash, a roster or a list of suspects, chosen by the first byte.  Refused, or everything in
+ * it is what the rest of the host takes for granted.
  */
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as the numbers that callers know a cell's callables and signals by: refused, or each callable and each signal has a number of its own.
+ * Any bytes as the numbers that callers know a cell's callables and signals by: refused, or each callable and each signal has a
+ * number of its own.
  */
 #include "plugins/cell-error.h"
 #include "plugins/numbers.h"
@@ -18,7 +19,8 @@ static Contract *contract;
 
 /* Of so many names each is another number, and none is beyond what there can be of them in so many bytes. */
 static void
-look_at (uint32_t (*number_of) (const Numbers *numbers, const char *name), const Numbers *numbers, const char *const *names, guint n, size_t size)
+look_at (uint32_t (*number_of) (const Numbers *numbers, const char *name), const Numbers *numbers, const char *const *names,
+         guint n, size_t size)
 {
   for (guint i = 0; i < n; i++)
     {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as a policy, after one that makes sense: refused with one sentence that names the file, or what it says of any cell is names of
- * cells and a role that there is.
+ * Any bytes as a policy, after one that makes sense: refused with one sentence that names the file, or what it says of any cell is
+ * names of cells and a role that there is.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as what the process says in which a file is tried: the file is good, or not, for a reason that is one sentence; and the steps are
- * those that there are.
+ * Any bytes as what the process says in which a file is tried: the file is good, or not, for a reason that is one sentence; and the
+ * steps are those that there are.
  */
 #include <string.h>
 

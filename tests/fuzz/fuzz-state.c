@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as what was kept of a cell: refused with one sentence, or a version and bytes.  The first byte says whether they are the file, or
- * what its checksum is of, so that there is more than the first check.
+ * Any bytes as what was kept of a cell: refused with one sentence, or a version and bytes.  The first byte says whether they are
+ * the file, or what its checksum is of, so that there is more than the first check.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Any bytes as the list of trusted files: refused with one sentence, or all that is in it are hashes, each with a file and a time that a
- * terminal can be given.
+ * Any bytes as the list of trusted files: refused with one sentence, or all that is in it are hashes, each with a file and a time
+ * that a terminal can be given.
  */
 #include <string.h>
 

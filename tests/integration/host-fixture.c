@@ -27,8 +27,10 @@ host_fixture_start (HostFixture *fixture)
   g_autofree char *policy = g_build_filename (fixture->folder, "policy", NULL);
   g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "cellhost", "probes", NULL);
   const HostConfig config = {
-    .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap, .state_dir = fixture->state_dir,
-    .step_ms = fixture->step_ms, .probe_ms = fixture->probe_ms, .policy_path = policy, .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
+    .socket_path = fixture->socket, .runner_path = (char *) g_getenv ("TEST_RUNNER"), .bwrap_path = bwrap,
+    .state_dir = fixture->state_dir,
+    .step_ms = fixture->step_ms, .probe_ms = fixture->probe_ms, .policy_path = policy,
+    .cache_dir = fixture->cache_dir != NULL ? fixture->cache_dir : cache,
     .on_offence = fixture->on_offence, .on_offence_data = fixture->on_offence_data,
     .hang_ms = fixture->hang_ms, .on_step = fixture->on_step, .on_step_data = fixture->on_step_data,
   };
@@ -160,8 +162,8 @@ host_fixture_has_sandbox (void)
   const char *const argv[] = { "bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true", NULL };
   int status = 1;
 
-  if (g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
-                    NULL, NULL, &status, NULL)
+  if (g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL,
+                    NULL, NULL, NULL, &status, NULL)
       && status == 0)
     return TRUE;
   g_test_skip ("bubblewrap cannot make a sandbox here");

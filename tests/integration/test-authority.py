@@ -92,7 +92,8 @@ def a_key_file_that_is_not_the_users_own_any_more(here):
     here.good("eject", "petitioner")
     policy(here, f"[Cell editor]\nWritePaths={here.folder}\n")
     said = denied(here, "sequence").partition(": ")[2]
-    assert said == (f"cell petitioner is given nothing by its key file {about}, which is foreign (it lies where a cell in a sandbox may write); "
+    assert said == (f"cell petitioner is given nothing by its key file {about}, which is foreign (it lies where a cell in a "
+                    "sandbox may write); "
                     "move that to where only you write"), said
     assert said in here.good("grants", "petitioner")
     policy(here, "")
@@ -232,7 +233,8 @@ def what_is_shown(here):
     missing = f"write Role=view (or operate, or admin) below [Cell petitioner] in {path}"
     assert json.loads(here.good("--json", "grants", "petitioner")) == {"role": "none", "calls": [
         {"cell": "sequence", "granted": True, "why_not": None},
-        {"cell": "host", "granted": False, "why_not": "cell petitioner may not call host from a sandbox; " + missing}], "permissions": []}
+        {"cell": "host", "granted": False, "why_not": "cell petitioner may not call host from a sandbox; " + missing}],
+        "permissions": []}
     policy(here, "[Default]\nRole=view\n")
     shown = [line.split()[:2] for line in here.good("grants", "petitioner").splitlines()]
     assert shown == [["role:", "view"], ["CELL", "GRANTED"], ["sequence", "true"], ["host", "true"]], shown
@@ -343,6 +345,7 @@ def another_user(here):
 
 
 os.umask(0o022)         # a module or key file that others may write to is refused
-main([what_its_key_file_does_not_list, a_key_file_that_is_not_the_users_own_any_more, a_cell_that_is_not_there, what_the_policy_withdraws, the_host_itself, a_role_that_was_given,
-      moves_are_honest, what_it_calls_only_later, what_it_uses_while_it_moves, the_host_is_no_exception,
-      a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later, by_hand, another_user])
+main([what_its_key_file_does_not_list, a_key_file_that_is_not_the_users_own_any_more, a_cell_that_is_not_there,
+      what_the_policy_withdraws, the_host_itself, a_role_that_was_given, moves_are_honest, what_it_calls_only_later,
+      what_it_uses_while_it_moves, the_host_is_no_exception, a_module_without_a_key_file, what_is_shown, nonsense, nonsense_later,
+      by_hand, another_user])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Cells that are broken on purpose, and a running host: each is refused, or contained, with a sentence that names what is wrong.  Afterwards
-the host serves, and has the descriptors, children and mapped files that it had before."""
+"""Cells that are broken on purpose, and a running host: each is refused, or contained, with a sentence that names what is wrong.
+Afterwards the host serves, and has the descriptors, children and mapped files that it had before."""
 import collections
 import glob
 import json
@@ -302,7 +302,8 @@ def hangs_when_it_is_loaded(here):
 
 
 def handlers_in_a_sandbox(here):
-    """One that crashes takes its own process along, and is there again; one that hangs is given up by its caller, and killed when somebody says so."""
+    """One that crashes takes its own process along, and is there again; one that hangs is given up by its caller, and killed when
+    somebody says so."""
     need_sandbox(here)
     account = Account(here)
     here.good("load", cell("loiterer"), "crashes")
@@ -383,6 +384,6 @@ def a_file_that_is_swapped(here):
     assert modules(account.host.pid) == modules_before + here_loaded, (seen, here_loaded)
 
 
-main([refused_before_anything_of_it_runs, files_that_are_no_cells, files_that_others_can_write_to, key_files, refused_for_its_tables,
-      a_missing_library, two_of_one_name, documentation_that_is_code,
-      crashes_when_it_is_loaded, init_that_fails, hangs_when_it_is_loaded, handlers_in_a_sandbox, a_thread_that_is_left_behind, a_file_that_is_swapped])
+main([refused_before_anything_of_it_runs, files_that_are_no_cells, files_that_others_can_write_to, key_files,
+      refused_for_its_tables, a_missing_library, two_of_one_name, documentation_that_is_code, crashes_when_it_is_loaded,
+      init_that_fails, hangs_when_it_is_loaded, handlers_in_a_sandbox, a_thread_that_is_left_behind, a_file_that_is_swapped])

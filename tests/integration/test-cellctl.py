@@ -12,7 +12,8 @@ import time
 
 from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, stop, wait_until
 
-SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "trust", "restart", "swap", "grants", "stats", "logs", "debug", "shutdown"]
+SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "trust", "restart", "swap", "grants",
+               "stats", "logs", "debug", "shutdown"]
 SCALARS = {"b": "true", "u8": "255", "i8": "-128", "u16": "65535", "i16": "-32768", "u32": "4294967295", "i32": "-2147483648",
            "u64": "18446744073709551615", "i64": "-9223372036854775808", "f64": "-0.125"}
 ORDINARY = {name: "1" for name in SCALARS} | {"b": "true"}
@@ -162,8 +163,11 @@ def logs_and_debugger(here):
     here.good("call", "phoenix", "say", "two\x1b")
     here.refused("CRASHED", "call", "phoenix", "burn", "fault")
     here.good("call", "phoenix", "say", "three")
-    expected = [("info", "said one"), ("info", "said two "), ("warning", "printed two "), ("info", "said three"), ("warning", "printed three"),
-                ("error", "its process was killed by SIGSEGV (Segmentation fault); it is restarted, with the state that was last kept for it: what came later is lost")]
+    expected = [("info", "said one"), ("info", "said two "), ("warning", "printed two "), ("info", "said three"),
+                ("warning", "printed three"),
+                ("error",
+                 "its process was killed by SIGSEGV (Segmentation fault); it is restarted, with the state that was last kept for "
+                 "it: what came later is lost")]
 
     def lines():
         return [(line["grade"], line["text"]) for line in parse(here.good("--json", "logs", "phoenix"))]
@@ -204,7 +208,8 @@ def strings_bytes_and_blobs(here):
         reply = parse(here.good("call", "-j", "mirror", "texts", "text=" + value, "data=AP8="))
         assert reply == {"text": value, "data": "AP8=", "size": 2}, reply
     # The same bytes in a locale that cannot show them: somebody else may read them.
-    assert here.good("call", "mirror", "texts", "häß", "@data", env=dict(here.env, LC_ALL="C")) == "text: häß\ndata: AP8=\nsize: 2\n"
+    assert here.good("call", "mirror", "texts", "häß", "@data",
+                     env=dict(here.env, LC_ALL="C")) == "text: häß\ndata: AP8=\nsize: 2\n"
     assert here.good("call", "mirror", "blobs", "@data", "[]") == "one: 2 bytes\nmore: -\nsize: 2\n"
     shown = here.good("call", "-o", "out", "mirror", "blobs", "@data", '["@data", null]')
     assert shown == "one: @out\nmore: @out.2, -\nsize: 2\n", shown
@@ -217,7 +222,8 @@ def strings_bytes_and_blobs(here):
 def arrays_optionals_and_structs(here):
     here.host("--cell", cell("mirror"))
     here.write("data", "12345")
-    outer = {"inner": {"x": -1, "note": None}, "inners": [{"x": 1, "note": "a, b"}, {"x": 2, "note": None}], "words": ["one", "two\t"], "data": "@data"}
+    outer = {"inner": {"x": -1, "note": None}, "inners": [{"x": 1, "note": "a, b"}, {"x": 2, "note": None}],
+             "words": ["one", "two\t"], "data": "@data"}
     values = {"numbers": [1, -2, 32767], "maybe": None, "perhaps": {"x": 3, "note": ""}, "outer": outer}
     reply = parse(here.good("call", "--json", "mirror", "shapes", json.dumps(values)))
     assert reply == values | {"outer": outer | {"data": "5 bytes"}}, reply
@@ -263,7 +269,8 @@ def unknown_names(here):
         assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
     assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
     assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")
-    assert here.refused("NO_METHOD", "call", "ledger", "=total", "1") == "cell ledger: the property total is read-only; @total reads it"
+    assert here.refused("NO_METHOD", "call", "ledger", "=total",
+                        "1") == "cell ledger: the property total is read-only; @total reads it"
     assert "has no method =nothing" in here.refused("NO_METHOD", "call", "mirror", "=nothing", "1")
     assert "it has: blobs, " in here.refused("NO_METHOD", "call", "mirror", "frobnicate")
     said = here.refused("INVALID", "call", "mirror", "texts", "txt=x")
@@ -276,8 +283,10 @@ def unknown_names(here):
 
 def wrong_values(here):
     here.host("--cell", cell("mirror"))
-    wrong = [("b", "1", "true or false"), ("b", "True", "true or false"), ("f64", "x", "a number"), ("f64", "1e999", "a number that a double can hold"),
-             ("f64", "nan", "a number"), ("u8", "1.5", "a whole number"), ("u8", "", "a whole number"), ("u8", "0x10", "a whole number"), ("i32", " 1", "a whole number")]
+    wrong = [("b", "1", "true or false"), ("b", "True", "true or false"), ("f64", "x", "a number"),
+             ("f64", "1e999", "a number that a double can hold"),
+             ("f64", "nan", "a number"), ("u8", "1.5", "a whole number"), ("u8", "", "a whole number"),
+             ("u8", "0x10", "a whole number"), ("i32", " 1", "a whole number")]
     for name, low, high in (("u8", -1, 256), ("i8", -129, 128), ("u16", -1, 65536), ("i16", -32769, 32768), ("u32", -1, 1 << 32),
                             ("i32", -(1 << 31) - 1, 1 << 31), ("u64", -1, 1 << 64), ("i64", -(1 << 63) - 1, 1 << 63)):
         wrong += [(name, str(value), f"{value} does not fit in {name}") for value in (low, high)]
@@ -288,8 +297,10 @@ def wrong_values(here):
     assert "there is no argument 'txt'" in said and "write text={...}" in said, said
     for method, words_of_it, why in [
             ("scalars", ['{"b": "true"}'], "b: "), ("texts", ["x", "no base64!"], "base64"), ("blobs", ["data", "[]"], "@FILE"),
-            ("shapes", ["1", "outer={}"], "numbers: "), ("shapes", ["[1", "outer={}"], "JSON"), ("shapes", ["[1, 99999]"], "numbers[1]: 99999 does not fit in i16"),
-            ("shapes", ["[]", 'outer={"inner": {"x": 1, "y": 2}}'], "'y'"), ("shapes", ['{"numbers": [], "numbers": []}'], "numbers"),
+            ("shapes", ["1", "outer={}"], "numbers: "), ("shapes", ["[1", "outer={}"], "JSON"),
+            ("shapes", ["[1, 99999]"], "numbers[1]: 99999 does not fit in i16"),
+            ("shapes", ["[]", 'outer={"inner": {"x": 1, "y": 2}}'], "'y'"),
+            ("shapes", ['{"numbers": [], "numbers": []}'], "numbers"),
             ("texts", ['{"text": "\\ud800", "data": ""}', "x"], "base64")]:
         said = here.refused("INVALID", "call", "mirror", method, *words_of_it)
         assert why in said, (method, words_of_it, said)
@@ -317,7 +328,8 @@ def too_large(here):
     keeping = here.spawn(CTL, "call", "--timeout", str(BOUND), "crowd", "keep", "1", "x" * 5000, stderr=subprocess.PIPE)
     wait_until(lambda: here.good("call", "crowd", "answer") == "answered: 1\n", "the call")
     said = keeping.communicate(timeout=BOUND)[1].decode()
-    assert keeping.returncode == EXIT["TOO_LARGE"] and "crowd.keep: the reply is larger than 4096 bytes, the method's max_reply" in said, said
+    assert keeping.returncode == EXIT["TOO_LARGE"] and ("crowd.keep: the reply is larger than 4096 bytes, the method's "
+                                                        "max_reply") in said, said
     here.write("json", b" " * (5 << 20))
     assert "64 deep" in here.refused("TOO_LARGE", "call", "mirror", "shapes", "[]", "outer=" + "[" * 100)
     assert "4194304" in here.refused("TOO_LARGE", "call", "-i", "json", "mirror", "texts")
@@ -351,8 +363,10 @@ def files_that_are_not_there(here):
 def files_that_are_no_cells(here):
     here.host("--cell", cell("mirror"))
     junk = bytes(range(256)) * 20
-    for name, content, why in [("empty.so", b"", "ELF"), ("text.so", "#!/bin/sh\n", "not an ELF file"), ("junk.so", junk, "not an ELF file"),
-                               ("elf.so", b"\x7fELF" + junk, ""), ("elf64.so", b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x03\0\x3e\0" + junk, "")]:
+    for name, content, why in [("empty.so", b"", "ELF"), ("text.so", "#!/bin/sh\n", "not an ELF file"),
+                               ("junk.so", junk, "not an ELF file"),
+                               ("elf.so", b"\x7fELF" + junk, ""),
+                               ("elf64.so", b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x03\0\x3e\0" + junk, "")]:
         here.write(name, content)
         said = here.refused("REFUSED", "load", name)
         assert said.startswith(here.path(name) + ": ") and why in said, said
@@ -390,7 +404,8 @@ def key_files(here):
 
 def errors_of_cells(here):
     here.host("--cell", cell("mirror"))
-    assert here.refused("FAILED", "call", "mirror", "fail", "no\n\x1b]0;title\x07") == "mirror.fail: no\\n\\u001b]0;title\\u0007 (Asked)"
+    assert here.refused("FAILED", "call", "mirror", "fail",
+                        "no\n\x1b]0;title\x07") == "mirror.fail: no\\n\\u001b]0;title\\u0007 (Asked)"
     assert here.refused("FAILED", "call", "mirror", "fail", "") == "mirror.fail: It was asked for (Asked)"
 
 
@@ -482,7 +497,8 @@ def a_host_that_dies(here):
     wait_until(lambda: os.path.exists(here.path("begun")), "the call")
     assert stop(host, signal.SIGKILL) == -signal.SIGKILL
     said = calling.communicate(timeout=BOUND)[1].decode()
-    assert said == "cellctl: mirror.hold: the host, or the connection to it, ended during the call; it may or may not have been executed\n", said
+    assert said == ("cellctl: mirror.hold: the host, or the connection to it, ended during the call; it may or may not have been "
+                    "executed\n"), said
     assert calling.returncode == EXIT["CRASHED"], calling.returncode
 
 
@@ -505,8 +521,8 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar, strings_bytes_and_blobs,
-      arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values, too_large,
-      files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer, sockets_of_others,
-      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
+      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values,
+      too_large, files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer,
+      sockets_of_others, closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,
       often_loaded])

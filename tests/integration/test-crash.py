@@ -47,7 +47,8 @@ def crash(here, *call, by="SIGSEGV"):
     """A call of which the host dies; what the next host says of it."""
     before = here.read("log").count("the host crashed")
     done = here.ctl("call", *call)
-    assert done.returncode == EXIT["CRASHED"] and b"ended during the call; it may or may not have been executed" in done.stderr, done
+    assert done.returncode == EXIT["CRASHED"] and (b"ended during the call; it may or may not have been "
+                                                   b"executed") in done.stderr, done
     return crashed(here, before, by)
 
 
@@ -433,7 +434,8 @@ def no_sandbox(here):
     host = supervised(here, "--cell", cell("crasher"), "--cell", cell("mirror"), env=env)
     crash(here, "crasher", "crash", "fault")
     back(here, mirror=IN)
-    wait_until(lambda: "install bubblewrap" in here.read("log") and "'cellctl absorb crasher'" in here.read("log"), "the two ways out")
+    wait_until(lambda: "install bubblewrap" in here.read("log") and "'cellctl absorb crasher'" in here.read("log"),
+               "the two ways out")
     said = here.refused("UNSUPPORTED", "load", cell("crasher"))
     assert "install bubblewrap" in said and "cellctl absorb crasher" in said, said
     here.good("absorb", "crasher")
@@ -478,7 +480,8 @@ def it_gives_up(here):
         wait_until(lambda: places(here) is not None and pid_of_host(host) != before, "a new host")
     os.kill(pid_of_host(host), signal.SIGKILL)
     assert host.wait(BOUND) == -signal.SIGKILL
-    assert "cellhostd: the host was ended by SIGKILL, after 5 new starts within 10 minutes; it is not started again\n" in here.read("log")
+    assert ("cellhostd: the host was ended by SIGKILL, after 5 new starts within 10 minutes; it is not started "
+            "again\n") in here.read("log")
 
 
 def its_manager_is_told_once(here):
@@ -509,7 +512,8 @@ def user_systemd(here):
     name = f"cellhost-test-{os.getpid()}.service"
     with open(os.environ["TEST_SERVICE"], encoding="utf-8") as file:
         shipped = [line.strip() for line in file if re.match("(Type|NotifyAccess|KillMode|Restart|NoNewPrivileges|UMask)=", line)]
-    settings = [f"--setenv={key}={value}" for key, value in here.env.items() if key.startswith(("XDG_", "LC_", "ASAN_", "UBSAN_", "LSAN_"))]
+    settings = [f"--setenv={key}={value}" for key, value in here.env.items()
+                if key.startswith(("XDG_", "LC_", "ASAN_", "UBSAN_", "LSAN_"))]
     done = here.run("systemd-run", "--user", f"--unit={name}", *[f"--property={line}" for line in shipped],
                     f"--property=StandardError=append:{here.path('log')}", *settings,
                     *here.host_argv("--cell", cell("crasher"), "--cell", cell("mirror")), env=env)
@@ -529,8 +533,8 @@ def systemd_starts_it_again(here):
         back(here, crasher=OUT, mirror=IN)
 
 
-main([the_guilty_one_comes_back_in_a_sandbox, why_it_is_there, suspicion_lasts_until_it_is_trusted, all_ways_to_crash, a_handler_of_its_own,
-      a_handler_that_came_later, wherever_its_code_runs, a_constructor, another_build, a_loop,
-      a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed, configuration_comes_back,
-      state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does, the_second_signal, it_gives_up,
-      its_manager_is_told_once, systemd_starts_it_again])
+main([the_guilty_one_comes_back_in_a_sandbox, why_it_is_there, suspicion_lasts_until_it_is_trusted, all_ways_to_crash,
+      a_handler_of_its_own, a_handler_that_came_later, wherever_its_code_runs, a_constructor, another_build, a_loop,
+      a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed,
+      configuration_comes_back, state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does,
+      the_second_signal, it_gives_up, its_manager_is_told_once, systemd_starts_it_again])

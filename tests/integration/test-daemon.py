@@ -65,7 +65,8 @@ def a_second_host(here):
     # Somewhere else there may be one, whose states are somewhere else, too.
     code, said = here.host_refused("--socket", "other", "--cell", cell("mirror"))
     folder = here.path("state_home", "cellhost")
-    assert code == EXIT["EXISTS"] and said == f"another host keeps its states in {folder}; give this one a folder of its own with --state-dir", said
+    assert code == EXIT["EXISTS"] and said == (f"another host keeps its states in {folder}; give this one a folder of its own with "
+                                               "--state-dir"), said
     assert not os.path.exists(here.path("other"))
     second = here.host("--socket", "other", "--state-dir", "others")
     assert "mirror" not in here.good("--socket", "other", "list") and "mirror" in here.good("list")
@@ -115,7 +116,8 @@ def places_that_cannot_be(here):
 
 
 def bad_command_lines(here):
-    for arguments, why in ((["--frobnicate"], "--frobnicate"), (["word"], "'word'"), (["--log-level", "loud"], "'loud'"), (["--debug=locks"], "'locks'"), (["--ready-fd", "x"], "'cellhostd --help'")):
+    for arguments, why in ((["--frobnicate"], "--frobnicate"), (["word"], "'word'"), (["--log-level", "loud"], "'loud'"),
+                           (["--debug=locks"], "'locks'"), (["--ready-fd", "x"], "'cellhostd --help'")):
         code, said = here.host_refused(*arguments)
         assert code == EXIT["INVALID"] and why in said, said
     code, said = here.host_refused("--cell", "no.so")
@@ -147,7 +149,8 @@ def calls_in_flight_are_answered(here):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         host = here.host("--cell", cell("mirror"))
         begun, until = f"begun-{int(number)}", f"until-{int(number)}"
-        call = here.spawn(CTL, "--json", "call", "mirror", "hold", here.path(begun), here.path(until), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        call = here.spawn(CTL, "--json", "call", "mirror", "hold", here.path(begun), here.path(until), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
         wait_until(lambda: os.path.exists(here.path(begun)), "the call")
         host.send_signal(number)
         wait_until(lambda: not os.path.exists(here.socket), "the stop")
@@ -168,7 +171,8 @@ def calls_that_wait_are_answered(here):
     host = here.host("--cell", cell("mirror"))
     first = here.spawn(CTL, "call", "mirror", "hold", here.path("begun"), here.path("until"))
     wait_until(lambda: os.path.exists(here.path("begun")), "the call")
-    waiting = [here.spawn(CTL, "call", "-t", str(BOUND), "mirror", "texts", f"number {i}", "", stdout=subprocess.PIPE) for i in range(5)]
+    waiting = [here.spawn(CTL, "call", "-t", str(BOUND), "mirror", "texts", f"number {i}", "", stdout=subprocess.PIPE)
+               for i in range(5)]
 
     def six_channels():
         return next(row["channels"] for row in json.loads(here.good("list", "--json")) if row["name"] == "mirror") == 6
@@ -270,7 +274,8 @@ def an_ejected_cell_s_call(here):
     here.good("eject", "phoenix")
     here.good("call", "phoenix", "add", "7")
     call = here.spawn(CTL, "--json", "call", "phoenix", "hold", "3000", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "phoenix"] == [1], "its channel")
+    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "phoenix"] == [1],
+               "its channel")
     wait_until(lambda: is_asleep(call.pid), "the call")
     assert stop(host) == 0, here.read("log")
     said = call.communicate(timeout=BOUND)[0]
@@ -291,7 +296,8 @@ def an_unload_that_would_lose_a_state(here):
         here.good("call", "mirror", "=number", "7")
         os.makedirs(here.path("state_home", "cellhost", "mirror.state"))
         said = here.refused("NO_RESOURCES", "unload", "mirror")
-        assert said.startswith("cell mirror: its state cannot be kept: ") and said.endswith("; it goes on, and 'cellctl unload --force mirror' ends it all the same"), said
+        assert said.startswith("cell mirror: its state cannot be kept: "), said
+        assert said.endswith("; it goes on, and 'cellctl unload --force mirror' ends it all the same"), said
         assert here.good("call", "mirror", "@number") == "value: 7\n"
         said = here.good("unload", "--force", "mirror")
         assert said.startswith("mirror: unloaded\ncell mirror: its state cannot be kept: "), said
@@ -355,9 +361,11 @@ def processor_time(pid):
 def waiting_costs_nothing(here):
     """While a handler takes its time, those who wait for its cell do not keep a processor busy."""
     host = here.host("--cell", cell("mirror"))
-    callers = [here.spawn(CTL, "call", "--timeout", "100", "mirror", "hold", here.path(f"begun-{i}"), here.path("until")) for i in range(3)]
+    callers = [here.spawn(CTL, "call", "--timeout", "100", "mirror", "hold", here.path(f"begun-{i}"), here.path("until"))
+               for i in range(3)]
     wait_until(lambda: any(os.path.exists(here.path(f"begun-{i}")) for i in range(3)), "a call")
-    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "mirror"] == [3], "the callers")
+    wait_until(lambda: [c["channels"] for c in json.loads(here.good("list", "--json")) if c["name"] == "mirror"] == [3],
+               "the callers")
     spent = 1
     for _ in range(20):                 # the last of them may be on its way
         before = processor_time(host.pid)
@@ -382,8 +390,10 @@ def lines_of(text):
 
 
 def grades_of_the_log(here):
-    everything = [("debug", "chatty", "so, in detail"), ("info", "chatty", "so"), ("warning", "chatty", "so, take care"), ("error", "chatty", "so, it is wrong")]
-    for i, (arguments, least) in enumerate(((["-l", "error"], 3), (["--log-level=warning"], 2), ([], 1), (["--verbose"], 0), (["-l", "debug"], 0))):
+    everything = [("debug", "chatty", "so, in detail"), ("info", "chatty", "so"), ("warning", "chatty", "so, take care"),
+                  ("error", "chatty", "so, it is wrong")]
+    for i, (arguments, least) in enumerate(((["-l", "error"], 3), (["--log-level=warning"], 2), ([], 1), (["--verbose"], 0),
+                                            (["-l", "debug"], 0))):
         host = here.host(*arguments, log=f"log-{i}")
         here.good("load", cell("mirror"), "chatty")
         here.good("call", "chatty", "log", "so")
@@ -404,15 +414,19 @@ def the_log_of_an_ejected_cell(here):
     here.good("absorb", "mirror")
     wait_until(lambda: "warning mirror: end" in here.read("log"), "the last line")
     assert stop(host) == 0
-    wanted = [("debug", "mirror", "häß, in detail"), ("info", "mirror", "häß"), ("warning", "mirror", "häß, take care"), ("error", "mirror", "häß, it is wrong"),
-              ("error", "mirror", "grave"), ("warning", "mirror", " [31mred"), ("warning", "mirror", "x" * 2048), ("warning", "mirror", "x" * 952),
+    wanted = [("debug", "mirror", "häß, in detail"), ("info", "mirror", "häß"), ("warning", "mirror", "häß, take care"),
+              ("error", "mirror", "häß, it is wrong"),
+              ("error", "mirror", "grave"), ("warning", "mirror", " [31mred"), ("warning", "mirror", "x" * 2048),
+              ("warning", "mirror", "x" * 952),
               ("warning", "mirror", "end")]
     assert [line for line in lines_of(here.read("log")) if line[1] == "mirror"] == wanted
 
 
 def wrong_threads(here):
-    """What a cell calls on a thread of its own is refused and reported: its first call, and when the host is debugged each function."""
-    first = r"straggler(\.so)? called \S+, which is for \[cell\] only, on a thread that does not run the cell's code; the call was refused"
+    """What a cell calls on a thread of its own is refused and reported: its first call, and when the host is debugged each
+    function."""
+    first = (r"straggler(\.so)? called \S+, which is for \[cell\] only, on a thread that does not run the cell's code; the call "
+             r"was refused")
     for i, (arguments, functions) in enumerate((([], 1), (["--debug=threads"], 5))):
         log = f"log-{i}"
         host = here.host("--cell", LEDGER, "--cell", cell("straggler"), *arguments, log=log, env=dict(here.env, CELLHOST_DEBUG=""))
@@ -437,7 +451,8 @@ def wrong_threads_of_an_ejected_cell(here):
     host = here.host("--cell", LEDGER, "--cell", cell("straggler"), "--debug=threads")
     here.good("eject", "straggler")
     here.good("call", "straggler", "leave")
-    wait_until(lambda: "warning straggler: straggler called client.call, which is for [cell] only" in here.read("log"), "the report")
+    wait_until(lambda: "warning straggler: straggler called client.call, which is for [cell] only" in here.read("log"),
+               "the report")
     here.good("call", "straggler", "work")
     here.good("absorb", "straggler")
     here.good("call", "straggler", "work")
@@ -456,8 +471,8 @@ def fields_in_the_journal(here):
     probe = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "true"]
     if here.run(*probe).returncode != 0:
         raise Skip("bubblewrap cannot make a namespace here")
-    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "--die-with-parent", sys.executable, os.path.abspath(__file__), "--in-journal", here.folder,
-                    env=os.environ)
+    done = here.run("bwrap", "--dev-bind", "/", "/", "--tmpfs", "/run", "--die-with-parent", sys.executable,
+                    os.path.abspath(__file__), "--in-journal", here.folder, env=os.environ)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
@@ -492,7 +507,8 @@ def in_journal():
         assert first["PRIORITY"] == "6" and here.socket in first["MESSAGE"] and "CELLHOST_CELL" not in first, first
         here.good("call", "mirror", "log", "so")
         said = [parse_entry(entries.recv(65536)) for _ in range(3)]
-        assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in said] == [("6", "so"), ("4", "so, take care"), ("3", "so, it is wrong")], said
+        assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in said] == [("6", "so"), ("4", "so, take care"),
+                                                                             ("3", "so, it is wrong")], said
         assert all(entry["CELLHOST_CELL"] == "mirror" for entry in said), said
         assert stop(host) == 0
 
@@ -500,9 +516,9 @@ def in_journal():
 if sys.argv[1:2] == ["--in-journal"]:
     in_journal()
 else:
-    main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be, bad_command_lines, root,
-          calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal, stopped_as_soon_as_it_runs, what_its_manager_is_told, states,
-          a_state_that_is_damaged, an_ejected_cell_s_state, an_ejected_cell_s_call,
-          an_unload_that_would_lose_a_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing, grades_of_the_log,
-          the_log_of_an_ejected_cell,
-          wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell, one_line_whatever_a_cell_says, fields_in_the_journal])
+    main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be,
+          bad_command_lines, root, calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal,
+          stopped_as_soon_as_it_runs, what_its_manager_is_told, states, a_state_that_is_damaged, an_ejected_cell_s_state,
+          an_ejected_cell_s_call, an_unload_that_would_lose_a_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing,
+          grades_of_the_log, the_log_of_an_ejected_cell, wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell,
+          one_line_whatever_a_cell_says, fields_in_the_journal])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The demo over small folders: every picture becomes a thumbnail, each failure has its reason, cells move, the books are right, each
-call is counted where it ran; and it ends, and leaves nothing, whatever comes in between."""
+"""The demo over small folders: every picture becomes a thumbnail, each failure has its reason, cells move, the books are right,
+each call is counted where it ran; and it ends, and leaves nothing, whatever comes in between."""
 import base64
 import glob
 import os
@@ -18,7 +18,8 @@ from programs import BOUND, Skip, main, sentence, wait_until
 DEMO = os.environ["TEST_DEMO"]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
 BITMAP = struct.pack("<2sIIIIiiHHIIiiII4s", b"BM", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0, b"\xff")
-LINE = re.compile(r"^  (\w+) +(in process|moving|sandbox)((?:, from \w+)?) +(\d+) calls   p50 +[\d.]+   p99 +[\d.]+   p99.9 +[\d.]+   "
+LINE = re.compile(r"^  (\w+) +(in process|moving|sandbox)((?:, from \w+)?) +(\d+) calls   p50 +[\d.]+   p99 +[\d.]+   p99.9 "
+                  r"+[\d.]+   "
                   r"most +[\d.]+ µs$", re.MULTILINE)
 
 
@@ -88,11 +89,12 @@ def pictures_are_worked_through(here):
     assert re.search(r"^moves +1 times the thumbnailer left for a sandbox, .*\n +1 times it came back", said, re.MULTILINE), said
     assert re.search(r"^pictures +3 thumbnails of 7 files", said, re.MULTILINE), said
     # Named after their pictures; two of them have one name.
-    assert sorted(os.listdir(here.path("out"))) == ["1.cellhost-demo.png.bak", "a.PNG.2.cellhost-demo.png", "a.PNG.cellhost-demo.png",
+    assert sorted(os.listdir(here.path("out"))) == ["1.cellhost-demo.png.bak", "a.PNG.2.cellhost-demo.png",
+                                                    "a.PNG.cellhost-demo.png",
                                                     "b.bmp.cellhost-demo.png", "holiday.png"], os.listdir(here.path("out"))
     # Those files, that folder, and the two files that the demo brings along.
-    for failure in (r"failures  5", r"  pictures/\ufffd\?\[1m\.jpg: [^\n]+", r"  cut-off\.png: [^\n]+", r"  no-picture\.jpg: [^\n]+",
-                    r"  pictures/closed: the folder cannot be read: Permission denied",
+    for failure in (r"failures  5", r"  pictures/\ufffd\?\[1m\.jpg: [^\n]+", r"  cut-off\.png: [^\n]+",
+                    r"  no-picture\.jpg: [^\n]+", r"  pictures/closed: the folder cannot be read: Permission denied",
                     r"  pictures/more/closed\.png: it cannot be read: Permission denied"):
         assert re.search(rf"^{failure}$", said, re.MULTILINE), (failure, said)
     booked = 2 * len(PIXEL) + len(BITMAP)
@@ -108,13 +110,14 @@ def calls_are_counted_where_they_ran(here):
     assert done.returncode == 0 and not done.stderr, done
     n = counts(said)
     assert set(n) == {("thumbnailer", "in process", ""), ("thumbnailer", "moving", ""), ("thumbnailer", "sandbox", ""),
-                      ("ledger", "in process", ""), ("trader", "in process", ""), ("exchange", "in process", ""), ("exchange", "sandbox", ""),
+                      ("ledger", "in process", ""), ("trader", "in process", ""), ("exchange", "in process", ""),
+                      ("exchange", "sandbox", ""),
                       ("exchange", "in process", ", from trader"), ("exchange", "sandbox", ", from trader")}, said
     assert sum(n.values()) == int(re.search(r"^calls +(\d+), as their callers saw them:$", said, re.MULTILINE).group(1)), said
     here_, moving, sandbox = (n["thumbnailer", place, ""] for place in ("in process", "moving", "sandbox"))
     assert here_ + moving + sandbox == 220 and n["ledger", "in process", ""] == 218, n
-    # Ten moves, each 20 pictures after the one before it, so eleven stretches, every other one in the sandbox.  Each begins with those
-    # pictures that were done during the move; one at least is done in its place.
+    # Ten moves, each 20 pictures after the one before it, so eleven stretches, every other one in the sandbox.  Each begins with
+    # those pictures that were done during the move; one at least is done in its place.
     assert re.search(r"^moves +5 times the.*\n +5 times it came back", said, re.MULTILINE), said
     assert 20 + 5 <= here_ <= 6 * 20 - 5 and 5 <= sandbox <= 5 * 19 and 10 <= moving <= 10 * 19, n
     assert n["exchange", "in process", ""] == n["exchange", "sandbox", ""] == 20000, n
@@ -129,14 +132,17 @@ def a_stranger_that_some_pictures_kill(here):
     done = demo(here, "pictures")
     said = done.stdout.decode()
     assert done.returncode == 0 and not done.stderr, done
-    told = re.search(r"^stranger  a build of the thumbnailer begins in a sandbox, for it is foreign: it lies in a folder that is not yours alone\n"
+    told = re.search(r"^stranger  a build of the thumbnailer begins in a sandbox, for it is foreign: it lies in a folder that is "
+                     r"not yours alone\n"
                      r"  crash\.png: (.*)\n  hang\.png: (.*)\n  memory\.png: (.*)\n"
-                     r" +its process ended (\d+) times, and another took its place; 13 of 13 good pictures were done$", said, re.MULTILINE)
+                     r" +its process ended (\d+) times, and another took its place; 13 of 13 good pictures "
+                     r"were done$", said, re.MULTILINE)
     assert told, said
     assert told[1] == "its process was killed by SIGSEGV (Segmentation fault)", told[1]
     assert told[2] == "it hung: thumbnail had not ended 2.0 s after its deadline", told[2]
     if os.environ["TEST_SANITIZE"] == "none":
-        assert re.fullmatch(r"its process was killed by SIG\w+ \(.*\); it said: there is no memory for 16777216 bytes more, after 1?\d times as many", told[3]), told[3]
+        assert re.fullmatch(r"its process was killed by SIG\w+ \(.*\); it said: there is no memory for 16777216 bytes more, after "
+                            r"1?\d times as many", told[3]), told[3]
     assert int(told[4]) == 3, told[4]
     # The pictures of the folder are not among those, and nobody trusts the stranger for it.
     assert re.search(r"^pictures +3 thumbnails of 5 files", said, re.MULTILINE), said
@@ -151,7 +157,8 @@ def nothing_can_be_saved(here):
     done = demo(here, "pictures")
     said = done.stdout.decode()
     assert re.search(r"^pictures +0 thumbnails of 17 files", said, re.MULTILINE), said
-    assert re.search(r"^failures +17\n(  \S+\.png: [^\n]+\n){10}  and 7 more$", said, re.MULTILINE) and "  pictures/0000.png: " in said, said
+    assert re.search(r"^failures +17\n(  \S+\.png: [^\n]+\n){10}  and 7 more$", said,
+                     re.MULTILINE) and "  pictures/0000.png: " in said, said
     assert "Permission denied" in said, said
     assert "ledger    0 bytes booked" in said and ("ledger", "in process", "") not in counts(said), said
 
@@ -162,7 +169,8 @@ def nothing_can_be_saved(here):
 def on_a_terminal(here, *args):
     """A demo whose terminal is read here: the process, and the reader's side."""
     reading, terminal = pty.openpty()
-    process = here.spawn(DEMO, *args, stdin=terminal, stdout=terminal, stderr=terminal, env=environment(here), start_new_session=True)
+    process = here.spawn(DEMO, *args, stdin=terminal, stdout=terminal, stderr=terminal, env=environment(here),
+                         start_new_session=True)
     os.close(terminal)
     return process, reading
 
@@ -280,5 +288,5 @@ def nobody_reads(here):
     wait_until(lambda: not remains(here), "the end of all processes")
 
 
-main([pictures_are_worked_through, calls_are_counted_where_they_ran, a_stranger_that_some_pictures_kill, nothing_can_be_saved, progress, without_pictures, the_host_does_not_start,
-      interrupted, interrupted_at_once, a_host_that_hangs, nobody_reads])
+main([pictures_are_worked_through, calls_are_counted_where_they_ran, a_stranger_that_some_pictures_kill, nothing_can_be_saved,
+      progress, without_pictures, the_host_does_not_start, interrupted, interrupted_at_once, a_host_that_hangs, nobody_reads])

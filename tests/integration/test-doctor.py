@@ -45,7 +45,8 @@ def good(here):
     need_sandbox(here)
     found, broken = look(here)
     assert not broken, broken
-    assert INSIDE | {"sandbox", "runner", "kernel", "sealed memory", "handles"} == {row["check"] for row in found.values() if row["essential"]}
+    assert INSIDE | {"sandbox", "runner", "kernel", "sealed memory", "handles"} == {row["check"] for row in found.values()
+                                                                                    if row["essential"]}
     assert not found["host"]["holds"] and found["runtime folder"]["holds"], found
     text = here.good("doctor")
     assert text.startswith("CHECK") and "sealed memory" in text, text
@@ -144,5 +145,5 @@ def a_host(here):
     assert not [row for row in elsewhere if row["check"] == "host"][0]["holds"]
 
 
-main([good, without_bubblewrap, one_that_does_not_work, one_that_holds_nobody, one_that_lets_the_network_in, no_runner, few_descriptors,
-      one_processor, limits, folders, a_host])
+main([good, without_bubblewrap, one_that_does_not_work, one_that_holds_nobody, one_that_lets_the_network_in, no_runner,
+      few_descriptors, one_processor, limits, folders, a_host])

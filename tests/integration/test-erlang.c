@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Our supervision beside Erlang's own, whose rules it claims to have: real supervisors are told of the same ends of the same cells.  What can be
- * compared: each cell has a supervisor of its own, so the trees are of those, below one at the top, and an end is to concern nobody else; which
- * ends are followed by a restart, with attempts that fail among them; and when there were too many.  What cannot: we wait before we restart, and
- * nothing of ours gives up because a part of it has.
+ * Our supervision beside Erlang's own, whose rules it claims to have: real supervisors are told of the same ends of the same cells.
+ * What can be compared: each cell has a supervisor of its own, so the trees are of those, below one at the top, and an end is to
+ * concern nobody else; which ends are followed by a restart, with attempts that fail among them; and when there were too many.
+ * What cannot: we wait before we restart, and nothing of ours gives up because a part of it has.
  */
 #include <signal.h>
 #include <string.h>
@@ -53,8 +53,10 @@ make_tree (Tree *tree, gboolean slow)
     };
   for (guint i = 0; i < tree->n_steps; i++)
     tree->steps[i] = (Step) {
-      .cell = (guint) g_test_rand_int_range (0, (gint) tree->n_cells), .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)),
-      .fails = (guint) MAX (0, g_test_rand_int_range (-6, 4)), .wait = slow && g_test_rand_bit () ? (guint) g_test_rand_int_range (1, 1600) : 0,
+      .cell = (guint) g_test_rand_int_range (0, (gint) tree->n_cells),
+      .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)),
+      .fails = (guint) MAX (0, g_test_rand_int_range (-6, 4)),
+      .wait = slow && g_test_rand_bit () ? (guint) g_test_rand_int_range (1, 1600) : 0,
     };
 }
 
@@ -62,7 +64,8 @@ static void
 tell_tree (GString *to, const Tree *tree)
 {
   for (guint i = 0; i < tree->n_cells; i++)
-    g_string_append_printf (to, "c:%s:%u:%u ", policies[tree->cells[i].restart], tree->cells[i].restart_intensity, tree->cells[i].restart_window);
+    g_string_append_printf (to, "c:%s:%u:%u ", policies[tree->cells[i].restart], tree->cells[i].restart_intensity,
+                            tree->cells[i].restart_window);
   for (guint i = 0; i < tree->n_steps; i++)
     {
       const Step *step = &tree->steps[i];
@@ -107,7 +110,8 @@ ask_erlang (Tree *trees, guint n)
     return FALSE;
   for (guint i = 0; i < n; i++)
     tell_tree (question, &trees[i]);
-  process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error, escript, g_getenv ("TEST_SUPERVISOR"), NULL);
+  process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error, escript,
+                              g_getenv ("TEST_SUPERVISOR"), NULL);
   g_assert_no_error (error);
   g_subprocess_communicate_utf8 (process, question->str, NULL, &said, NULL, &error);
   g_assert_no_error (error);
@@ -156,8 +160,8 @@ count_restarts (Restarts *restarts, const Step *step)
     }
 }
 
-/* They count whole seconds, and it is not known when exactly they did: what is the same for as few restarts within the window as there can have
- * been, and for as many, has to be theirs.  TRUE: it is not the same. */
+/* They count whole seconds, and it is not known when exactly they did: what is the same for as few restarts within the window as
+ * there can have been, and for as many, has to be theirs.  TRUE: it is not the same. */
 static gboolean
 compare_step (const Manifest *manifest, const Step *step, const Restarts *restarts)
 {
@@ -224,7 +228,8 @@ test_trees (gconstpointer data)
       for (guint k = 0; k < trees[i].n_steps; k++)
         seen[(guint) trees[i].steps[k].what]++;
     }
-  g_test_message ("%u ends in %u trees: %u restarted, %u not, %u given up; %u could be either", steps, n, seen['r'], seen['e'], seen['x'], doubtful);
+  g_test_message ("%u ends in %u trees: %u restarted, %u not, %u given up; %u could be either", steps, n, seen['r'], seen['e'],
+                  seen['x'], doubtful);
   g_assert_true (seen['r'] > 0 && seen['e'] > 0 && seen['x'] > 0);
   g_assert_cmpuint (doubtful, <, slow ? steps / 2 : 1);
 }
@@ -236,9 +241,10 @@ load (HostFixture *host, guint number, const Manifest *manifest)
 {
   g_autofree char *name = g_strdup_printf ("phoenix%u", number), *base = g_strconcat (name, ".so", NULL);
   g_autofree char *to = g_build_filename (host->folder, base, NULL), *bytes = NULL, *keys = g_strconcat (name, ".cell", NULL);
-  g_autofree char *from = g_build_filename (g_getenv ("TEST_CELLS"), "phoenix.so", NULL), *key_file = g_build_filename (host->folder, keys, NULL);
-  g_autofree char *text = g_strdup_printf ("[Cell]\nRestart=%s\nRestartIntensity=%u\nRestartWindow=%u\n", policies[manifest->restart],
-                                           manifest->restart_intensity, manifest->restart_window);
+  g_autofree char *from = g_build_filename (g_getenv ("TEST_CELLS"), "phoenix.so", NULL),
+                  *key_file = g_build_filename (host->folder, keys, NULL);
+  g_autofree char *text = g_strdup_printf ("[Cell]\nRestart=%s\nRestartIntensity=%u\nRestartWindow=%u\n",
+                                           policies[manifest->restart], manifest->restart_intensity, manifest->restart_window);
   g_autoptr(GError) error = NULL;
   HostCell *cell;
   gsize size;
@@ -328,9 +334,11 @@ test_host (void)
   CellBus *bus;
 
   for (guint i = 0; i < tree.n_cells; i++)
-    tree.cells[i] = (Manifest) { .restart = (ManifestRestart) (i % 3), .restart_intensity = (guint) g_test_rand_int_range (0, 4), .restart_window = LONG };
+    tree.cells[i] = (Manifest) { .restart = (ManifestRestart) (i % 3), .restart_intensity = (guint) g_test_rand_int_range (0, 4),
+                                 .restart_window = LONG };
   for (guint i = 0; i < tree.n_steps; i++)
-    tree.steps[i] = (Step) { .cell = (guint) g_test_rand_int_range (0, (gint) tree.n_cells), .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)) };
+    tree.steps[i] = (Step) { .cell = (guint) g_test_rand_int_range (0, (gint) tree.n_cells),
+                             .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)) };
   if (!ask_erlang (&tree, 1))
     {
       g_test_skip ("there is no escript (erlang-base)");

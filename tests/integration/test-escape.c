@@ -264,7 +264,8 @@ test_forbidden (Scene *scene, gconstpointer data)
   g_test_message ("%s", t.result.message);
   g_assert_cmpint (t.result.status, !=, CELL_OK);
   child_wait_end (child, &end);
-  wanted = g_strdup_printf ("its process made the system call %.*s, which is forbidden in a sandbox", (int) strcspn (what, "/"), what);
+  wanted = g_strdup_printf ("its process made the system call %.*s, which is forbidden in a sandbox", (int) strcspn (what, "/"),
+                            what);
   g_assert_cmpstr (end.why, ==, wanted);
   g_free (end.why);
   child_unref (child);
@@ -279,7 +280,8 @@ test_failing (Scene *scene, gconstpointer data)
     const char *what;
     int number;
   } calls[] = {
-    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM }, { "setsid", EPERM }, { "futex_waitv", EINVAL },
+    { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM },
+    { "setsid", EPERM }, { "futex_waitv", EINVAL },
   };
 
   (void) data;
@@ -352,7 +354,8 @@ static gboolean
 goes_last (Scene *scene)
 {
   const int pid = (int) child_get_pid (scene->cell->child);
-  g_autofree char *tasks = g_strdup_printf ("/proc/%d/task", pid), *path = g_strdup_printf ("/proc/%d/autogroup", pid), *text = NULL;
+  g_autofree char *tasks = g_strdup_printf ("/proc/%d/task", pid), *path = g_strdup_printf ("/proc/%d/autogroup", pid),
+                  *text = NULL;
   g_autoptr(GDir) dir = g_dir_open (tasks, 0, NULL);
   const char *name;
 
@@ -382,7 +385,8 @@ restrain (Scene *scene)
 static void
 test_goes_last (Scene *scene, gconstpointer data)
 {
-  g_autofree char *other = g_strdup_printf ("sched_setscheduler/%d", SCHED_OTHER), *batch = g_strdup_printf ("sched_setscheduler/%d", SCHED_BATCH);
+  g_autofree char *other = g_strdup_printf ("sched_setscheduler/%d", SCHED_OTHER),
+                  *batch = g_strdup_printf ("sched_setscheduler/%d", SCHED_BATCH);
   const struct { const char *what; int number; } ways[] = {
     { other, EPERM }, { batch, EPERM }, { "setpriority", EACCES }, { "setpriority/group", EACCES }, { "setsid", EPERM },
   };

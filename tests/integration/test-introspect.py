@@ -68,7 +68,8 @@ def json_has_all_of_it(here):
     here.host(*(word for name in names for word in ("--cell", cell(name))))
     for name in (*names, "host"):
         about = json.loads(here.good("--json", "introspect", name))
-        assert "".join(line + "\n" for _, _, line in Text(about, True).lines) == here.good("introspect", name).split("# file: ")[0], name
+        assert "".join(line + "\n" for _, _, line in Text(about, True).lines) == here.good("introspect",
+                                                                                           name).split("# file: ")[0], name
         lines = Text(about, False).lines
         assert about["fingerprint"] == fingerprint(line for _, _, line in lines), name
         for kind in ("method", "signal"):

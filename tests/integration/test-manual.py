@@ -201,7 +201,8 @@ def completion_of_cellctl(here):
             ("call mirror =nu", "call mirror =number "), ("call mirror texts te", "call mirror texts text="),
             ("call mirror shapes ma", "call mirror shapes maybe="), ("call mirror blobs @pict", "call mirror blobs @picture.so "),
             ("call mirror blobs one=@pict", "call mirror blobs one=@picture.so "), ("load pic", "load picture.so "),
-            ("--socket other call mem", "--socket other call memory "), ("--socket=other stats mem", "--socket=other stats memory "),
+            ("--socket other call mem", "--socket other call memory "),
+            ("--socket=other stats mem", "--socket=other stats memory "),
             ("--socket oth", "--socket other"), ("call --timeout 5 mirror nothi", "call --timeout 5 mirror nothing ")]:
         line = shell.complete("cellctl " + typed)
         # After a file bash adds a blank only when it is asked to complete files.

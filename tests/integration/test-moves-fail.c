@@ -79,7 +79,8 @@ test_trouble (Scene *scene, gconstpointer data)
 
   if (scene->skipped)
     return;
-  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, "trouble", trouble->trouble, "where", trouble->where, NULL);
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, "trouble", trouble->trouble, "where", trouble->where,
+                                        NULL);
   traveller_say (scene->client, .n = 41);
   if (trouble->back)
     host_fixture_eject (scene->traveller);

@@ -248,8 +248,8 @@ calls_of (CellClient *sequence)
   return totals.calls;
 }
 
-/* What it asked before is not asked again in its name.  It has read no answer: where it was is known from its cell alone, and that has moved
- * on since its successor was told of it. */
+/* What it asked before is not asked again in its name.  It has read no answer: where it was is known from its cell alone, and that
+ * has moved on since its successor was told of it. */
 static void
 test_leaves (Scene *scene, gconstpointer data)
 {
@@ -524,7 +524,8 @@ check_deadlines (Scene *scene, const guint32 *ms, guint n, guint n_near)
 static void
 test_deadlines (Scene *scene, gconstpointer data)
 {
-  static const guint32 orders[][4] = { { FAR, 1500, 100, FAR }, { 100, 1500, FAR, FAR }, { 1500, FAR, 100, FAR }, { 1, FAR, 500, FAR } };
+  static const guint32 orders[][4] = { { FAR, 1500, 100, FAR }, { 100, 1500, FAR, FAR }, { 1500, FAR, 100, FAR },
+                                       { 1, FAR, 500, FAR } };
 
   for (guint i = 0; i < G_N_ELEMENTS (orders) * (scene->skipped ? 1 : 2); i++)
     {
@@ -807,7 +808,8 @@ test_stats (Scene *scene, gconstpointer data)
 static void
 test_settings (Scene *scene, gconstpointer data)
 {
-  static const char *const set[][2] = { { "motd", "two\nsecret=lines\n" }, { "secret", "kept" }, { "a=b\nc", "=" }, { "none", "" }, { "ä", "ö" } };
+  static const char *const set[][2] = { { "motd", "two\nsecret=lines\n" }, { "secret", "kept" }, { "a=b\nc", "=" }, { "none", "" },
+                                        { "ä", "ö" } };
   g_autofree char *large = g_strnfill (70000, 'x'), *path = g_build_filename (g_getenv ("TEST_CELLS"), "traveller.so", NULL);
   g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr(GError) error = NULL;
@@ -815,8 +817,8 @@ test_settings (Scene *scene, gconstpointer data)
   (void) data;
   if (scene->skipped)
     return;
-  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, set[0][0], set[0][1], set[1][0], set[1][1], set[2][0], set[2][1],
-                                        set[3][0], set[3][1], set[4][0], set[4][1], NULL);
+  scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, set[0][0], set[0][1], set[1][0], set[1][1], set[2][0],
+                                        set[2][1], set[3][0], set[3][1], set[4][0], set[4][1], NULL);
   for (guint i = 0; i < 3; i++)
     {
       for (guint k = 0; k < G_N_ELEMENTS (set); k++)

@@ -47,14 +47,16 @@ def the_first(here):
         n += 1
         assert call(here, "tally", "add", f"name={n}", "amount=-5", "marks=[1,2,3]", "loud=true") == {"n": n}
         listed = call(here, "tally", "list")
-        assert listed["text"] == f"{n} entries" and listed["entries"][-1] == {"name": str(n), "amount": -5, "marks": [1, 2, 3]}, listed
+        assert listed["text"] == f"{n} entries" and listed["entries"][-1] == {"name": str(n), "amount": -5,
+                                                                              "marks": [1, 2, 3]}, listed
         with open(here.write("small", "Abc" * 1000), "rb"):
             here.good("call", "--output=" + here.path("large"), "tally", "upper", "@" + here.path("small"))
         assert here.read("large") == "ABC" * 1000
         assert "is below zero" in here.refused("INVALID", "call", "tally", "=factor", "-1")
     # A call that is kept goes along.
     kept = here.spawn(CTL, "--json", "call", "tally", "keep", "later", stdout=subprocess.PIPE)
-    wait_until(lambda: any(row["method"] == "keep" and row["calls"] for row in json.loads(here.good("--json", "stats", "tally"))), "the call")
+    wait_until(lambda: any(row["method"] == "keep" and row["calls"] for row in json.loads(here.good("--json", "stats", "tally"))),
+               "the call")
     for _ in rounds(here, "tally"):
         pass
     wait_until(lambda: call(here, "tally", "answer") == {"answered": True}, "the kept call")
@@ -78,7 +80,8 @@ def a_caller(here):
         # It has no state, and begins anew in each place; after a move the first signal tells of a gap.
         here.good("call", "payer", "pay", "amount=1", "memo=rent")
         n += 3
-        wait_until(lambda: call(here, "payer", "@heard")["value"] >= 3 and call(here, "payer", "@done") == {"value": 1}, "signals and completions")
+        wait_until(lambda: call(here, "payer", "@heard")["value"] >= 3 and call(here, "payer", "@done") == {"value": 1},
+                   "signals and completions")
     assert call(here, "ledger", "balance", "account=2") == {"balance": n}
     assert stop(host) == 0
 

@@ -210,7 +210,8 @@ def a_key_file_that_is_not_the_users_own_any_more(here):
         assert permissions(here) == {f"ReadPaths={folder}": True}
         key_file(here, f"Network=true\nReadPaths={folder}")
         policy(here, grants + f"[Cell editor]\nWritePaths={here.folder}\n")
-        said = (f"cell escaper is given nothing by its key file {here.path('escaper.cell')}, which is foreign (it lies where a cell in a sandbox may "
+        said = (f"cell escaper is given nothing by its key file {here.path('escaper.cell')}, which is foreign (it lies where a "
+                "cell in a sandbox may "
                 "write); move that to where only you write")
         assert permissions(here) == {"Network": said, f"ReadPaths={folder}": said}, permissions(here)
         assert said in here.refused("DENIED", "restart", "escaper")
@@ -266,13 +267,15 @@ def another_build(here):
 
 
 def strict(here):
-    """From when it has begun: a call that serving does not need ends its process, and is named; the one of who did not ask goes on."""
+    """From when it has begun: a call that serving does not need ends its process, and is named; the one of who did not ask goes
+    on."""
     start(here, "Strict=true")
     assert tried(here, "read_file", "/usr/bin/env") == 0, "in the host it can, so that a wrong name would be noticed"
     here.good("eject", "escaper")
     assert tried(here, "complain") == 0
     here.refused("CRASHED", "call", "escaper", "read_file", "/usr/bin/env")
-    row = wait_until(lambda: next((row for row in json.loads(here.good("--json", "list")) if row["location"] == "dead"), None), "its end")
+    row = wait_until(lambda: next((row for row in json.loads(here.good("--json", "list")) if row["location"] == "dead"), None),
+                     "its end")
     assert "openat" in row["reason"], row
     here.good("unload", "escaper")
     key_file(here, "Strict=false")
@@ -320,6 +323,6 @@ def strict_cells_serve(here):
         here.good("eject", name)
 
 
-main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths, links,
-      what_no_cell_gets, a_key_file_that_is_not_the_users_own_any_more, devices, places_that_are_taken, another_build, strict,
-      strict_and_other_processes, strict_cells_serve])
+main([nothing_is_granted_unless_said, nothing_that_it_does_not_ask_for, what_was_granted_counts_while_it_lives, the_network, paths,
+      links, what_no_cell_gets, a_key_file_that_is_not_the_users_own_any_more, devices, places_that_are_taken, another_build,
+      strict, strict_and_other_processes, strict_cells_serve])

@@ -184,7 +184,8 @@ test_bad_memory (Scene *scene, gconstpointer data)
   {
     const char *text;
     int mode;
-  } bad[] = { { "", 0600 }, { "[Probe]\n", 0600 }, { "[Probe]\nGood=perhaps\n", 0600 }, { "[Probe]\nGood=false\n", 0600 }, { "[Probe]\nGood=true\n", 0622 },
+  } bad[] = { { "", 0600 }, { "[Probe]\n", 0600 }, { "[Probe]\nGood=perhaps\n", 0600 }, { "[Probe]\nGood=false\n", 0600 },
+              { "[Probe]\nGood=true\n", 0622 },
               { "nonsense", 0600 } };
   g_autofree char *path = path_of ("rude-polite"), *key = NULL, *base = NULL, *at = NULL, *known = NULL;
   g_auto(ModuleFile) file = MODULE_FILE_INIT;

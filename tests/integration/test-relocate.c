@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The promise: a cell moves out of the host, into another sandbox and back, again and again and at random, while a cell in the host, one in a
- * sandbox and a program outside keep calling it, and every call is answered, once, in its order.
+ * The promise: a cell moves out of the host, into another sandbox and back, again and again and at random, while a cell in the
+ * host, one in a sandbox and a program outside keep calling it, and every call is answered, once, in its order.
  *
- * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves: a million and a hundred in all, fewer under a sanitizer, and ten
- * times as many in the suite of what takes long.
+ * CELLHOST_TEST_CALLS and CELLHOST_TEST_MOVES say how many calls and moves: a million and a hundred in all, fewer under a
+ * sanitizer, and ten times as many in the suite of what takes long.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -118,7 +118,8 @@ program_caller (const char *socket, guint64 who, guint thousands)
 static GPid
 start_program (const Caller *caller, int *ret_out)
 {
-  g_autofree char *who = g_strdup_printf ("%" G_GUINT64_FORMAT, caller->who), *thousands = g_strdup_printf ("%u", caller->thousands);
+  g_autofree char *who = g_strdup_printf ("%" G_GUINT64_FORMAT, caller->who),
+                  *thousands = g_strdup_printf ("%u", caller->thousands);
   const char *const argv[] = { "/proc/self/exe", "--call", caller->socket, who, thousands, NULL };
   g_autoptr(GError) error = NULL;
   GPid pid;
@@ -266,7 +267,8 @@ move (HostCell *cell, guint n)
     host_fixture_absorb (cell);
 }
 
-/* A program is stopped in the middle of its calls: the cell moves, many times, others call, and when it goes on it has lost nothing. */
+/* A program is stopped in the middle of its calls: the cell moves, many times, others call, and when it goes on it has lost
+ * nothing. */
 static void
 test_stopped (HostFixture *fixture, gconstpointer data)
 {

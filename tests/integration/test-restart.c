@@ -79,7 +79,8 @@ is_at (Link *link, guint number)
   const HalfControl *said = link->replies->control;
   uint64_t taken = atomic_load (&said->taken), released = atomic_load (&said->released);
 
-  return taken > released && ((const Record *) (link->requests->data + (released & (link->requests->capacity - 1))))->method == number;
+  return taken > released && ((const Record *) (link->requests->data + (released & (link->requests->capacity - 1))))->method
+         == number;
 }
 
 static void
@@ -156,7 +157,8 @@ check_serves (Scene *scene, guint64 before)
 
 /* ---- callers ------------------------------------------------------------------------------------------------------ */
 
-/* The call that it had ends in CRASHED; those behind it, which it had not begun, and those of others are served by its successor. */
+/* The call that it had ends in CRASHED; those behind it, which it had not begun, and those of others are served by its
+ * successor. */
 static void
 test_killed (Scene *scene, gconstpointer data)
 {
@@ -483,7 +485,8 @@ typedef struct
 } Drain;
 
 static const Drain drains[] = {
-  { "phoenix", TRUE, FALSE, 2500 }, { "phoenix-many", TRUE, TRUE, 2500 }, { "phoenix", TRUE, FALSE, 5500 }, { "phoenix-loop", FALSE, FALSE, 5500 },
+  { "phoenix", TRUE, FALSE, 2500 }, { "phoenix-many", TRUE, TRUE, 2500 }, { "phoenix", TRUE, FALSE, 5500 },
+  { "phoenix-loop", FALSE, FALSE, 5500 },
 };
 
 /* What it has accepted, and that is more than what it is at, is answered for as long as its callers wait, and its state is kept. */
@@ -550,7 +553,9 @@ test_not_drained (Scene *scene, gconstpointer data)
   wait_for_call (scene->phoenix, "hang");
   g_assert_false (host_unload (scene->host.host, "phoenix", &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_BUSY);
-  g_assert_cmpstr (error->message, ==, "cell phoenix is in a call that has not ended after 5.0 s; it goes on, and 'cellctl unload --force phoenix' ends it all the same");
+  g_assert_cmpstr (error->message, ==,
+                   "cell phoenix is in a call that has not ended after 5.0 s; it goes on, and 'cellctl unload --force phoenix' "
+                   "ends it all the same");
   g_clear_error (&error);
   host_cell_describe (scene->phoenix, &after);
   g_assert_cmpint (after.pid, ==, before.pid);
@@ -564,7 +569,8 @@ test_not_drained (Scene *scene, gconstpointer data)
   cell_close (bus);
   g_assert_true (host_unload_by_force (scene->host.host, "phoenix", &lost, &error));
   g_assert_no_error (error);
-  g_assert_cmpstr (lost, ==, "cell phoenix is in a call that has not ended after 5.0 s; its process was killed, and its state is lost");
+  g_assert_cmpstr (lost, ==,
+                   "cell phoenix is in a call that has not ended after 5.0 s; its process was killed, and its state is lost");
   cell_auto PhoenixHang hung = phoenix_hang_finish (hang);
   g_assert_cmpint (hung.result.status, !=, CELL_OK);
   g_assert_null (host_find (scene->host.host, "phoenix", NULL));
@@ -659,7 +665,8 @@ main (int argc, char **argv)
   add ("/restart/bounds", NULL, test_bounds);
   for (guint i = 0; i < G_N_ELEMENTS (drains); i++)
     {
-      g_autofree char *path = g_strdup_printf ("/restart/drained/%s%s/%u", drains[i].build, drains[i].ejected ? "" : "/in-process", drains[i].ms);
+      g_autofree char *path = g_strdup_printf ("/restart/drained/%s%s/%u", drains[i].build, drains[i].ejected ? "" : "/in-process",
+                                               drains[i].ms);
 
       add (path, &drains[i], test_drained);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cell-runner at a socket whose other end says what a host does not: junk, truncated messages, right ones in the wrong order.  It never
- * crashes; it answers with an error, or ends with one sentence.
+ * cell-runner at a socket whose other end says what a host does not: junk, truncated messages, right ones in the wrong order.  It
+ * never crashes; it answers with an error, or ends with one sentence.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -77,7 +77,8 @@ say_more (Runner *runner, WireType type, const void *body, const void *tail, gsi
 {
   Fault fault = { 0 };
 
-  return wire_send (runner->socket, type, ++runner->serial, body, tail, (uint32_t) size, fds, n_fds, monotonic_ns () + PATIENCE_NS, &fault);
+  return wire_send (runner->socket, type, ++runner->serial, body, tail, (uint32_t) size, fds, n_fds, monotonic_ns () + PATIENCE_NS,
+                    &fault);
 }
 
 static gboolean
@@ -406,7 +407,8 @@ test_junk (void)
         case 8: message.header.type = WIRE_ATTACH; break;
         case 9: message.header.type = WIRE_HELLO; break;
         case 10: message.header.size = (uint32_t) (size = sizeof message); break;       /* with a tail that it has not */
-        case 11: message.header.type = WIRE_BLOB; message.header.size = (uint32_t) (size += sizeof (WireBlob)); break;  /* nobody asked */
+        /* nobody asked */
+        case 11: message.header.type = WIRE_BLOB; message.header.size = (uint32_t) (size += sizeof (WireBlob)); break;
         default:
           for (gsize k = 0; k < sizeof message; k++)
             ((guint8 *) &message)[k] = (guint8) g_test_rand_int ();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What is asked of systemd for an ejected cell, and what becomes of the cell if the answer is no, or does not come.  Who answers is not
- * systemd, but says the same on a bus of the test's own: a real one would need cgroups that a test has not.
+ * What is asked of systemd for an ejected cell, and what becomes of the cell if the answer is no, or does not come.  Who answers is
+ * not systemd, but says the same on a bus of the test's own: a real one would need cgroups that a test has not.
  */
 #include <gio/gio.h>
 #include <unistd.h>
@@ -18,8 +18,8 @@ static const char interface_xml[] =
   "<method name='Subscribe'/>"
   "<method name='StartTransientUnit'><arg type='s' direction='in'/><arg type='s' direction='in'/><arg type='a(sv)' direction='in'/>"
   "<arg type='a(sa(sv))' direction='in'/><arg type='o' direction='out'/></method>"
-  "<method name='SetUnitProperties'><arg type='s' direction='in'/><arg type='b' direction='in'/><arg type='a(sv)' direction='in'/></method>"
-  "<signal name='JobRemoved'><arg type='u'/><arg type='o'/><arg type='s'/><arg type='s'/></signal>"
+  "<method name='SetUnitProperties'><arg type='s' direction='in'/><arg type='b' direction='in'/><arg type='a(sv)' "
+  "direction='in'/></method><signal name='JobRemoved'><arg type='u'/><arg type='o'/><arg type='s'/><arg type='s'/></signal>"
   "</interface></node>";
 
 typedef enum
@@ -91,8 +91,8 @@ take_weight (Systemd *systemd, GVariant *arguments)
 }
 
 static void
-on_call (GDBusConnection *connection, const char *sender, const char *path, const char *interface, const char *method, GVariant *arguments,
-         GDBusMethodInvocation *invocation, gpointer data)
+on_call (GDBusConnection *connection, const char *sender, const char *path, const char *interface, const char *method,
+         GVariant *arguments, GDBusMethodInvocation *invocation, gpointer data)
 {
   static const char job[] = PATH "/job/7";
   Systemd *systemd = data;
@@ -131,7 +131,8 @@ on_call (GDBusConnection *connection, const char *sender, const char *path, cons
           g_dbus_connection_emit_signal (connection, NULL, PATH, interface, "JobRemoved",
                                          g_variant_new ("(uoss)", 6, PATH "/job/6", "other.scope", "failed"), NULL);
           g_dbus_connection_emit_signal (connection, NULL, PATH, interface, "JobRemoved",
-                                         g_variant_new ("(uoss)", 7, job, systemd->unit, systemd->mood == AGREES ? "done" : "failed"), NULL);
+                                         g_variant_new ("(uoss)", 7, job, systemd->unit,
+                                                        systemd->mood == AGREES ? "done" : "failed"), NULL);
         }
     }
   g_mutex_unlock (&systemd->lock);
@@ -156,7 +157,8 @@ systemd_main (gpointer data)
   g_main_context_push_thread_default (systemd->context);
   systemd->id = g_dbus_connection_register_object (systemd->connection, PATH, node->interfaces[0], &vtable, systemd, NULL, NULL);
   g_assert_cmpuint (systemd->id, !=, 0);
-  systemd->owned = g_bus_own_name_on_connection (systemd->connection, SYSTEMD, G_BUS_NAME_OWNER_FLAGS_NONE, on_owned, NULL, systemd, NULL);
+  systemd->owned = g_bus_own_name_on_connection (systemd->connection, SYSTEMD, G_BUS_NAME_OWNER_FLAGS_NONE, on_owned, NULL, systemd,
+                                                 NULL);
   g_main_loop_run (systemd->loop);
   g_bus_unown_name (systemd->owned);
   g_dbus_connection_unregister_object (systemd->connection, systemd->id);
@@ -173,7 +175,8 @@ systemd_start (Systemd *systemd)
   g_test_dbus_up (systemd->dbus);
   systemd->connection = g_dbus_connection_new_for_address_sync (g_test_dbus_get_bus_address (systemd->dbus),
                                                                 G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT
-                                                                  | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, NULL, NULL, &error);
+                                                                  | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, NULL, NULL,
+                                                                  &error);
   g_assert_no_error (error);
   g_mutex_init (&systemd->lock);
   systemd->context = g_main_context_new ();
@@ -248,7 +251,8 @@ test_agrees (void)
   systemd.refuses_weight = "org.freedesktop.systemd1.NoSuchUnit";
   scope_goes_last ("tested", getpid ());
   systemd.refuses_weight = "org.freedesktop.DBus.Error.AccessDenied";
-  g_test_expect_message ("cellhost-sandbox", G_LOG_LEVEL_WARNING, "cell tested: its scope keeps its share of the processors: not this one");
+  g_test_expect_message ("cellhost-sandbox", G_LOG_LEVEL_WARNING,
+                         "cell tested: its scope keeps its share of the processors: not this one");
   scope_goes_last ("tested", getpid ());
   g_test_assert_expected_messages ();
   systemd_end (&systemd);
@@ -259,7 +263,8 @@ static void
 test_fails (gconstpointer data)
 {
   static const char *const says[] = {
-    [FAILS] = "systemd makes no scope: failed", [REFUSES] = "no, thanks", [SAYS_NOTHING] = "systemd makes no scope: it takes too long",
+    [FAILS] = "systemd makes no scope: failed", [REFUSES] = "no, thanks",
+    [SAYS_NOTHING] = "systemd makes no scope: it takes too long",
   };
   Systemd systemd = { .mood = (Mood) GPOINTER_TO_INT (data) };
   g_autoptr(GError) error = NULL;

@@ -97,7 +97,8 @@ use_ledger (CellClient *ledger)
     }
 }
 
-/* One handler after the other gets stuck, and those who call another cell, on a connection that they have had or on a new one, are served. */
+/* One handler after the other gets stuck, and those who call another cell, on a connection that they have had or on a new one, are
+ * served. */
 static void
 test_stuck (HostFixture *fixture, gconstpointer data)
 {
@@ -196,8 +197,8 @@ wait_until_taken (HostCell *cell)
     }
 }
 
-/* Callers of a handler that is stuck die, more of them than there are threads for management; others are served meanwhile, and nothing is left
- * of those callers but the handlers. */
+/* Callers of a handler that is stuck die, more of them than there are threads for management; others are served meanwhile, and
+ * nothing is left of those callers but the handlers. */
 static void
 test_gone (HostFixture *fixture, gconstpointer data)
 {
@@ -312,7 +313,8 @@ call_on (gpointer data)
   return NULL;
 }
 
-/* One that never pauses does not keep those from being served who had gone to sleep; each of them comes from sleep again and again. */
+/* One that never pauses does not keep those from being served who had gone to sleep; each of them comes from sleep again and
+ * again. */
 static void
 test_busy (HostFixture *fixture, gconstpointer data)
 {
@@ -446,7 +448,8 @@ set_limit (rlim_t most, struct rlimit *before)
   g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &(struct rlimit) { most, before->rlim_max }));
 }
 
-/* Where not even the spare descriptor can be had again, the main loop rests, and who waits is accepted when there are descriptors. */
+/* Where not even the spare descriptor can be had again, the main loop rests, and who waits is accepted when there are
+ * descriptors. */
 static void
 test_descriptors (HostFixture *fixture, gconstpointer data)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * State over a clean stop of the host: what a cell has saved is there when it is loaded again, and a file that is not what it should be
- * is refused with a sentence and set aside.
+ * State over a clean stop of the host: what a cell has saved is there when it is loaded again, and a file that is not what it
+ * should be is refused with a sentence and set aside.
  */
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -30,7 +30,8 @@ pay (HostFixture *fixture, gint64 amount, const char *memo)
   gint64 balance;
 
   {
-    cell_auto LedgerTransfer t = ledger_transfer (cell_bind (bus, Ledger, "ledger"), .from = 1, .to = 2, .amount = amount, .memo = memo);
+    cell_auto LedgerTransfer t = ledger_transfer (cell_bind (bus, Ledger, "ledger"), .from = 1, .to = 2, .amount = amount,
+                                                  .memo = memo);
 
     g_assert_cmpstr (t.result.message, ==, NULL);
     balance = t.balance;
@@ -298,7 +299,8 @@ static void
 test_not_restored (HostFixture *fixture, gconstpointer data)
 {
   g_autoptr(GHashTable) config = g_hash_table_new (g_str_hash, g_str_equal);
-  g_autofree char *module = g_build_filename (g_getenv ("TEST_CELLS"), "traveller.so", NULL), *path = state_of (fixture, "traveller");
+  g_autofree char *module = g_build_filename (g_getenv ("TEST_CELLS"), "traveller.so", NULL),
+                  *path = state_of (fixture, "traveller");
   g_autoptr(GError) error = NULL;
 
   (void) data;
@@ -417,8 +419,8 @@ main (int argc, char **argv)
   add ("/state/kept/ejected", "ejected", test_kept);
   for (guint i = 0; i < G_N_ELEMENTS (busy); i++)
     {
-      g_autofree char *path = g_strdup_printf ("/state/kept-of-a-busy-cell/%s/%s%s", busy[i].file, busy[i].ejected ? "ejected" : "in-process",
-                                               busy[i].unloaded ? "/unloaded" : "");
+      g_autofree char *path = g_strdup_printf ("/state/kept-of-a-busy-cell/%s/%s%s", busy[i].file,
+                                               busy[i].ejected ? "ejected" : "in-process", busy[i].unloaded ? "/unloaded" : "");
 
       add (path, &busy[i], test_kept_of_a_busy_cell);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell in a sandbox is killed again and again, at any moment, while programs and a cell call it: every call is answered, or ends in CRASHED,
- * or past its deadline; and nothing is left behind.
+ * A cell in a sandbox is killed again and again, at any moment, while programs and a cell call it: every call is answered, or ends
+ * in CRASHED, or past its deadline; and nothing is left behind.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -93,8 +93,8 @@ wait_for_less (const Owned *most)
   while (now.descriptors > most->descriptors || now.children > most->children || now.mappings > most->mappings)
     {
       if (g_get_monotonic_time () > until)
-        g_error ("there were %u descriptors, %u children and %u mappings; now there are %u, %u and %u", most->descriptors, most->children,
-                 most->mappings, now.descriptors, now.children, now.mappings);
+        g_error ("there were %u descriptors, %u children and %u mappings; now there are %u, %u and %u", most->descriptors,
+                 most->children, most->mappings, now.descriptors, now.children, now.mappings);
       sched_yield ();
       now = look ();
     }
@@ -206,7 +206,8 @@ kill_one (HostCell *cell, GPid *last)
 static void
 storm (Scene *scene, const char *path, guint n_kills)
 {
-  g_autoptr(HostCell) sequence = host_fixture_load (&scene->host, path, "sequence", NULL), pacer = host_fixture_load (&scene->host, "pacer", NULL, NULL);
+  g_autoptr(HostCell) sequence = host_fixture_load (&scene->host, path, "sequence", NULL),
+                      pacer = host_fixture_load (&scene->host, "pacer", NULL, NULL);
   g_autoptr(GError) error = NULL;
   GThread *threads[3];
   GPid last = 0;
@@ -250,8 +251,8 @@ test_storm (gconstpointer data)
   before.descriptors += 2;              /* modules of builds that are not used any more */
   storm (&scene, to, g_test_thorough () ? N_KILLS_LONG : N_KILLS);
   wait_for_less (&before);
-  g_test_message ("%" G_GUINT64_FORMAT " answered, %" G_GUINT64_FORMAT " crashed, %" G_GUINT64_FORMAT " late", scene.n_good, scene.n_crashed,
-                  scene.n_late);
+  g_test_message ("%" G_GUINT64_FORMAT " answered, %" G_GUINT64_FORMAT " crashed, %" G_GUINT64_FORMAT " late", scene.n_good,
+                  scene.n_crashed, scene.n_late);
   host_fixture_tear_down (&scene.host, NULL);
 }
 

@@ -100,8 +100,10 @@ typedef struct
 } Case;
 
 static const Case cases[] = {
-  { "phoenix", "phoenix-next", FALSE }, { "phoenix-loop", "phoenix-loop-next", FALSE }, { "phoenix-many", "phoenix-many-next", FALSE },
-  { "phoenix", "phoenix-next", TRUE },  { "phoenix-loop", "phoenix-loop-next", TRUE },  { "phoenix-many", "phoenix-many-next", TRUE },
+  { "phoenix", "phoenix-next", FALSE }, { "phoenix-loop", "phoenix-loop-next", FALSE },
+  { "phoenix-many", "phoenix-many-next", FALSE },
+  { "phoenix", "phoenix-next", TRUE },  { "phoenix-loop", "phoenix-loop-next", TRUE },
+  { "phoenix-many", "phoenix-many-next", TRUE },
 };
 
 static void
@@ -324,10 +326,12 @@ swap_it (HostCell *cell, GError **error)
 }
 
 static const Target targets[] = {
-  { "eject", FALSE, relocate_eject }, { "absorb", TRUE, relocate_absorb }, { "restart", TRUE, relocate_restart }, { "swap", TRUE, swap_it },
+  { "eject", FALSE, relocate_eject }, { "absorb", TRUE, relocate_absorb }, { "restart", TRUE, relocate_restart },
+  { "swap", TRUE, swap_it },
 };
 
-/* However it came out, the cell works: with its state, or, if that died with the process that had it, with what it had when it was loaded. */
+/* However it came out, the cell works: with its state, or, if that died with the process that had it, with what it had when it was
+ * loaded. */
 static void
 check_works (Scene *scene, gboolean good, guint64 now, guint64 loaded)
 {

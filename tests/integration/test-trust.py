@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Trust goes by origin: what has come from elsewhere runs in a sandbox or not at all, until the user says otherwise of that very file."""
+"""Trust goes by origin: what has come from elsewhere runs in a sandbox or not at all, until the user says otherwise of that very
+file."""
 import hashlib
 import json
 import os
@@ -127,7 +128,9 @@ def where_a_sandboxed_cell_may_write(here):
     # Nor need it be the user who has put his key file beside his module.
     here.write("away/d.cell", f"[Cell]\nModule={copy('mirror', here.path('away', 'd.so'))}\n")
     os.symlink(here.path("away", "d.cell"), here.path("shared", "d.cell"))
-    assert "its key file is foreign: a link to it lies where a cell in a sandbox may write" in here.good("load", here.path("shared", "d.cell"))
+    assert "its key file is foreign: a link to it lies where a cell in a sandbox may write" in here.good("load",
+                                                                                                         here.path("shared",
+                                                                                                                   "d.cell"))
     assert place(here, "d") == (OUT, "foreign")
     here.good("unload", "d")
     here.good("load", here.path("away", "d.cell"))
@@ -199,7 +202,8 @@ def a_file_is_trusted(here):
     path = copy("mirror", here.path("Downloads", "guest.so"))
     here.good("load", path)
     said = here.refused("DENIED", "absorb", "guest")
-    assert said == ("cell guest is foreign (it lies where downloads do) and may not be in the host; trust its file with 'cellctl trust guest' "
+    assert said == ("cell guest is foreign (it lies where downloads do) and may not be in the host; trust its file with 'cellctl "
+                    "trust guest' "
                     "first"), said
     assert place(here, "guest") == (OUT, "foreign") and here.good("call", "guest", "nothing") == ""
     assert here.good("trust", "guest") == f"{path}: trusted\n"
@@ -313,8 +317,10 @@ def a_damaged_list_trusts_nobody(here):
     here.good("trust", path)
     good = here.read("config_home/cellhost/trust")
     group = f"[{sha256(path)}]\n"
-    bad = {"a mode": (good, 0o644), "words": (good + "trust me\n", 0o600), "a key": (good + "All=true\n", 0o600), "no key": (group, 0o600),
-           "a group": (good + "[Default]\nFile=a\nWhen=b\n", 0o600), "upper case": (good.replace(sha256(path), sha256(path).upper()), 0o600),
+    bad = {"a mode": (good, 0o644), "words": (good + "trust me\n", 0o600), "a key": (good + "All=true\n", 0o600),
+           "no key": (group, 0o600),
+           "a group": (good + "[Default]\nFile=a\nWhen=b\n", 0o600),
+           "upper case": (good.replace(sha256(path), sha256(path).upper()), 0o600),
            "a NUL": (good + "\0", 0o600), "an escape": (good.replace("File=", "File=\x1b[31m"), 0o600)}
     for number, (what, (text, mode)) in enumerate(bad.items()):
         here.write("config_home/cellhost/trust", text, mode)
@@ -346,6 +352,5 @@ def trusted_by_nobody(here, path):
 
 os.umask(0o022)         # a module that others may write to is refused
 main([what_was_made_here_is_not_foreign, what_is_foreign, downloads_are_where_the_user_has_them, where_a_sandboxed_cell_may_write,
-      a_policy_that_makes_no_sense,
-      introspect_shows_it, a_foreign_key_file, a_file_is_trusted, a_file_that_is_gone, another_build_is_looked_at, no_bubblewrap, bubblewrap_that_does_not_start,
-      a_damaged_list_trusts_nobody])
+      a_policy_that_makes_no_sense, introspect_shows_it, a_foreign_key_file, a_file_is_trusted, a_file_that_is_gone,
+      another_build_is_looked_at, no_bubblewrap, bubblewrap_that_does_not_start, a_damaged_list_trusts_nobody])

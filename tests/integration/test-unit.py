@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The unit that is installed: what it restricts keeps no cell from being ejected, replaced and taken back; and what would is seen."""
+"""The unit that is installed: what it restricts keeps no cell from being ejected, replaced and taken back; and what would is
+seen."""
 import contextlib
 import ctypes
 import json
@@ -121,9 +122,10 @@ def user_systemd(here):
         raise Skip("no systemd of this user answers here")
     name = f"cellhost-unit-{os.getpid()}.service"
     shipped = [f"--property={key}={value}" for key, value in service() if key != "ExecStart"]
-    settings = [f"--setenv={key}={value}" for key, value in here.env.items() if key.startswith(("XDG_", "LC_", "ASAN_", "UBSAN_", "LSAN_"))]
-    done = here.run("systemd-run", "--user", f"--unit={name}", *shipped, f"--property=StandardError=append:{here.path('log')}", *settings,
-                    *here.host_argv("--cell", cell("mirror")), env=env)
+    settings = [f"--setenv={key}={value}" for key, value in here.env.items()
+                if key.startswith(("XDG_", "LC_", "ASAN_", "UBSAN_", "LSAN_"))]
+    done = here.run("systemd-run", "--user", f"--unit={name}", *shipped, f"--property=StandardError=append:{here.path('log')}",
+                    *settings, *here.host_argv("--cell", cell("mirror")), env=env)
     assert done.returncode == 0, done
     try:
         yield

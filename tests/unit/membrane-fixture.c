@@ -43,7 +43,8 @@ make_token_plan (void)
 }
 
 #define TOKEN_CALL(number_, name_) \
-  { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .reply_size = sizeof (Token), .name = name_, \
+  { .args = &token_plan, .reply = &token_plan, .number = number_, .timeout = 20000, .fast = true, .reply_size = sizeof (Token), \
+    .name = name_, \
     .head = { .length = sizeof (Token), .root = sizeof (Token), .kind = RECORD_REQUEST, .method = number_, .timeout = 20000 } }
 
 const CallPlan plan_of[N_METHODS] = {
@@ -504,7 +505,8 @@ is_echoed (unsigned caller, uint64_t sequence, const TokenReply *reply)
 {
   if (reply->result.status == CELL_OK && reply->out.caller == caller && reply->out.sequence == sequence)
     return true;
-  fprintf (stderr, "caller %u, call %llu: status %d (%s), %llu came back\n", caller, (unsigned long long) sequence, reply->result.status,
+  fprintf (stderr, "caller %u, call %llu: status %d (%s), %llu came back\n", caller, (unsigned long long) sequence,
+           reply->result.status,
            reply->result.message != NULL ? reply->result.message : "", (unsigned long long) reply->out.sequence);
   return false;
 }

@@ -151,7 +151,8 @@ void child_join (pid_t pid);
 
 /* In a child, where GLib's checks would go on with the parent's output. */
 #define child_check(condition) \
-  do { if (!(condition)) { fprintf (stderr, "child: %s:%d: %s\n", __FILE__, __LINE__, #condition); fflush (stderr); _exit (1); } } while (0)
+  do { if (!(condition)) { fprintf (stderr, "child: %s:%d: %s\n", __FILE__, __LINE__, #condition); fflush (stderr); _exit (1); } } \
+  while (0)
 
 /* ---- odds and ends ---------------------------------------------------------------------------------- */
 
@@ -163,8 +164,8 @@ bool wait_at_least (_Atomic uint32_t *word, uint32_t value);
 bool is_asleep (pid_t pid, pid_t tid);
 void wait_until_asleep (pid_t pid, pid_t tid);
 pid_t thread_id (void);
-/* Whether a thread of this process that sleeps has this futex word among those it sleeps on, as the kernel says; false, too, where the
- * kernel does not say. */
+/* Whether a thread of this process that sleeps has this futex word among those it sleeps on, as the kernel says; false, too, where
+ * the kernel does not say. */
 bool sleeps_on (pid_t tid, const void *word);
 /* Memory that children share. */
 void *shared_memory (size_t size);

@@ -77,8 +77,8 @@ bytes_of (CellBlob *blob)
   return (uint64_t) st.st_blocks * 512;
 }
 
-/* Memory is whose process reserved it, or was the first to touch it.  So who makes a blob for somebody else reserves none, and who is given one
- * looks whether all of it is there. */
+/* Memory is whose process reserved it, or was the first to touch it.  So who makes a blob for somebody else reserves none, and who
+ * is given one looks whether all of it is there. */
 static void
 test_reserved (void)
 {

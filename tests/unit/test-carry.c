@@ -55,10 +55,12 @@ set_up (Place *place, gconstpointer data)
     {
       place->methods[i] = (Method) { .invoke = never, .max_reply = 512, .name = "", .stats = &place->stats[i] };
       if (i == RAW)
-        place->methods[i].in = codec_plan_new (cell_desc_Raw.fields, cell_desc_Raw.n_fields, CELL_ROLE_FIELD, cell_desc_Raw.size, NULL);
+        place->methods[i].in = codec_plan_new (cell_desc_Raw.fields, cell_desc_Raw.n_fields, CELL_ROLE_FIELD, cell_desc_Raw.size,
+                                               NULL);
       method_finish (&place->methods[i], i);
     }
-  place->service = (Service) { .n_methods = N_METHODS, .methods = place->methods, .endpoint = endpoint_new (&place->epoch, CELL_SERIAL, NULL) };
+  place->service = (Service) { .n_methods = N_METHODS, .methods = place->methods,
+                               .endpoint = endpoint_new (&place->epoch, CELL_SERIAL, NULL) };
   pthread_mutex_init (&place->service.lock, NULL);
   place->service.endpoint->service = &place->service;
   place->channel = channel_new_local (place->service.endpoint, CAPACITY, CAPACITY, NULL);
@@ -95,8 +97,10 @@ carry_of (guint n, gboolean twice)
   g_autoptr (GVariant) carry = NULL;
 
   for (guint i = 0; i < n + twice; i++)
-    g_variant_builder_add (&kept, "(tttuuuut@ay@at)", (guint64) (i < n ? i + 1 : 1), (guint64) SERIAL, (guint64) i, NOTHING, RECORD_ONEWAY, 0u, 0u,
-                           (guint64) 0, g_variant_new_array (G_VARIANT_TYPE_BYTE, NULL, 0), g_variant_new_array (G_VARIANT_TYPE_UINT64, NULL, 0));
+    g_variant_builder_add (&kept, "(tttuuuut@ay@at)", (guint64) (i < n ? i + 1 : 1), (guint64) SERIAL, (guint64) i, NOTHING,
+                           RECORD_ONEWAY, 0u, 0u,
+                           (guint64) 0, g_variant_new_array (G_VARIANT_TYPE_BYTE, NULL, 0),
+                           g_variant_new_array (G_VARIANT_TYPE_UINT64, NULL, 0));
   carry = g_variant_ref_sink (g_variant_new (CARRY_TYPE, NULL, &kept));
   return g_variant_get_data_as_bytes (carry);
 }
@@ -114,7 +118,8 @@ test_as_many_as_may_be (Place *place, gconstpointer data)
   g_assert_true (carry_apply (carry, &place->service, FALSE, &error));
   g_assert_no_error (error);
   g_assert_cmpuint (deferred_count (&place->service), ==, DEFERRED_MAX);
-  g_assert_false (deferred_import (&place->service, place->channel, &(DeferredRecord) { .id = 1u << 20, .flags = RECORD_ONEWAY }, &fault));
+  g_assert_false (deferred_import (&place->service, place->channel, &(DeferredRecord) { .id = 1u << 20, .flags = RECORD_ONEWAY },
+                                   &fault));
   g_assert_cmpint (fault.status, ==, CELL_ERROR_NO_RESOURCES);
   g_assert_cmpuint (deferred_count (&place->service), ==, DEFERRED_MAX);
   g_assert_null (carry_parse (more, &error));

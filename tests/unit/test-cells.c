@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Cells that use everything, called as their callers call them: through the generated headers, over channels.  The examples' tests are in
- * their own folders.
+ * Cells that use everything, called as their callers call them: through the generated headers, over channels.  The examples' tests
+ * are in their own folders.
  */
 #include <string.h>
 
@@ -219,7 +219,8 @@ test_access (void)
     cell_auto LedgerReset reset = ledger_reset (viewer);
     cell_auto LedgerBalance balance = ledger_balance (viewer, .account = 1);
 
-    assert_failed (&reset.result, CELL_ERROR_DENIED, "org.cellhost.Error.Denied", "does not have the role 'operate', which this method asks for");
+    assert_failed (&reset.result, CELL_ERROR_DENIED, "org.cellhost.Error.Denied",
+                   "does not have the role 'operate', which this method asks for");
     assert_ok (&balance.result);
   }
   cell_client_close (ledger);

@@ -225,7 +225,8 @@ test_completions (void)
       g_assert_cmpuint (completions.sequence, ==, sequence);
     }
   /* A completion that was cancelled after its answer had arrived is not run, and nothing is left of it. */
-  id = channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, on_done, &completions, NULL);
+  id = channel_start (channel, thread, &plan_of[ECHO], &(Token) { .caller = 1, .sequence = ++sequence }, on_done, &completions,
+                      NULL);
   channel_drain (channel, thread);
   channel_cancel (channel, id);
   n_notified = completions.n_done;
@@ -329,8 +330,8 @@ test_cancel_and_post (void)
   rig_free (rig);
 }
 
-/* Marked at the moment when it is taken: its caller has seen that it was too late and waits on, and is told that it would wait for itself.  What a
- * handler says of itself is not that. */
+/* Marked at the moment when it is taken: its caller has seen that it was too late and waits on, and is told that it would wait for
+ * itself.  What a handler says of itself is not that. */
 static void
 test_cancel_too_late (void)
 {
@@ -567,8 +568,8 @@ test_kept_blobs (void)
   blob_unref (the_blob);
 }
 
-/* A cell that keeps calls and forgets them: when nobody waits for them any more others get the room that was promised to their answers.  One
- * that the cell has in its hands stays. */
+/* A cell that keeps calls and forgets them: when nobody waits for them any more others get the room that was promised to their
+ * answers.  One that the cell has in its hands stays. */
 static void
 test_kept_too_long (void)
 {
@@ -621,7 +622,8 @@ test_one_stays_open (void)
   rig_free (rig);
 }
 
-/* Room for one reply: the channel is set aside when a kept call has it, goes on when that has been read, and nobody else notices. */
+/* Room for one reply: the channel is set aside when a kept call has it, goes on when that has been read, and nobody else
+ * notices. */
 static void
 test_credits (void)
 {
@@ -661,7 +663,8 @@ test_busy (void)
       TokenReply reply = { 0 };
       uint64_t id;
 
-      id = channel_start (channel, thread_context (), &hurried, &(Token) { .caller = 1, .sequence = n + 1 }, NULL, NULL, &reply.result);
+      id = channel_start (channel, thread_context (), &hurried, &(Token) { .caller = 1, .sequence = n + 1 }, NULL, NULL,
+                          &reply.result);
       if (id != 0)
         ids[n++] = id;
       else
@@ -713,7 +716,8 @@ test_busy_with_a_blob (void)
   /* Half full: the root fits, the text does not. */
   for (unsigned i = 0; i < 16; i++)
     g_assert_cmpuint (start_token (channel, &later, 1, i + 1), !=, 0);
-  g_assert_cmpuint (channel_start (channel, thread_context (), &parcel, &(Parcel) { blob, text }, NULL, NULL, &reply.result), ==, 0);
+  g_assert_cmpuint (channel_start (channel, thread_context (), &parcel, &(Parcel) { blob, text }, NULL, NULL, &reply.result), ==,
+                    0);
   g_assert_cmpint (reply.result.status, ==, CELL_ERROR_BUSY);
   reply_free (&reply.result);
   g_assert_cmpuint (blob_transit_bytes (), ==, 4096);
@@ -892,7 +896,8 @@ forwarder_main (void *data)
 }
 
 /* n cells in a ring, each held by a thread that calls the next one: it is found out each time, by at least one, long before the
- * deadline of 20 s; and then all goes on.  between: the calls go through a concurrent cell, which nobody holds and the thread is in. */
+ * deadline of 20 s; and then all goes on.  between: the calls go through a concurrent cell, which nobody holds and the thread is
+ * in. */
 static void
 check_cycle (unsigned n, bool between)
 {
@@ -934,8 +939,8 @@ check_cycle (unsigned n, bool between)
       echo (forwarders[i].channel, 1, 1);
       channel_unref (forwarders[i].channel);
     }
-  g_test_message ("%u cells%s: %" G_GUINT64_FORMAT " refused, %" G_GUINT64_FORMAT " went through", n, between ? " and others between" : "",
-                  n_deadlock, n_ok);
+  g_test_message ("%u cells%s: %" G_GUINT64_FORMAT " refused, %" G_GUINT64_FORMAT " went through", n,
+                  between ? " and others between" : "", n_deadlock, n_ok);
   g_assert_cmpuint (n_deadlock, >=, rounds);
   for (unsigned i = 0; i < n; i++)
     {
@@ -1141,7 +1146,8 @@ test_passed_to_one_that_leaves (void)
   rig_free (rig);
 }
 
-/* ---- many ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- many
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct
 {
@@ -1207,8 +1213,8 @@ flood (Channel *channel, unsigned caller)
   return n;
 }
 
-/* A caller that never reads its replies is set aside: nobody serves more of it than fits, others go on as ever, and when it reads at last
- * it finds everything that was accepted, in order. */
+/* A caller that never reads its replies is set aside: nobody serves more of it than fits, others go on as ever, and when it reads
+ * at last it finds everything that was accepted, in order. */
 static void
 test_never_reads (void)
 {
@@ -1258,7 +1264,8 @@ test_never_reads (void)
   rig_free (rig);
 }
 
-/* ---- concurrent cells --------------------------------------------------------------------------------------------------------------- */
+/* ---- concurrent cells
+ * --------------------------------------------------------------------------------------------------------------- */
 
 /* Closing waits for nobody who comes, and sees everybody out. */
 static void

@@ -1103,7 +1103,8 @@ test_closed_by_cell (void)
   open_and_close (town, &service, CLIENTS_CLOSED_KEPT);
   before = mallinfo2 ().uordblks;
   open_and_close (town, &service, 4 * CLIENTS_CLOSED_KEPT);
-  g_assert_cmpuint (mallinfo2 ().uordblks, <, before + 100 * CLIENTS_CLOSED_KEPT);  /* nothing under a sanitizer, which has a heap of its own */
+  g_assert_cmpuint (mallinfo2 ().uordblks, <, before + 100 * CLIENTS_CLOSED_KEPT);  /* nothing under a sanitizer, which has a heap
+                                                                                     * of its own */
   town_free (town);
 }
 

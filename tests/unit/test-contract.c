@@ -685,11 +685,13 @@ test_numbers (void)
   static const char *const first[] = { "c", "e", "@p" }, *const second[] = { "c", "e", "@p", "b", "d", "=p" };
   static const char *const third[] = { "c", "e", "@p", "b", "d", "=p", "a" };
   static const char *const few[] = { "s" }, *const more[] = { "s", "r" }, *const most[] = { "s", "r", "q", "t" };
-  g_autoptr (Contract) one = parse ("interface org.example.N 1\nmethod c () -> ()\nmethod e () -> ()\nproperty p u32\nsignal s ()\n");
-  g_autoptr (Contract) two = parse ("interface org.example.N 1\nmethod b () -> ()\nmethod c () -> ()\nmethod d () -> ()\nmethod e () -> ()\n"
-                                    "property p u32 writable\nsignal r ()\nsignal s ()\n");
-  g_autoptr (Contract) three = parse ("interface org.example.N 1\nmethod a () -> ()\nmethod b () -> ()\nmethod c () -> ()\nmethod d () -> ()\n"
-                                      "method e () -> ()\nproperty p u32 writable\nsignal q ()\nsignal r ()\nsignal s ()\nsignal t ()\n");
+  g_autoptr (Contract) one = parse ("interface org.example.N 1\nmethod c () -> ()\nmethod e () -> ()\nproperty p u32\n"
+                                    "signal s ()\n");
+  g_autoptr (Contract) two = parse ("interface org.example.N 1\nmethod b () -> ()\nmethod c () -> ()\nmethod d () -> ()\n"
+                                    "method e () -> ()\nproperty p u32 writable\nsignal r ()\nsignal s ()\n");
+  g_autoptr (Contract) three = parse ("interface org.example.N 1\nmethod a () -> ()\nmethod b () -> ()\nmethod c () -> ()\n"
+                                      "method d () -> ()\nmethod e () -> ()\nproperty p u32 writable\n"
+                                      "signal q ()\nsignal r ()\nsignal s ()\nsignal t ()\n");
 
   check_numbers (one, first, few);
   contract_number_like (two, one);

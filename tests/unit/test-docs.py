@@ -5,8 +5,8 @@
 test-docs.py INCLUDE REMOTE CC CXX FILE.md…
 
 A block fenced as ```c file=NAME.c (or cpp) is compiled as it stands; blocks of one name in one document follow one another.  A
-block of C without a name is an error: a listing that nobody compiles is wrong sooner or later.  REMOTE is the generated client header of
-the ledger, which some listings call.
+block of C without a name is an error: a listing that nobody compiles is wrong sooner or later.  REMOTE is the generated client
+header of the ledger, which some listings call.
 """
 
 import os

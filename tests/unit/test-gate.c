@@ -408,7 +408,8 @@ test_stop_in_a_crowd (void)
   crowd_finish (crowd, worker);
 }
 
-/* A gate that its owner holds for good: the owner alone serves, when it is kicked, and waits while somebody has stopped the gate. */
+/* A gate that its owner holds for good: the owner alone serves, when it is kicked, and waits while somebody has stopped the
+ * gate. */
 static void *
 owner_main (void *data)
 {
@@ -517,8 +518,8 @@ wait_for_node (Gate *gate)
     sched_yield ();
 }
 
-/* Whoever let go does not look like the holder until the one that stops has woken up: waiting for the gate then would be taken for a
- * deadlock. */
+/* Whoever let go does not look like the holder until the one that stops has woken up: waiting for the gate then would be taken for
+ * a deadlock. */
 static void
 test_stop_is_granted (void)
 {

@@ -114,7 +114,8 @@ test_key_file (Place *place, gconstpointer data)
 static void
 test_pair (Place *place, gconstpointer data)
 {
-  g_autofree char *own = g_build_filename (place->folder, "own.cell", NULL), *path = g_build_filename (place->shared, "pair.cell", NULL);
+  g_autofree char *own = g_build_filename (place->folder, "own.cell", NULL),
+                  *path = g_build_filename (place->shared, "pair.cell", NULL);
   g_autofree char *module = g_build_filename (place->shared, "pair.so", NULL);
   g_auto(ModuleFile) file = MODULE_FILE_INIT, alone = MODULE_FILE_INIT;
   g_autoptr(Manifest) manifest = NULL;

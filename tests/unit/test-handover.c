@@ -347,7 +347,8 @@ test_smaller_memory (void)
   channel_serve_ready (pair->callee, thread);
   small = half_new ("test-replies", 8192, &fault);
   g_assert (small != NULL && moved != NULL);
-  *moved = (MovedHalf) { .half = half_ref (small), .final_taken = pair->callee->requests.at, .final_reply = pair->callee->answers.head, .bell = -1 };
+  *moved = (MovedHalf) { .half = half_ref (small), .final_taken = pair->callee->requests.at,
+                         .final_reply = pair->callee->answers.head, .bell = -1 };
   g_assert_cmpuint (moved->final_reply, >, 8192);
   next->untrusted = true;
   channel_set_callee (next, half_ref (pair->requests), small, moved->final_taken, moved->final_reply);
@@ -388,8 +389,8 @@ note_status (const CellResult *result, void *data)
   *(CellStatus *) data = result->status;
 }
 
-/* What another process has answered is looked at as such, although the cell is in this one by the time that somebody asks for it.  data: a
- * completion is called. */
+/* What another process has answered is looked at as such, although the cell is in this one by the time that somebody asks for it.
+ * data: a completion is called. */
 static void
 test_kept_reply (const void *data)
 {
@@ -471,7 +472,8 @@ test_gone (void)
   line_send (&line, ECHO, 3);
   channel_serve_ready (line.pair->callee, thread_context ());
   line_send (&line, ECHO, 3);
-  *moved = (MovedHalf) { .final_taken = line.pair->callee->requests.at, .final_reply = line.pair->callee->answers.head, .bell = -1 };
+  *moved = (MovedHalf) { .final_taken = line.pair->callee->requests.at, .final_reply = line.pair->callee->answers.head,
+                         .bell = -1 };
   channel_moved (line.pair->caller, moved);
   epoch_step (rig, EPOCH_SERVING);
   for (unsigned i = 3; i < 6; i++)
@@ -546,12 +548,13 @@ test_sleeper_moves (void)
   rig_free (rig);
 }
 
-/* ---- callers outside ---------------------------------------------------------------------------------------------------------- */
+/* ---- callers outside
+ * ---------------------------------------------------------------------------------------------------------- */
 
 #define MOVES_MAX 60
 
-/* What the host says to a caller outside, as the connection would: which memory is next, and where the one before ended.  The memory is
- * made before the child is, and mapped by both. */
+/* What the host says to a caller outside, as the connection would: which memory is next, and where the one before ended.  The
+ * memory is made before the child is, and mapped by both. */
 typedef struct
 {
   _Atomic uint32_t n;
@@ -684,7 +687,8 @@ test_outside (void)
   rig_free (rig);
 }
 
-/* ---- consumers that die ------------------------------------------------------------------------------------------------------------ */
+/* ---- consumers that die
+ * ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct
 {
@@ -729,8 +733,8 @@ stream_main (void *data)
     {
       if (head - tail < 20 && !atomic_load (&stream->stop))
         {
-          ids[head % 20] = channel_start (caller, thread_context (), &plan_of[ECHO], &(Token) { .caller = 60, .argument = { 0, 0, 0, 0, 1000 } },
-                                          NULL, NULL, NULL);
+          ids[head % 20] = channel_start (caller, thread_context (), &plan_of[ECHO],
+                                          &(Token) { .caller = 60, .argument = { 0, 0, 0, 0, 1000 } }, NULL, NULL, NULL);
           if (ids[head % 20] == 0)
             {
               stream->n_other++;
@@ -755,8 +759,8 @@ stream_main (void *data)
   return NULL;
 }
 
-/* The consumer is a process that is killed, again and again, at any instruction.  Each call ends: with an answer, or as crashed, and of a serial
- * cell that keeps no calls a crash can have had only one. */
+/* The consumer is a process that is killed, again and again, at any instruction.  Each call ends: with an answer, or as crashed,
+ * and of a serial cell that keeps no calls a crash can have had only one. */
 static void
 test_killed_consumer (void)
 {
@@ -799,7 +803,8 @@ test_killed_consumer (void)
     else
       sched_yield ();
   pthread_join (stream.thread, NULL);
-  g_test_message ("%" G_GUINT64_FORMAT " answered, %" G_GUINT64_FORMAT " crashed under %d kills", stream.n_ok, stream.n_crashed, KILLS);
+  g_test_message ("%" G_GUINT64_FORMAT " answered, %" G_GUINT64_FORMAT " crashed under %d kills", stream.n_ok, stream.n_crashed,
+                  KILLS);
   g_assert_cmpint (outside.pair->callee->broken, ==, CELL_OK);
   g_assert_cmpuint (stream.n_other, ==, 0);
   g_assert_cmpuint (stream.n_crashed, >, 0);

@@ -1200,7 +1200,8 @@ test_words_whole (void)
     { echo_rows, "text={\"a\": 1}", "{\"a\": 1}", NULL },
     { echo_rows, "text={", "{", NULL },
     { echo_rows, "}{", "}{", NULL },
-    { echo_rows, "{\"txt\": \"World\"}", NULL, "there is no argument 'txt'; there are text (one argument {...} is all of them as JSON; "
+    { echo_rows, "{\"txt\": \"World\"}", NULL,
+      "there is no argument 'txt'; there are text (one argument {...} is all of them as JSON; "
                                              "if it is text itself, write text={...})" },
     { echo_rows, "{\"text\": \"World\",}", NULL, "JSON, line 1, column 18: " },
     { echo_rows, "{World}", NULL, "JSON, line 1, column 2: " },

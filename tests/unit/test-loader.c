@@ -243,7 +243,8 @@ test_other_machines (void)
   header->e_machine = EM_68K;
   assert_bytes_refused (bytes, "the plugin was built for 4 (unknown)");
   header->e_machine = kept.e_machine == EM_AARCH64 ? EM_X86_64 : EM_AARCH64;
-  assert_bytes_refused (bytes, kept.e_machine == EM_AARCH64 ? "the plugin was built for 62 (x86-64)" : "the plugin was built for 183 (AArch64)");
+  assert_bytes_refused (bytes, kept.e_machine == EM_AARCH64 ? "the plugin was built for 62 (x86-64)"
+                                                            : "the plugin was built for 183 (AArch64)");
   *header = kept;
   header->e_type = ET_EXEC;
   assert_bytes_refused (bytes, "it is not a shared library");
@@ -327,7 +328,8 @@ test_missing_library (void)
 static void
 test_no_visibility (void)
 {
-  g_autofree char *tcc = g_find_program_in_path ("tcc"), *source = g_test_build_filename (G_TEST_DIST, "fixtures", "mirror.c", NULL);
+  g_autofree char *tcc = g_find_program_in_path ("tcc"),
+                  *source = g_test_build_filename (G_TEST_DIST, "fixtures", "mirror.c", NULL);
   g_autofree char *include = g_test_build_filename (G_TEST_DIST, "..", "include", NULL);
   g_autoptr (Scratch) dir = scratch_new ();
   g_autofree char *path = g_build_filename (dir, "mirror.so", NULL);

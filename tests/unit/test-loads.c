@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Whoever reads what a peer can write loads each word of a record's head once: what was checked is what is used.  Counted where it
- * happens, in the code that the compiler made: the memory may not be read, each instruction that does so faults, is let do it alone, and
- * the memory is taken away again.
+ * happens, in the code that the compiler made: the memory may not be read, each instruction that does so faults, is let do it
+ * alone, and the memory is taken away again.
  */
 #define _GNU_SOURCE
 #include <signal.h>

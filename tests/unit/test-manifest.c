@@ -45,8 +45,8 @@ test_full (void)
   g_autoptr (Manifest) manifest =
     parse ("# A bank\n"
            "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
-           "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nWatchdog=2\nMemory=256\nStrict=true\nCalls=exchange; clock;\n"
-           "[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
+           "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nWatchdog=2\nMemory=256\nStrict=true\n"
+           "Calls=exchange; clock;\n[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
 
   g_assert_cmpstr (manifest->name, ==, "bank");
   g_assert_cmpstr (manifest->module, ==, "/other/book.so");
@@ -230,7 +230,8 @@ refuse (const char *path, const char *sentence)
 static void
 test_strangers (Places *places, gconstpointer data)
 {
-  g_autofree char *path = put (places->first, "ledger.cell", "[Cell]\n"), *fifo = g_build_filename (places->first, "fifo.cell", NULL);
+  g_autofree char *path = put (places->first, "ledger.cell", "[Cell]\n"),
+                  *fifo = g_build_filename (places->first, "fifo.cell", NULL);
   g_autoptr (GError) error = NULL;
   g_autoptr (Manifest) good = NULL;
 
@@ -319,7 +320,8 @@ test_folders (Places *places, gconstpointer data)
   path = put (inner, "ledger.cell", "");
   for (guint i = 0; i < G_N_ELEMENTS (open); i++)
     {
-      g_autofree char *sentence = g_strdup_printf ("the folder %s has mode 0777: others could put another file in its place", open[i]);
+      g_autofree char *sentence = g_strdup_printf ("the folder %s has mode 0777: others could put another file in its place",
+                                                   open[i]);
       g_autoptr (Manifest) sticky = NULL;
 
       g_assert_cmpint (g_chmod (open[i], 0777), ==, 0);

@@ -100,7 +100,8 @@ test_links (void)
   g_autofree char *around = g_build_filename (folder, "open", "..", ".", "", "a.so", NULL);
 
   g_assert_true (g_file_set_contents (path, "x", 1, NULL));
-  g_assert_true (g_mkdir (open_folder, 0700) == 0 && symlink ("../a.so", link) == 0 && symlink (link, to_link) == 0 && symlink ("..", to_folder) == 0);
+  g_assert_true (g_mkdir (open_folder, 0700) == 0 && symlink ("../a.so", link) == 0 && symlink (link, to_link) == 0
+                 && symlink ("..", to_folder) == 0);
   for (int is_open = 0; is_open < 2; is_open++)
     {
       g_assert_cmpint (g_chmod (open_folder, is_open ? 01777 : 0700), ==, 0);
@@ -157,7 +158,8 @@ test_media (void)
 {
   struct statfs here;
 
-  g_assert_true (origin_is_carried (MSDOS_SUPER_MAGIC) && origin_is_carried (ISOFS_SUPER_MAGIC) && origin_is_carried (UDF_SUPER_MAGIC));
+  g_assert_true (origin_is_carried (MSDOS_SUPER_MAGIC) && origin_is_carried (ISOFS_SUPER_MAGIC)
+                 && origin_is_carried (UDF_SUPER_MAGIC));
   g_assert_false (origin_is_carried (EXT4_SUPER_MAGIC) || origin_is_carried (BTRFS_SUPER_MAGIC) || origin_is_carried (TMPFS_MAGIC)
                   || origin_is_carried (OVERLAYFS_SUPER_MAGIC) || origin_is_carried (NFS_SUPER_MAGIC));
   g_assert_cmpint (statfs ("/usr", &here), ==, 0);

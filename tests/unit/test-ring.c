@@ -211,7 +211,8 @@ test_lies (void)
 {
   Ring ring;
   struct { int64_t offset; bool is_lie; } cases[] = {
-    { 0, false }, { 64, true }, { 4096, true }, { 1, true }, { -32, true }, { -64, false }, { INT64_MAX, true }, { INT64_MIN, true },
+    { 0, false }, { 64, true }, { 4096, true }, { 1, true }, { -32, true }, { -64, false }, { INT64_MAX, true },
+    { INT64_MIN, true },
   };
 
   for (unsigned i = 0; i < G_N_ELEMENTS (cases); i++)
@@ -453,7 +454,8 @@ test_end_of_garbage (void)
           uint64_t position = from + ((at - from) & 4095);
 
           atomic_store (&record->sequence, ring.data->salt + position - (g_rand_int_range (random, 0, 16) == 0));
-          record->length = g_rand_int_range (random, 0, 8) == 0 ? g_rand_int (random) : (uint32_t) g_rand_int_range (random, 0, 300);
+          record->length = g_rand_int_range (random, 0, 8) == 0 ? g_rand_int (random)
+                                                                : (uint32_t) g_rand_int_range (random, 0, 300);
         }
       end = half_end (ring.data, from);
       g_assert_cmpuint (end, >=, from);

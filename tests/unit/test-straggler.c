@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A thread that a cell has left behind calls every function of the host's, with everything that its cell had: while the cell lives, when
- * another build has taken over, and when it has gone and others have come.  Nothing of that does anything, and nothing that was freed is
- * touched, which is for the sanitizers to see.
+ * A thread that a cell has left behind calls every function of the host's, with everything that its cell had: while the cell lives,
+ * when another build has taken over, and when it has gone and others have come.  Nothing of that does anything, and nothing that
+ * was freed is touched, which is for the sanitizers to see.
  */
 #include <sched.h>
 
@@ -71,7 +71,8 @@ test_left_behind (gconstpointer build)
   g_autofree char *address = g_strdup_printf ("%p", (void *) watch);
   g_autoptr (CellModule) module = town_module (build);
   g_autoptr (GError) error = NULL;
-  TownCell *ledger = town_load (town, "ledger", "ledger", NULL), *cell = town_load (town, build, "straggler", "watch", address, NULL);
+  TownCell *ledger = town_load (town, "ledger", "ledger", NULL),
+           *cell = town_load (town, build, "straggler", "watch", address, NULL);
   CellClient *client = town_use (town, Straggler, "straggler");
   StragglerKeepCall kept = straggler_keep_start (client, .text = "kept");
   uint64_t pings = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell that, for a while, does harm with all that its process has: it writes anything into the memory that it shares with its callers,
- * and rings every bell.
+ * A cell that, for a while, does harm with all that its process has: it writes anything into the memory that it shares with its
+ * callers, and rings every bell.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -108,8 +108,8 @@ harm_main (void *data)
   return NULL;
 }
 
-CELL_METHOD (Hostile, harm, doc ("Begins, and goes on for so long.  No answer of its would be believed."), oneway, in (u32, milliseconds),
-             in (u32, pause, "µs after each time; 0: it leaves its processor to nobody"))
+CELL_METHOD (Hostile, harm, doc ("Begins, and goes on for so long.  No answer of its would be believed."), oneway,
+             in (u32, milliseconds), in (u32, pause, "µs after each time; 0: it leaves its processor to nobody"))
 {
   if (getpid () != 1)
     return cell_fail_status (call, CELL_ERROR_STATE, "this is not a sandbox");

@@ -51,7 +51,8 @@ void attack_end (Attack *attack);
 /* On the attacker's side: says that it is ready, and waits to be told to end. */
 void attack_is_ready (void);
 
-/* On the attacker's side, who does nothing wrong: calls that sequence until it is told to end.  It is ready when a thousand were answered. */
+/* On the attacker's side, who does nothing wrong: calls that sequence until it is told to end.  It is ready when a thousand were
+ * answered. */
 void attack_call_until_the_end (const char *socket, const char *cell, uint32_t timeout);
 
 typedef struct

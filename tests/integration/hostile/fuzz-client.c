@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One thread sends requests, most of them valid, takes the answers, and changes words of the memory that they go through; another one
- * does nothing but change words.  In between it says things on the socket, half of them valid, and leaves connections half open.
+ * One thread sends requests, most of them valid, takes the answers, and changes words of the memory that they go through; another
+ * one does nothing but change words.  In between it says things on the socket, half of them valid, and leaves connections half
+ * open.
  */
 #define _GNU_SOURCE
 #include "fuzz-client.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A cell-runner that lies: the real one, with somebody between it and the host who changes what it says, adds to it, says it twice or leaves it
- * out.  What the host says arrives as it is.  The cell's setting `seed` chooses what is done; without one it is nothing.  Three messages of
- * four are left as they are, so that more than the first step of anything is reached.  With the setting `dies` it ends when it is to attach a
- * caller, unless it is the successor of one that did.
+ * A cell-runner that lies: the real one, with somebody between it and the host who changes what it says, adds to it, says it twice
+ * or leaves it out.  What the host says arrives as it is.  The cell's setting `seed` chooses what is done; without one it is
+ * nothing.  Three messages of four are left as they are, so that more than the first step of anything is reached.  With the setting
+ * `dies` it ends when it is to attach a caller, unless it is the successor of one that did.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -72,7 +72,8 @@ pass_on (int to, const Message *message)
     {
       m.msg_control = control.bytes;
       m.msg_controllen = CMSG_SPACE (message->n_fds * sizeof (int));
-      control.align = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN (message->n_fds * sizeof (int)) };
+      control.align = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+                                         .cmsg_len = CMSG_LEN (message->n_fds * sizeof (int)) };
       memcpy (CMSG_DATA (&control.align), message->fds, message->n_fds * sizeof (int));
     }
   while (sendmsg (to, &m, MSG_NOSIGNAL) < 0 && (errno == EINTR || errno == EAGAIN))
@@ -164,7 +165,8 @@ distort (Message *message)
     case 4:
       return header.type == WIRE_HELLO; /* who never greets is waited for long, which other tests do */
     case 5:                             /* shorter or longer, and says so */
-      n = below (2) == 0 ? sizeof header + below ((uint32_t) (message->size - sizeof header + 1)) : MIN (message->size + below (64), MESSAGE_MAX);
+      n = below (2) == 0 ? sizeof header + below ((uint32_t) (message->size - sizeof header + 1))
+                         : MIN (message->size + below (64), MESSAGE_MAX);
       message->size = n;
       header.size = (uint32_t) n;
       set_head (message, header);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Changes words of a half while others look at it: cursors and wake words, heads of records, payloads, anything.  Most changes last for a
- * moment, so that what is read twice is read differently, and the channel lives to be lied to again.  What is changed, and to what, follows
- * from the seed; when it is seen does not.
+ * Changes words of a half while others look at it: cursors and wake words, heads of records, payloads, anything.  Most changes last
+ * for a moment, so that what is read twice is read differently, and the channel lives to be lied to again.  What is changed, and to
+ * what, follows from the seed; when it is seen does not.
  */
 #pragma once
 #include <stdatomic.h>
@@ -48,8 +48,8 @@ mutator_below (Mutator *self, uint32_t n)
   return (uint32_t) (mutator_next (self) >> 32) % n;
 }
 
-/* Of the words of a half: how far its own side has read.  That side trusts itself, and a cell that is hostile shares a process with it;
- * it stays a position. */
+/* Of the words of a half: how far its own side has read.  That side trusts itself, and a cell that is hostile shares a process with
+ * it; it stays a position. */
 #define MUTATOR_OWN 64
 
 static inline uint64_t

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the host takes for cell-runner, in a sandbox: before it loads anything it asks for every cell of a list, by hand, and says what
- * came of it instead of loading.  The list is the configuration of the cell, a name for each key.
+ * What the host takes for cell-runner, in a sandbox: before it loads anything it asks for every cell of a list, by hand, and says
+ * what came of it instead of loading.  The list is the configuration of the cell, a name for each key.
  */
 #include <string.h>
 #include <unistd.h>

@@ -191,8 +191,8 @@ flood_main (void *data)
   return NULL;
 }
 
-/* A view of our own of each half that we write: the runner may take away its own while we write.  What cannot be seen at a second place is
- * left out. */
+/* A view of our own of each half that we write: the runner may take away its own while we write.  What cannot be seen at a second
+ * place is left out. */
 static void
 copy_views (Rogue *self)
 {
@@ -420,8 +420,8 @@ CELL_METHOD (Rogue, count, doc ("What any cell might do."), out (u64, n))
 
 CELL_STRUCT (Row, field (u64, id), field (str, memo), field (array (u16), small))
 
-CELL_METHOD (Rogue, rows, doc ("An answer that has to be looked at."), in (u32, n), out (array (Row), rows), out (bytes, raw), out (bool, last),
-             timeout (100))
+CELL_METHOD (Rogue, rows, doc ("An answer that has to be looked at."), in (u32, n), out (array (Row), rows), out (bytes, raw),
+             out (bool, last), timeout (100))
 {
   static const uint16_t small[] = { 1, 2, 3, 4, 5 };
   Row *rows = cell_array (call, out, rows, in->n % 8);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What one peer can have the host keep for it while nobody gets round to answering: so much, and no more.  What was taken in is answered.
+ * What one peer can have the host keep for it while nobody gets round to answering: so much, and no more.  What was taken in is
+ * answered.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -143,7 +144,8 @@ ask_without_end (Raw *raw, uint32_t tail_size)
   unsigned n = 0;
 
   memset (tail, 'x', tail_size);
-  while (n < MANY && wire_send (raw->socket, WIRE_BIND, raw->serial + n + 1, &body, tail, tail_size, NULL, 0, monotonic_ns () + 300000000u, NULL))
+  while (n < MANY && wire_send (raw->socket, WIRE_BIND, raw->serial + n + 1, &body, tail, tail_size, NULL, 0,
+                                monotonic_ns () + 300000000u, NULL))
     n++;
   return n;
 }
@@ -266,8 +268,8 @@ rogue_asks (CellClient *rogue, unsigned n)
   return (unsigned) g_ascii_strtoull (asked.said, NULL, 10);
 }
 
-/* Its answers come over the same socket: with as many questions as its threads can have it still does what the host says; with more than that it
- * is read no more, too. */
+/* Its answers come over the same socket: with as many questions as its threads can have it still does what the host says; with more
+ * than that it is read no more, too. */
 static void
 test_questions_of_cell (Scene *scene, gconstpointer data)
 {

@@ -186,8 +186,8 @@ test_bells (Scene *scene, gconstpointer data)
   good_wait (scene->good, 2);
 }
 
-/* Who has rung for long and brought nothing gets what processor time others leave, and can do nothing about it; what it is asked it answers
- * as before. */
+/* Who has rung for long and brought nothing gets what processor time others leave, and can do nothing about it; what it is asked it
+ * answers as before. */
 static void
 test_rings (Scene *scene, gconstpointer data)
 {
@@ -229,7 +229,8 @@ test_deaf (Scene *scene, gconstpointer data)
   good_wait (scene->good, 2);
 }
 
-/* What it says to the host makes no sense: that is the end of its process, and another one takes its place, which begins to count. */
+/* What it says to the host makes no sense: that is the end of its process, and another one takes its place, which begins to
+ * count. */
 static void
 test_junk (Scene *scene, gconstpointer data)
 {

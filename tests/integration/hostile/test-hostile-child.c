@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Children that lie to the host: whatever they answer when they are asked to load, to serve, to save and to give way, the host goes on, another
- * cell is served as before, what is said of it is a sentence, and nothing is left behind.  FUZZ_ROUNDS is how many there are; --seed has the
- * same ones again.
+ * Children that lie to the host: whatever they answer when they are asked to load, to serve, to save and to give way, the host goes
+ * on, another cell is served as before, what is said of it is a sentence, and nothing is left behind.  FUZZ_ROUNDS is how many
+ * there are; --seed has the same ones again.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -89,7 +89,8 @@ let_go (HostFixture *fixture, const char *name)
 static void
 play (HostFixture *fixture, guint64 seed)
 {
-  g_autofree char *text = g_strdup_printf ("%" G_GUINT64_FORMAT, seed), *file = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL);
+  g_autofree char *text = g_strdup_printf ("%" G_GUINT64_FORMAT, seed),
+                  *file = g_build_filename (g_getenv ("TEST_CELLS"), "sequence.so", NULL);
   g_autoptr (GHashTable) settings = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr (GError) error = NULL, wrong = NULL, absorbing = NULL;
   g_autoptr (HostCell) cell = NULL;
@@ -194,7 +195,8 @@ test_dies_at_attach (HostFixture *fixture, gconstpointer data)
   cell_close (bus);
 }
 
-/* One that is to begin in a sandbox and dies when it is to serve has come to nothing, and nobody restarts it, though the next one would live. */
+/* One that is to begin in a sandbox and dies when it is to serve has come to nothing, and nobody restarts it, though the next one
+ * would live. */
 static void
 test_dies_at_start (void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Callers that stand still or fall at the worst moment, each a process of its own: stopped in the middle of a move, killed in the middle
- * of a request.  A caller in this process has to be served all the same.
+ * Callers that stand still or fall at the worst moment, each a process of its own: stopped in the middle of a move, killed in the
+ * middle of a request.  A caller in this process has to be served all the same.
  */
 #define _GNU_SOURCE
 #include <glib/gstdio.h>
@@ -178,8 +178,8 @@ eject_main (gpointer data)
   return NULL;
 }
 
-/* The cell's old place serves no more, and its new one not yet: then a caller who waits for answers is stopped.  The move goes on, and
- * others are served before he is. */
+/* The cell's old place serves no more, and its new one not yet: then a caller who waits for answers is stopped.  The move goes on,
+ * and others are served before he is. */
 static void
 test_stopped (Fixture *fixture, gconstpointer data)
 {

@@ -999,8 +999,8 @@ count_calls (const Counting *counting)
   return totals.calls;
 }
 
-/* One who sends and never reads is set aside: what he has asked for beyond that is not executed, nobody looks for it again and again, and who
- * calls meanwhile waits for nothing of it.  Not a single one of his calls is between two of theirs. */
+/* One who sends and never reads is set aside: what he has asked for beyond that is not executed, nobody looks for it again and
+ * again, and who calls meanwhile waits for nothing of it.  Not a single one of his calls is between two of theirs. */
 static void
 test_never_reads (Daemon *daemon, gconstpointer data)
 {

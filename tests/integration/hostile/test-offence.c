@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Who breaks a rule is named: the supervisor is told which cell, which generation, which process, which rule and where.  The channel
- * ends, and nothing else does.
+ * Who breaks a rule is named: the supervisor is told which cell, which generation, which process, which rule and where.  The
+ * channel ends, and nothing else does.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -229,8 +229,8 @@ test_cursor (Scene *scene, gconstpointer data)
 
 /* ---- a child --------------------------------------------------------------------------------------------------- */
 
-/* Has the rogue lie until that process has found out: a true answer that comes before the caller has looked takes the lie's place, and others
- * may be lied to as well. */
+/* Has the rogue lie until that process has found out: a true answer that comes before the caller has looked takes the lie's place,
+ * and others may be lied to as well. */
 static Told *
 provoke (Scene *scene, CellClient *rogue, CellClient *caller, CellStatus (*call) (CellClient *caller), pid_t witness)
 {
@@ -301,7 +301,8 @@ test_child (Scene *scene, gconstpointer data)
     g_assert_cmpstr (told->offence.rule, ==, "reply-kind");
     g_assert_cmpuint ((told->offence.at - offsetof (Record, kind)) % RECORD_ALIGN, ==, 0);
     assert_witness (told, data, data != NULL ? pid_of (victim) : 0);
-    /* Who decides whether it lives is told, and nothing else has happened: the other channel goes on, and there may be a new one. */
+    /* Who decides whether it lives is told, and nothing else has happened: the other channel goes on, and there may be a new
+     * one. */
     cell_auto RogueCount count = rogue_count (from_outside);
     cell_auto VictimCount again = victim_count (inside);
     g_assert_cmpint (count.result.status, ==, CELL_OK);
@@ -350,7 +351,8 @@ have_rogue_ask (CellClient *rogue)
   return ask.result.status;
 }
 
-/* It accuses everybody: what it says of its own caller is passed on as its claim, once, and of what is not its own nothing comes. */
+/* It accuses everybody: what it says of its own caller is passed on as its claim, once, and of what is not its own nothing
+ * comes. */
 static void
 test_slander (Scene *scene, gconstpointer data)
 {

@@ -36,8 +36,8 @@ CELL_METHOD (Victim, count, doc ("Has the rogue count."), out (i32, status), tim
   return CELL_OK;
 }
 
-CELL_METHOD (Victim, pound, doc ("Calls the rogue again and again; how often it was answered as it should be."), in (u32, n), out (u32, good),
-             timeout (120000))
+CELL_METHOD (Victim, pound, doc ("Calls the rogue again and again; how often it was answered as it should be."), in (u32, n),
+             out (u32, good), timeout (120000))
 {
   for (uint32_t i = 0; i < in->n; i++)
     {
