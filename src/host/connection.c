@@ -675,6 +675,7 @@ connection_new (Host *host, int socket, GError **error)
   g_queue_init (&connection->outgoing);
   connection->host = host;
   connection->serial = host_next_generation (host);
+  blob_share_init (&connection->blobs, connection->serial);
   connection->socket = socket;
   connection->access = CELL_ACCESS_ADMIN;
   connection->links = g_hash_table_new (g_int64_hash, g_int64_equal);

@@ -3,6 +3,7 @@
  * The host's side of a connection: what a program, or a runner on behalf of its cell, asks for over its socket.
  */
 #pragma once
+#include "membrane/blob.h"
 #include "membrane/wire.h"
 
 #include "cell.h"
@@ -28,6 +29,7 @@ struct Connection
   Bell *bell;
   pthread_mutex_t lock;         /* of the links, the questions, the source, of what waits to be sent, and of child */
   GHashTable *links;            /* serial → Link */
+  BlobShare blobs;              /* what cells in this process answer it with, until it fetches them */
   GQueue outgoing;
   GSource *writable;
   HostCell *cell;               /* of a runner: whose it is, a reference; NULL: of a program */

@@ -137,7 +137,7 @@ make_channel (Link *link, uint32_t access, GError **error)
   link->channel = channel;
   channel->owner = link;
   channel->serial = link->serial;
-  channel->blobs = blob_transit ();
+  channel->blobs = link->local ? blob_transit () : &link->connection->blobs.base;
   channel->untrusted = !link->local;
   channel->caller_bell = link->caller_bell;
   channel->access = access;

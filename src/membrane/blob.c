@@ -329,8 +329,7 @@ blob_transit_bytes (void)
 static uint64_t
 transit_export (BlobPort *port, CellBlob *blob)
 {
-  (void) port;
-  return blob_seal (blob, NULL) ? blob_transit_put (blob, 0) : 0;
+  return blob_seal (blob, NULL) ? blob_transit_put (blob, ((BlobShare *) port)->owner) : 0;
 }
 
 static CellBlob *
@@ -348,10 +347,16 @@ transit_import (BlobPort *port, uint64_t id)
   return blob;
 }
 
+void
+blob_share_init (BlobShare *share, uint64_t owner)
+{
+  *share = (BlobShare) { { transit_export, transit_import }, owner };
+}
+
 BlobPort *
 blob_transit (void)
 {
-  static BlobPort port = { transit_export, transit_import };
+  static BlobShare all = { { transit_export, transit_import }, 0 };
 
-  return &port;
+  return &all.base;
 }

@@ -49,8 +49,16 @@ struct BlobPort
 /* The host's transit table, as a port: ids → blobs on their way.  Bounded in number and bytes; what nobody fetches for a minute is
  * dropped. */
 BlobPort *blob_transit (void);
-/* The id of a blob that is on its way from now on; 0: there are too many.  owner: names who hands it out and may have only a share
- * of what there is; 0: this process. */
+/* The same for one outsider: what is handed out to him is of his share, as what he hands out himself is, until he fetches it. */
+typedef struct
+{
+  BlobPort base;
+  uint64_t owner;
+} BlobShare;
+
+void blob_share_init (BlobShare *share, uint64_t owner);
+/* The id of a blob that is on its way from now on; 0: there are too many.  owner: names the outsider who may have only a share of
+ * what there is; 0: it is of no outsider's. */
 uint64_t blob_transit_put (CellBlob *blob, uint64_t owner);
 CellBlob *blob_transit_take (uint64_t id);
 /* Forgets those of an owner that nobody has fetched. */

@@ -352,7 +352,8 @@ call_answer (CellCall *call, CellStatus status, const void *out)
            && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs){ call_export_blob, NULL, channel->blobs },
                              &fault))
     {
-      status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
+      status = fault.status == CELL_ERROR_TOO_LARGE || fault.status == CELL_ERROR_NO_RESOURCES ? fault.status
+               : CELL_ERROR_INTERNAL;
       call->error = NULL;
       call->message = status == CELL_ERROR_TOO_LARGE ? serve_say_too_large (text, sizeof text, capacity) : NULL;
     }

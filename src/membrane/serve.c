@@ -381,7 +381,8 @@ run_handler (CellCall *call, Method *method)
     {
       char *text = fault.status == CELL_ERROR_TOO_LARGE ? arena_get (&call->thread->arena, TOO_LARGE_TEXT) : NULL;
 
-      call->status = fault.status == CELL_ERROR_TOO_LARGE ? CELL_ERROR_TOO_LARGE : CELL_ERROR_INTERNAL;
+      call->status = fault.status == CELL_ERROR_TOO_LARGE || fault.status == CELL_ERROR_NO_RESOURCES ? fault.status
+                     : CELL_ERROR_INTERNAL;
       call->message = fault.status != CELL_ERROR_TOO_LARGE ? fault.rule : NULL;
       if (text != NULL)
         call->message = serve_say_too_large (text, TOO_LARGE_TEXT, call->capacity);

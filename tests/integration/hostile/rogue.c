@@ -454,6 +454,12 @@ CELL_METHOD (Rogue, mutate, doc ("Starts to change words of all that its process
   return CELL_OK;
 }
 
+CELL_METHOD (Rogue, hand_out, in (u32, size), out (blob, data))
+{
+  out->data = cell_blob_new (self, call, in->size);
+  return out->data ? CELL_OK : CELL_ERROR_NO_RESOURCES;
+}
+
 CELL_METHOD (Rogue, mutated, out (u64, n), out (bool, goes_on))
 {
   out->n = self->mutator.n;

@@ -10,6 +10,7 @@
 
 #include "host-fixture.h"
 #include "host/connection.h"
+#include "membrane/blob.h"
 #include "membrane/wait.h"
 #include "raw.h"
 #include "rogue-remote.h"
@@ -19,6 +20,9 @@
 #define MANY 10000u
 #define JOB_THREADS 16u
 #define BLOBS 100u
+#define BLOBS_MAX 512u                  /* what the documentation says */
+#define ASKERS 16u
+#define ASKED 40u                       /* blobs by each of these, whose answers fit beside each other: more than there may be */
 #define PATIENCE_US (60 * G_USEC_PER_SEC)
 
 typedef struct
@@ -341,6 +345,48 @@ test_blobs (Scene *scene, gconstpointer data)
   raw_close (&raw);
 }
 
+/* Who fetches no blob that he is answered with has so many wait for him; others get theirs. */
+static void
+test_unfetched (Scene *scene, gconstpointer data)
+{
+  HostCell *cell = host_fixture_load (&scene->host, g_getenv ("TEST_ROGUE"), "rogue", NULL);
+  CellBus *bus = cell_open (scene->host.socket), *other = cell_open (scene->host.socket);
+  gint64 until = g_get_monotonic_time () + PATIENCE_US;
+  RogueHandOutCall calls[ASKERS][ASKED];
+  CellClient *askers[ASKERS];
+  unsigned n = 0;
+  uint64_t served = 0, errors;
+
+  (void) data;
+  for (unsigned i = 0; i < ASKERS; i++)
+    {
+      askers[i] = cell_bind (bus, Rogue, "rogue");
+      cell_set_timeout (askers[i], 60000);
+      for (unsigned k = 0; k < ASKED; k++)
+        calls[i][k] = rogue_hand_out_start (askers[i], .size = 4096);
+    }
+  for (; served < ASKERS * ASKED; host_cell_count_calls (cell, &served, &errors))
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_usleep (1000);
+    }
+  g_assert_cmpuint (blob_transit_bytes (), <=, BLOBS_MAX * 4096);
+  cell_auto RogueHandOut good = rogue_hand_out (cell_bind (other, Rogue, "rogue"), .size = 4096);
+  g_assert_cmpstr (good.result.message, ==, NULL);
+  for (unsigned i = 0; i < ASKERS; i++)
+    for (unsigned k = 0; k < ASKED; k++)
+      {
+        cell_auto RogueHandOut got = rogue_hand_out_finish (calls[i][k]);
+        n += got.result.status == CELL_OK;
+        g_assert_true (got.result.status == CELL_OK || got.result.status == CELL_ERROR_NO_RESOURCES);
+      }
+  g_assert_cmpuint (n, >=, BLOBS_MAX);
+  g_assert_cmpuint (blob_transit_bytes (), ==, 0);
+  cell_close (bus);
+  cell_close (other);
+  host_cell_unref (cell);
+}
+
 #define add(name, function, data) g_test_add ("/hostile-bounds/" name, Scene, data, set_up, function, tear_down)
 
 int
@@ -353,5 +399,6 @@ main (int argc, char **argv)
   add ("questions/leaves", test_leaves, NULL);
   add ("questions/of-cell", test_questions_of_cell, NULL);
   add ("blobs", test_blobs, NULL);
+  add ("blobs/unfetched", test_unfetched, NULL);
   return g_test_run ();
 }
