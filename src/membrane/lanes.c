@@ -356,7 +356,8 @@ listen_to (Lanes *lanes, Bell *bell, bool listen)
 static void
 stop_listening (Lanes *lanes, Bell *bell)
 {
-  uint32_t doublings = bell->vain - VAIN_MOST < DEAF_DOUBLINGS ? bell->vain - VAIN_MOST : DEAF_DOUBLINGS;
+  uint32_t most = bell->limit->shared ? 0 : DEAF_DOUBLINGS;
+  uint32_t doublings = bell->vain - VAIN_MOST < most ? bell->vain - VAIN_MOST : most;
   uint64_t count;
 
   listen_to (lanes, bell, false);
@@ -381,7 +382,8 @@ judge_ring (Lanes *lanes, Bell *bell)
   if (++bell->vain < VAIN_MOST)
     return;
   stop_listening (lanes, bell);
-  if (bell->vain >= VAIN_MOST + DEAF_DOUBLINGS && (bell->vain - VAIN_MOST - DEAF_DOUBLINGS) % FLOOD_EVERY == 0)
+  if (bell->limit->flooded != NULL && bell->vain >= VAIN_MOST + DEAF_DOUBLINGS
+      && (bell->vain - VAIN_MOST - DEAF_DOUBLINGS) % FLOOD_EVERY == 0)
     bell->limit->flooded (bell->limit_data);
 }
 

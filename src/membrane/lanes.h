@@ -37,11 +37,13 @@ typedef struct
   /* Whether a ring may have brought what the lanes do not see: something has come since the last time, or waits to be fetched.
    * Must be short and must not wait, as the next one.  NULL: there is nothing else. */
   bool (*brings) (void *data);
-  /* It goes on all the same: said every half a second. */
+  /* It goes on all the same: said every half a second.  NULL: there is nobody to tell. */
   void (*flooded) (void *data);
+  /* Many ring it, and those who bring something would wait for one who does not: it stays at 1 ms. */
+  bool shared;
 } BellLimit;
 
-/* Only for a descriptor that nobody else reads. */
+/* Only for a descriptor that nobody else reads; where that changes, `brings` says that something has come while others may. */
 void lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *data);
 
 /* Polls a channel whose callee's end is here.  Holds a reference.  Removing waits until no lane is looking at it.  Forgetting does

@@ -52,11 +52,13 @@ typedef struct
   Endpoint *endpoint;
   Epoch epoch;                  /* of our own: nobody sleeps on it here */
   GHashTable *channels;         /* serial → Channel: callers */
-  gboolean serving, started;    /* now; ever */
+  _Atomic gboolean serving;     /* now … */
+  gboolean started;             /* … and ever */
   LaneTask go_on;               /* serves what has waited when it was started */
   _Atomic uint32_t going_on;    /* it is submitted, and has not ended */
-  pthread_mutex_t lock;         /* of outgoing and the timer */
+  pthread_mutex_t lock;         /* of outgoing, of how far they were read, and the timer */
   GPtrArray *outgoing;          /* Channels that the cell calls through */
+  uint64_t replies_seen;        /* how far they had been read at the last ring */
 } Runner;
 
 /* ---- what the cell asks of its process ------------------------------------------------------------------ */
@@ -185,6 +187,27 @@ bell_rang (void *data)
     }
   pthread_mutex_unlock (&runner->lock);
 }
+
+/* Replies were read.  What lies there unread, since the cell is busy, is found a moment later anyway.  The bell is the cell's,
+ * wherever that is: while it does not serve here nothing may be taken out of it, which would be another process's. */
+static bool
+bell_brings (void *data)
+{
+  Runner *runner = data;
+  uint64_t seen = 0;
+  bool brings;
+
+  pthread_mutex_lock (&runner->lock);
+  for (guint i = 0; i < runner->outgoing->len; i++)
+    seen += load_relaxed (&((Channel *) g_ptr_array_index (runner->outgoing, i))->caller_half->control->taken);
+  brings = seen != runner->replies_seen || !atomic_load (&runner->serving);
+  runner->replies_seen = seen;
+  pthread_mutex_unlock (&runner->lock);
+  return brings;
+}
+
+/* Any caller can ring without end, and which one it was nobody sees. */
+static const BellLimit bell_limit = { .brings = bell_brings, .shared = true };
 
 static void
 timer_rang (void *data)
@@ -711,6 +734,8 @@ main (int argc, char **argv)
       return 1;
     }
   runner.bell = lanes_add_bell (runner.lanes, uplink_get_bell (runner.uplink), bell_rang, &runner);
+  if (runner.bell != NULL)
+    lanes_limit_bell (runner.lanes, runner.bell, &bell_limit, &runner);
   runner.timer_bell = lanes_add_bell (runner.lanes, runner.timer, timer_rang, &runner);
   while ((got = uplink_next (runner.uplink, &message, UINT64_MAX, &fault)) >= 0 && !asked_to_quit)
     if (got > 0)

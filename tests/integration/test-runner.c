@@ -306,6 +306,65 @@ test_order (void)
   g_assert_cmpstr (said, ==, "");
 }
 
+/* What has been rung and not been taken out; nothing is taken by looking. */
+static guint64
+count_rings (int bell)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/self/fdinfo/%d", bell), *text = NULL;
+  const char *at;
+
+  g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+  at = strstr (text, "eventfd-count:");
+  g_assert_nonnull (at);
+  return g_ascii_strtoull (at + strlen ("eventfd-count:"), NULL, 16);
+}
+
+static guint64
+ring (Runner *runner)
+{
+  guint64 one = 1;
+
+  g_assert_cmpint (write (runner->bells[1], &one, sizeof one), ==, sizeof one);
+  return one;
+}
+
+static void
+ring_often (Runner *runner)
+{
+  guint64 rung = count_rings (runner->bells[1]);
+
+  for (guint i = 0; i < 100; i++)
+    {
+      rung += ring (runner);
+      g_assert_cmpint (ask (runner, WIRE_DETACH), ==, WIRE_DONE);
+    }
+  g_assert_cmpuint (count_rings (runner->bells[1]), ==, rung);
+}
+
+/* A cell's callers can ring for nothing.  From a bell that is not listened to what was rung is taken out first; but only by who
+ * serves, since it is the bell of those who serve before and after, too. */
+static void
+test_bell (void)
+{
+  uint64_t until = monotonic_ns () + 3 * PATIENCE_NS;
+  g_autofree char *said = NULL;
+  guint64 rung;
+  Runner runner;
+
+  greet (&runner);
+  g_assert_cmpint (load (&runner, "sequence"), ==, WIRE_READY);
+  ring_often (&runner);
+  g_assert_cmpint (ask (&runner, WIRE_START), ==, WIRE_DONE);
+  for (rung = count_rings (runner.bells[1]); count_rings (runner.bells[1]) >= rung; rung += ring (&runner))
+    g_assert_cmpuint (monotonic_ns (), <, until);
+  g_assert_cmpint (ask (&runner, WIRE_STOP), ==, WIRE_DONE);
+  ring_often (&runner);
+  g_assert_cmpint (ask (&runner, WIRE_START), ==, WIRE_DONE);
+  say (&runner, WIRE_QUIT, NULL, NULL, NULL, 0);
+  said = runner_end (&runner);
+  g_assert_cmpstr (said, ==, "");
+}
+
 /* Not a plugin. */
 static void
 test_plugins (void)
@@ -482,6 +541,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/runner/first-words", test_first_words);
   g_test_add_func ("/runner/order", test_order);
+  g_test_add_func ("/runner/bell", test_bell);
   g_test_add_func ("/runner/plugins", test_plugins);
   g_test_add_func ("/runner/settings", test_settings);
   g_test_add_func ("/runner/stats", test_stats);

@@ -155,6 +155,41 @@ test_several (Belfry *self, gconstpointer data)
   ring (self, VAIN_MOST + 3);
 }
 
+/* Of those who ring one that many ring, none waits for as long as for another that was rung for nothing as often. */
+static void
+test_shared (Belfry *self, gconstpointer data)
+{
+  static const BellLimit shared = { .brings = brings, .shared = true };
+  gint64 until = g_get_monotonic_time () + 3 * PATIENCE_US;
+  Belfry other = { .lanes = self->lanes, .fd = eventfd (0, EFD_CLOEXEC) };
+  uint64_t one = 1;
+  bool first = false;
+
+  (void) data;
+  other.bell = lanes_add_bell (self->lanes, other.fd, rang, &other);
+  lanes_limit_bell (self->lanes, other.bell, &limit, &other);
+  lanes_limit_bell (self->lanes, self->bell, &shared, self);
+  ring (&other, VAIN_MOST + 8);
+  ring (self, VAIN_MOST + 30);
+  while (!first)
+    {
+      uint32_t before, before_other;
+
+      g_assert_cmpint (g_get_monotonic_time (), <, until);      /* once is enough, for this thread may be held up */
+      ring (&other, 1);
+      ring (self, 1);
+      g_assert_true (is_empty (self));
+      before = atomic_load (&self->n_rang);
+      before_other = atomic_load (&other.n_rang);
+      g_assert_true (write (other.fd, &one, sizeof one) == sizeof one && write (self->fd, &one, sizeof one) == sizeof one);
+      while (atomic_load (&self->n_rang) == before)
+        g_thread_yield ();
+      first = atomic_load (&other.n_rang) == before_other;
+    }
+  lanes_remove_bell (self->lanes, other.bell);
+  close (other.fd);
+}
+
 static void
 add (const char *path, void (*test) (Belfry *self, gconstpointer data))
 {
@@ -168,5 +203,6 @@ main (int argc, char **argv)
   add ("/lanes/vain", test_vain);
   add ("/lanes/honest", test_honest);
   add ("/lanes/several", test_several);
+  add ("/lanes/shared", test_shared);
   return g_test_run ();
 }
