@@ -48,7 +48,7 @@ cell_free (HostCell *cell)
 {
   if (cell->instance != NULL)
     cell_instance_free (cell->instance);
-  endpoint_free (cell->endpoint);
+  endpoint_unref (cell->endpoint);
   epoch_page_clear (&cell->epoch);
   g_clear_pointer (&cell->links, g_ptr_array_unref);
   g_clear_pointer (&cell->left, g_ptr_array_unref);

@@ -87,7 +87,8 @@ struct Service
 /* One cell as its callers see it from this process. */
 struct Endpoint
 {
-  Gate gate;                            /* closed while the cell is elsewhere */
+  Gate gate;                            /* closed while the cell is elsewhere; see endpoint_of () */
+  _Atomic uint32_t refs;
   const Epoch *epoch;
   Service *service;                     /* while it is here; the gate's holder changes it */
   uint32_t threading;                   /* CELL_SERIAL … */

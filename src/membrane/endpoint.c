@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -94,17 +95,31 @@ endpoint_new (const Epoch *epoch, uint32_t threading, void (*kick) (Gate *gate))
 
   if (endpoint == NULL)
     return NULL;
-  *endpoint = (Endpoint) { .epoch = epoch, .threading = threading };
+  *endpoint = (Endpoint) { .refs = 1, .epoch = epoch, .threading = threading };
   gate_init (&endpoint->gate, kick != NULL ? kick : kick_nobody);
   atomic_store (&endpoint->gate.word, GATE_CLOSED);
   pthread_mutex_init (&endpoint->lock, NULL);
   return endpoint;
 }
 
-void
-endpoint_free (Endpoint *endpoint)
+Endpoint *
+endpoint_of (Gate *gate)
 {
-  if (endpoint == NULL)
+  _Static_assert (offsetof (Endpoint, gate) == 0, "an endpoint begins with its gate");
+  return (Endpoint *) gate;
+}
+
+Endpoint *
+endpoint_ref (Endpoint *endpoint)
+{
+  atomic_fetch_add (&endpoint->refs, 1);
+  return endpoint;
+}
+
+void
+endpoint_unref (Endpoint *endpoint)
+{
+  if (endpoint == NULL || atomic_fetch_sub (&endpoint->refs, 1) != 1)
     return;
   pthread_mutex_destroy (&endpoint->lock);
   free (endpoint);
@@ -254,6 +269,15 @@ serve_all (Endpoint *endpoint, ThreadContext *thread)
   for_each_channel (endpoint, channel_serve_ready, thread);
 }
 
+void
+endpoint_continue (Endpoint *endpoint, ThreadContext *thread)
+{
+  if (endpoint->threading == CELL_CONCURRENT)
+    serve_all (endpoint, thread);
+  else
+    gate_continue (&endpoint->gate, thread);
+}
+
 bool
 endpoint_stop (Endpoint *endpoint, ThreadContext *thread, uint64_t deadline)
 {
@@ -261,7 +285,7 @@ endpoint_stop (Endpoint *endpoint, ThreadContext *thread, uint64_t deadline)
     return gate_stop (&endpoint->gate, thread, deadline);
   if (concurrent_stop (endpoint, deadline))
     return true;
-  serve_all (endpoint, thread);
+  endpoint->gate.kick (&endpoint->gate);
   return false;
 }
 
@@ -271,7 +295,7 @@ endpoint_resume (Endpoint *endpoint, ThreadContext *thread)
   if (endpoint->threading == CELL_CONCURRENT)
     {
       atomic_store (&endpoint->gate.word, 0);
-      serve_all (endpoint, thread);
+      endpoint->gate.kick (&endpoint->gate);
       return;
     }
   if (gate_is_closed (&endpoint->gate))
@@ -279,7 +303,7 @@ endpoint_resume (Endpoint *endpoint, ThreadContext *thread)
       gate_open (&endpoint->gate, thread);
       serve_all (endpoint, thread);
     }
-  gate_leave_slow (&endpoint->gate, thread);
+  gate_leave_to_others (&endpoint->gate);
 }
 
 void

@@ -147,6 +147,22 @@ gate_leave_slow (Gate *gate, ThreadContext *thread)
     }
 }
 
+void
+gate_leave_to_others (Gate *gate)
+{
+  uintptr_t held = GATE_HELD;
+
+  if (unlikely (gate->owner_runs))
+    {
+      hand_back (gate);
+      return;
+    }
+  store_relaxed (&gate->holder, NULL);
+  if (gate->first != NULL
+      || !atomic_compare_exchange_strong_explicit (&gate->word, &held, 0, memory_order_release, memory_order_relaxed))
+    pass_on (gate);
+}
+
 PushResult
 gate_push (Gate *gate, GateNode *node, ThreadContext *thread)
 {

@@ -85,6 +85,9 @@ gate_leave (Gate *gate, ThreadContext *thread)
   gate_leave_slow (gate, thread);
 }
 
+/* Lets go without serving: what came meanwhile is somebody else's to do. */
+void gate_leave_to_others (Gate *gate);
+
 typedef enum
 {
   PUSH_QUEUED,                  /* somebody will run it */

@@ -13,6 +13,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "endpoint.h"
+
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
 #define TICK_NS 1000000u        /* a handler may keep the poller for one to two of these before another thread takes over */
 #define HOT_MAX 64u
@@ -808,31 +810,33 @@ lanes_submit (Lanes *lanes, LaneTask *task)
   ring_kick (lanes);
 }
 
+/* The cell may have ended before it runs. */
 typedef struct
 {
   LaneTask task;
-  Gate *gate;
-} GateTask;
+  Endpoint *endpoint;           /* a reference */
+} EndpointTask;
 
 static void
-gate_task_run (LaneTask *task, ThreadContext *thread)
+endpoint_task_run (LaneTask *task, ThreadContext *thread)
 {
-  GateTask *self = (GateTask *) task;
+  EndpointTask *self = (EndpointTask *) task;
 
-  gate_continue (self->gate, thread);
+  endpoint_continue (self->endpoint, thread);
+  endpoint_unref (self->endpoint);
   free (self);
 }
 
 void
 lanes_kick_gate (Gate *gate)
 {
-  GateTask *task = malloc (sizeof *task);
+  EndpointTask *task = malloc (sizeof *task);
 
   if (task == NULL || the_lanes == NULL)
     {
       free (task);
       return;                           /* a waiter's bounded look finds the gate */
     }
-  *task = (GateTask) { { NULL, gate_task_run }, gate };
+  *task = (EndpointTask) { { NULL, endpoint_task_run }, endpoint_ref (endpoint_of (gate)) };
   lanes_submit (the_lanes, &task->task);
 }

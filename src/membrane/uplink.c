@@ -230,7 +230,7 @@ leg_free (Leg *leg)
     if (leg->bells[i] != leg->uplink->host_bell)
       close (leg->bells[i]);
   free (leg->bells);
-  endpoint_free (leg->endpoint);
+  endpoint_unref (leg->endpoint);
   epoch_unmap (leg->epoch);
   free (leg);
 }

@@ -10,7 +10,6 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,7 +19,6 @@
 #include "membrane/endpoint.h"
 #include "membrane/lanes.h"
 #include "membrane/uplink.h"
-#include "membrane/wait.h"
 #include "plugins/carry.h"
 #include "plugins/dispatch.h"
 #include "plugins/heap.h"
@@ -54,8 +52,6 @@ typedef struct
   GHashTable *channels;         /* serial → Channel: callers */
   _Atomic gboolean serving;     /* now … */
   gboolean started;             /* … and ever */
-  LaneTask go_on;               /* serves what has waited when it was started */
-  _Atomic uint32_t going_on;    /* it is submitted, and has not ended */
   pthread_mutex_t lock;         /* of outgoing, of how far they were read, and the timer */
   GPtrArray *outgoing;          /* Channels that the cell calls through */
   uint64_t replies_seen;        /* how far they had been read at the last ring */
@@ -560,18 +556,6 @@ leave_it (Runner *runner, Channel *channel)
 }
 
 static void
-go_on (LaneTask *task, ThreadContext *thread)
-{
-  Runner *runner = (Runner *) ((char *) task - offsetof (Runner, go_on));
-
-  (void) thread;
-  cell_instance_go_on (runner->instance);
-  atomic_store (&runner->going_on, 0);
-  futex_wake (&runner->going_on, 1);
-}
-
-/* What has waited may take long, and this thread has to listen to the host. */
-static void
 do_start (Runner *runner, WireMessage *message)
 {
   if (!check_idle (runner, message))
@@ -581,27 +565,15 @@ do_start (Runner *runner, WireMessage *message)
     cell_instance_take_over (runner->instance);
   runner->started = TRUE;
   cell_instance_attach (runner->instance);
-  atomic_store (&runner->going_on, 1);
-  lanes_submit (runner->lanes, &runner->go_on);
   done (runner, message);
   for_each_channel (runner, poll_it);
-}
-
-/* Nothing is opened any more that is then to be closed.  FALSE: the deadline has passed. */
-static gboolean
-wait_gone_on (Runner *runner, uint64_t deadline)
-{
-  while (atomic_load (&runner->going_on) != 0)
-    if (!futex_wait_until (&runner->going_on, 1, deadline))
-      return atomic_load (&runner->going_on) == 0;
-  return TRUE;
+  cell_instance_go_on (runner->instance);
 }
 
 /* stop: how it is to be held.  How long that may take is the host's to say. */
 static void
 do_stop (Runner *runner, WireMessage *message, gboolean (*stop) (CellInstance *instance, uint64_t nanoseconds, GError **error))
 {
-  uint64_t until = monotonic_ns () + message->body.stop.milliseconds * 1000000ull;
   g_autoptr(GError) error = NULL;
 
   if (!runner->serving)
@@ -609,9 +581,7 @@ do_stop (Runner *runner, WireMessage *message, gboolean (*stop) (CellInstance *i
       refuse (runner, message, CELL_ERROR_STATE, "it is stopped already");
       return;
     }
-  if (!wait_gone_on (runner, until))
-    cell_set_error (&error, CELL_ERROR_BUSY, "cell %s is in a call that has waited for it to move, and has not ended; try again", runner->name);
-  if (error != NULL || !stop (runner->instance, until - MIN (until, monotonic_ns ()), &error))
+  if (!stop (runner->instance, message->body.stop.milliseconds * 1000000ull, &error))
     {
       refuse (runner, message, cell_status_from_error (error), error->message);
       return;
@@ -666,9 +636,7 @@ handle (Runner *runner, WireMessage *message)
 static void
 end_cell (Runner *runner)
 {
-  uint64_t until = monotonic_ns () + QUIT_NS;
-
-  if (runner->serving && wait_gone_on (runner, until) && endpoint_stop (runner->endpoint, thread_context (), until))
+  if (runner->serving && endpoint_stop (runner->endpoint, thread_context (), monotonic_ns () + QUIT_NS))
     {
       cell_instance_detach (runner->instance);
       endpoint_close (runner->endpoint);
@@ -720,7 +688,6 @@ main (int argc, char **argv)
     return execl ("/bin/sh", "sh", "-c", argv[2], NULL);
   fcntl (HOST_SOCKET, F_SETFD, FD_CLOEXEC);
   warm_heap ();
-  runner.go_on.run = go_on;
   pthread_mutex_init (&runner.lock, NULL);
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
   runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);

@@ -2,6 +2,7 @@
 #include "host-fixture.h"
 
 #include <glib/gstdio.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 
@@ -144,6 +145,28 @@ host_fixture_restarts (HostCell *cell)
 
   host_cell_describe (cell, &info);
   return info.restarts;
+}
+
+void
+host_fixture_wait_taken (HostCell *cell, guint n)
+{
+  gint64 patience = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
+  guint taken = 0;
+
+  while (taken < n)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, patience);
+      taken = 0;
+      pthread_mutex_lock (&cell->lock);
+      for (guint i = 0; i < cell->links->len; i++)
+        {
+          Link *link = g_ptr_array_index (cell->links, i);
+
+          taken += atomic_load (&link->replies->control->taken) > link->taken;
+        }
+      pthread_mutex_unlock (&cell->lock);
+      sched_yield ();
+    }
 }
 
 void

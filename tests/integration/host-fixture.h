@@ -40,6 +40,8 @@ HostCell *host_fixture_load (HostFixture *fixture, const char *file, const char 
 
 /* They must succeed. */
 void host_fixture_eject (HostCell *cell);
+/* Its consumer has begun calls on so many channels. */
+void host_fixture_wait_taken (HostCell *cell, guint n);
 void host_fixture_absorb (HostCell *cell);
 guint host_fixture_restarts (HostCell *cell);
 

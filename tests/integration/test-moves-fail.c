@@ -175,29 +175,6 @@ test_itself (Scene *scene, gconstpointer data)
 
 /* ---- a child that dies --------------------------------------------------------------------------------------- */
 
-/* Its consumer has begun calls on so many channels. */
-static void
-wait_taken (HostCell *cell, guint n)
-{
-  gint64 patience = g_get_monotonic_time () + 20 * G_USEC_PER_SEC;
-  guint taken = 0;
-
-  while (taken < n)
-    {
-      g_assert_cmpint (g_get_monotonic_time (), <, patience);
-      taken = 0;
-      pthread_mutex_lock (&cell->lock);
-      for (guint i = 0; i < cell->links->len; i++)
-        {
-          Link *link = g_ptr_array_index (cell->links, i);
-
-          taken += atomic_load (&link->replies->control->taken) > link->taken;
-        }
-      pthread_mutex_unlock (&cell->lock);
-      sched_yield ();
-    }
-}
-
 /* Neither the old one, which has let go, nor the new one is there any more.  The one that comes then knows what the old one did. */
 static void
 test_killed_at_start (Scene *scene, gconstpointer data)
@@ -232,7 +209,7 @@ test_busy (Scene *scene, gconstpointer data)
   scene->traveller = host_fixture_load (&scene->host, "traveller", NULL, NULL);
   host_fixture_eject (scene->traveller);
   hang = traveller_hang_start (scene->client);
-  wait_taken (scene->traveller, 1);
+  host_fixture_wait_taken (scene->traveller, 1);
   g_assert_false (relocate_absorb (scene->traveller, &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_BUSY);
   g_clear_error (&error);

@@ -229,6 +229,7 @@ test_comes_late (Scene *scene, gconstpointer data)
   host_fixture_eject (scene->traveller);
   scene->newcomer = g_thread_new ("newcomer", newcomer_main, scene);
   wait_mapped (scene->traveller, 2);
+  host_fixture_wait_taken (scene->traveller, 1);
   host_cell_describe (scene->traveller, &info);
   g_assert_cmpint (kill (info.pid, SIGKILL), ==, 0);
   cell_auto TravellerHang hang = traveller_hang_finish (scene->hang);

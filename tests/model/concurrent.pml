@@ -176,7 +176,7 @@ proctype Relocator ()
   atomic { epoch++; asleep = false };
   atomic { stopped = false; closed = false };   /* endpoint_resume () */
 #endif
-  /* Who found it closed has left its request in the ring. */
+  /* Who found it closed has left its request in the ring.  A lane looks, which is kicked. */
 #ifndef MUTANT_NO_LOOK_AFTER_OPENING
   serve_ready ();
 #endif

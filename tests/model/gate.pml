@@ -215,6 +215,19 @@ inline gate_leave ()
   served = 0
 }
 
+/* What waits is whoever's who takes the gate over. */
+inline gate_leave_to_others ()
+{
+  if
+#ifdef MUTANT_LEAVES_ALL
+  :: held = false
+#else
+  :: atomic { len (first) == 0 && len (word) == 0 -> assert (held && !pass && !closed); held = false }
+  :: len (first) > 0 || len (word) > 0 -> pass_on ()
+#endif
+  fi
+}
+
 /* ==== a caller: channel_call (), channel_kick (), wait_reply (), sleep_once () ============================== */
 
 proctype Caller (byte c)
@@ -389,7 +402,7 @@ inline epoch_set ()
 proctype Relocator ()
 {
   byte node, served, n;
-  bool hold, gone, was, back;
+  bool hold, gone, was;
 
 #ifdef LEAVES
   /* gate_stop () */
@@ -452,18 +465,14 @@ granted:
   od;
   n = 0;
 #endif
-  back = true;
-  goto leave;
+  gate_leave_to_others ();
 #endif
   goto done;
 
+#ifdef LEAVES
 leave:
   gate_leave ();
-#ifdef LEAVES
-  if
-  :: back
-  :: else -> goto wait
-  fi;
+  goto wait;
 #endif
 
 done:

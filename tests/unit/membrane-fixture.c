@@ -332,7 +332,7 @@ worker_main (void *data)
       uint32_t kicks = atomic_load (&rig->kicks);
 
       if (kicks != seen)
-        gate_continue (&rig->endpoint.gate, thread);
+        endpoint_continue (&rig->endpoint, thread);
       else
         futex_wait_until (&rig->kicks, kicks, monotonic_ns () + 1000000000u);
       seen = kicks;
@@ -378,6 +378,7 @@ rig_free (Rig *rig)
   atomic_fetch_add (&rig->kicks, 1);
   futex_wake (&rig->kicks, INT_MAX);
   pthread_join (rig->worker, NULL);
+  endpoint_continue (&rig->endpoint, thread_context ());        /* it may not have come so far */
   g_assert_cmpuint (rig->overlaps, ==, 0);
   deferred_end_all (&rig->service, CELL_ERROR_GONE, "the test is over");
   pthread_mutex_destroy (&rig->endpoint.lock);

@@ -78,7 +78,7 @@ tear_down (Place *place, gconstpointer data)
   g_assert_cmpuint (place->service.n_deferred_blobs, ==, 0);
   endpoint_remove (place->service.endpoint, place->channel);
   channel_unref (place->channel);
-  endpoint_free (place->service.endpoint);
+  endpoint_unref (place->service.endpoint);
   codec_plan_free ((CodecPlan *) place->methods[RAW].in);
   pthread_mutex_destroy (&place->service.lock);
 }

@@ -207,7 +207,7 @@ static void
 echo_free (Echo *echo)
 {
   g_assert_null (echo->endpoint->channels);
-  endpoint_free (echo->endpoint);
+  endpoint_unref (echo->endpoint);
   epoch_page_clear (&echo->epoch);
   for (unsigned i = 0; i < N_METHODS; i++)
     {

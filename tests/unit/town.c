@@ -39,7 +39,7 @@ cell_unref (TownCell *cell)
   if (cell == NULL || --cell->refs != 0)
     return;
   g_assert_null (cell->endpoint->channels);
-  endpoint_free (cell->endpoint);
+  endpoint_unref (cell->endpoint);
   epoch_page_clear (&cell->epoch);
   g_hash_table_unref (cell->config);
   g_ptr_array_unref (cell->methods);
