@@ -115,7 +115,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
   const CallPlan *plan = pending->plan;
   uint64_t deadline = 0;
   unsigned rounds = 0;
-  bool here, slept = false, interrupted = false;
+  bool here, slept = false, looked = false, interrupted = false;
 
   while ((pending = pending_find (channel, id)) != NULL && pending->state == PENDING_OPEN)
     {
@@ -152,15 +152,16 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
 
           if (deadline == 0)
             deadline = now + plan->timeout * 1000000ull;
-          if (now >= deadline)
+          if (now >= deadline && looked)
             {
               atomic_store (&thread->waits_for, NULL);
               give_up (channel, pending, here, result);
               return true;
             }
-          if (!sleep_once (channel, interrupt, deadline))
+          looked = now >= deadline;             /* whoever has been told that his cell is gone does not say that the time was up */
+          if (looked || !sleep_once (channel, interrupt, deadline))
             {
-              channel->hints_lost += ring_peek (&channel->replies) != NULL;
+              channel->hints_lost += !looked && ring_peek (&channel->replies) != NULL;
               caller_look_again (channel, thread);
               if (channel->broken == CELL_OK)
                 channel_kick (channel, thread);         /* a wake-up can be stolen from whoever should serve us */
