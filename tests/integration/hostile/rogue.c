@@ -244,19 +244,38 @@ mutate_main (void *data)
   return NULL;
 }
 
+/* What may be unmapped meanwhile, for its caller is leaving, is an error to the kernel and a crash to us. */
+static bool
+copy_if_mapped (void *to, const void *from, size_t size)
+{
+  int ends[2];
+  bool good;
+
+  if (pipe2 (ends, O_CLOEXEC) < 0)
+    return false;
+  good = write (ends[1], from, size) == (ssize_t) size && read (ends[0], to, size) == (ssize_t) size;
+  close (ends[0]);
+  close (ends[1]);
+  return good;
+}
+
 /* In the place of each half's next answer something that is none.  Where this call's own answer will be it is overwritten. */
 static void
 lie (Rogue *self)
 {
   for (unsigned i = 0; i < self->n_halves; i++)
     {
-      uint8_t *data = self->halves[i].base + PAGE;
+      uint8_t *data = self->halves[i].base + PAGE, *at, nonsense[40];
       size_t capacity = self->halves[i].size - PAGE;
       uint64_t first, head;
-      memcpy (&first, data + ANSWERED_FIRST, sizeof first);
-      memcpy (&head, self->halves[i].base, sizeof head);
-      memset (data + (head & (capacity - 1)) + 8, 0x4d, 40);
-      atomic_store ((_Atomic uint64_t *) (void *) (data + (head & (capacity - 1))), first - ANSWERED_FIRST + head);
+      memset (nonsense, 0x4d, sizeof nonsense);
+      if (!copy_if_mapped (&first, data + ANSWERED_FIRST, sizeof first)
+          || !copy_if_mapped (&head, self->halves[i].base, sizeof head))
+        continue;
+      at = data + (head & (capacity - 1));
+      head += first - ANSWERED_FIRST;
+      if (copy_if_mapped (at + 8, nonsense, sizeof nonsense))
+        copy_if_mapped (at, &head, sizeof head);
     }
 }
 
