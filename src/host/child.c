@@ -161,8 +161,8 @@ wait_for_greeting (Child *child, GError **error)
   pthread_mutex_unlock (&child->lock);
   if (greeted)
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; `bwrap --unshare-all --unshare-user --ro-bind / / true` "
-                                                        "may say why");
+  return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; "
+                                                        "`bwrap --unshare-all --unshare-user --ro-bind / / true` may say why");
 }
 
 static void
@@ -219,12 +219,13 @@ no_answer (Child *child, WireType type, gboolean closed, unsigned milliseconds, 
       ProcessEnd end;
 
       child_wait_end (child, &end);
-      cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s: %s", name, step_name (type), end.why);
+      cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process died when it was to %s: %s", name, step_name (type),
+                      end.why);
       g_free (end.why);
       return FALSE;
     }
-  return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process was to %s, and has not within %u.%u s", name, step_name (type),
-                         milliseconds / 1000, milliseconds % 1000 / 100);
+  return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process was to %s, and has not within %u.%u s", name,
+                         step_name (type), milliseconds / 1000, milliseconds % 1000 / 100);
 }
 
 ChildQuestion *
@@ -309,8 +310,8 @@ is_expected (const ChildQuestion *question, WireType expected, GError **error)
     return TRUE;
   if (answer->header.type == WIRE_ERROR)
     return cell_set_error_said (error, answer->body.error.status, answer->tail != NULL ? answer->tail : "no reason given");
-  return cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else", question->child->cell->name,
-                         step_name (question->type));
+  return cell_set_error (error, CELL_ERROR_CORRUPT, "cell %s: its process was to %s, and answers something else",
+                         question->child->cell->name, step_name (question->type));
 }
 
 gboolean
@@ -441,7 +442,8 @@ start_sandbox (Child *child, Access *access, int socket, int info, GError **erro
   for (guint i = 0; i < access->writable->len; i++)
     granted_add (child, g_array_index (access->writable, int, i));
   g_array_append_vals (access->fds, own, G_N_ELEMENTS (own));
-  child->process = sandbox_spawn (host_config_tools (&child->cell->host->config), &what, NULL, (const ProcessFd *) (void *) access->fds->data,
+  child->process = sandbox_spawn (host_config_tools (&child->cell->host->config), &what, NULL,
+                                  (const ProcessFd *) (void *) access->fds->data,
                                   access->fds->len, child_log_open (child->cell->name, child->cell->log), &child->last_word, error);
   g_array_set_size (access->fds, 0);
 }
@@ -496,7 +498,8 @@ limit_memory (GPid pid, guint64 most)
 #endif
 }
 
-/* Before anything of the cell is in it.  What its own limits do not bound is not where nobody makes scopes; `cellctl doctor` says so. */
+/* Before anything of the cell is in it.  What its own limits do not bound is not where nobody makes scopes; `cellctl doctor`
+ * says so. */
 static void
 bound (Child *child)
 {
@@ -529,7 +532,8 @@ child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error)
     lanes_limit_bell (host->lanes, child->connection->bell, &bell_limit, child);
   pthread_mutex_lock (&handed_over);
   pthread_mutex_unlock (&handed_over);
-  g_main_context_invoke_full (NULL, G_PRIORITY_DEFAULT, start_reading, connection_ref (child->connection), (GDestroyNotify) connection_unref);
+  g_main_context_invoke_full (NULL, G_PRIORITY_DEFAULT, start_reading, connection_ref (child->connection),
+                              (GDestroyNotify) connection_unref);
   if (wait_for_greeting (child, error))
     {
       bound (child);
@@ -601,7 +605,8 @@ child_kill_frozen (Child *child)
   send_signal (child, SIGKILL);
 }
 
-/* Bubblewrap says who the runner is and then lets it begin.  Killed in between it would leave the runner to wait for that for ever. */
+/* Bubblewrap says who the runner is and then lets it begin.  Killed in between it would leave the runner to wait for that for
+ * ever. */
 static void
 wait_for_pid (Child *child)
 {

@@ -44,7 +44,8 @@ check_contract (HostCell *cell, HostBuild *build, const WireMessage *ready, GErr
       return TRUE;
     }
   if (contract->fingerprint != cell->contract->fingerprint)
-    return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its process offers another contract than the file that was loaded", cell->name);
+    return cell_set_error (error, CELL_ERROR_CONTRACT, "cell %s: its process offers another contract than the file that was loaded",
+                           cell->name);
   return TRUE;
 }
 
@@ -71,7 +72,8 @@ make_tail (HostCell *cell, const HostBuild *build, uint64_t *ret_numbers_size, G
     }
   if (tail->len <= WIRE_TAIL_MAX)
     return g_steal_pointer (&tail);
-  cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: what is set for it and the names of what it offers have %u bytes, and %u are the most", cell->name,
+  cell_set_error (error, CELL_ERROR_TOO_LARGE,
+                  "cell %s: what is set for it and the names of what it offers have %u bytes, and %u are the most", cell->name,
                   tail->len, WIRE_TAIL_MAX);
   return NULL;
 }
@@ -88,10 +90,12 @@ child_load (HostCell *cell, HostBuild *build, Child *child, GError **error)
 
   /* Of one that was never loaded here nothing is known: it may have as many as there can be. */
   if (tail == NULL
-      || !stats_page_new (stats, build == NULL && cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS, error))
+      || !stats_page_new (stats, build == NULL && cell->contract != NULL ? cell->contract->n_callables : 2 * CONTRACT_MAX_ITEMS,
+                          error))
     return FALSE;
   g_strlcpy (body.cell, cell->name, sizeof body.cell);
-  if (!child_ask (child, WIRE_LOAD, &body, tail->data, tail->len, (const int[]) { fd, stats->fd }, 2, WIRE_READY, &ready, READY_MS, error))
+  if (!child_ask (child, WIRE_LOAD, &body, tail->data, tail->len, (const int[]) { fd, stats->fd }, 2, WIRE_READY, &ready,
+                  READY_MS, error))
     return FALSE;
   good = check_contract (cell, build, &ready, error);
   wire_message_clear (&ready);
@@ -238,7 +242,8 @@ bytes_to_child (Child *child, WireType type, uint32_t version, GBytes *bytes, GQ
 
   if (!small && fd < 0)
     return FALSE;
-  question = child_begin (child, type, &body, small ? g_bytes_get_data (bytes, NULL) : NULL, small ? (uint32_t) body.size : 0, &fd, small ? 0 : 1,
+  question = child_begin (child, type, &body, small ? g_bytes_get_data (bytes, NULL) : NULL, small ? (uint32_t) body.size : 0, &fd,
+                          small ? 0 : 1,
                           STATE_MS);
   if (fd >= 0)
     close (fd);
@@ -258,7 +263,9 @@ read_bytes (HostCell *cell, int fd, gsize size, gsize most, GError **error)
 
   if (data == NULL)
     {
-      cell_set_error (error, CELL_ERROR_TOO_LARGE, "cell %s: it gives %" G_GSIZE_FORMAT " bytes, and %" G_GSIZE_FORMAT " are the most that can be moved", cell->name, size, most);
+      cell_set_error (error, CELL_ERROR_TOO_LARGE,
+                      "cell %s: it gives %" G_GSIZE_FORMAT " bytes, and %" G_GSIZE_FORMAT " are the most that can be moved",
+                      cell->name, size, most);
       return NULL;
     }
   while (at < size && (n = pread (fd, data + at, size - at, (off_t) at)) > 0)

@@ -11,8 +11,8 @@
 
 #define REQUESTS_MAX (8u << 20)
 #define ATTACH_MS 10000u                 /* for a child that may have to share its processor with many */
-/* Where the replies' positions begin.  Not where the requests' do: a request and its reply at the same place in their pages look alike to
- * the processor, which then waits for the one before it reads the other; that doubled the time of a call. */
+/* Where the replies' positions begin.  Not where the requests' do: a request and its reply at the same place in their pages look
+ * alike to the processor, which then waits for the one before it reads the other; that doubled the time of a call. */
 #define ANSWERED_FIRST 1984u             /* bytes; a multiple of RECORD_ALIGN */
 
 Link *
@@ -113,8 +113,8 @@ channel_broke (Channel *channel)
     offence_report (channel);
 }
 
-/* Whoever serves is in the cell's gate, and rings the caller's bell, which is the connection's.  It may be in a handler when the link has long
- * been closed: a caller that leaves waits for nobody, and nobody for it. */
+/* Whoever serves is in the cell's gate, and rings the caller's bell, which is the connection's.  It may be in a handler when the
+ * link has long been closed: a caller that leaves waits for nobody, and nobody for it. */
 static void
 let_go (Channel *channel)
 {
@@ -180,8 +180,9 @@ check_ending (HostCell *cell, GError **error)
          || cell_set_error (error, CELL_ERROR_BUSY, "cell %s is being stopped", cell->name);
 }
 
-/* The child maps its half while that can still be mapped writable.  One that does not listen to us is of use to nobody, and whoever comes would
- * wait as long again: it is replaced.  A successor is given the caller with all others, and so is that of one that has died meanwhile. */
+/* The child maps its half while that can still be mapped writable.  One that does not listen to us is of use to nobody, and
+ * whoever comes would wait as long again: it is replaced.  A successor is given the caller with all others, and so is that of
+ * one that has died meanwhile. */
 static gboolean
 attach (Link *link, GError **error)
 {
@@ -245,7 +246,8 @@ make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
   HostCell *cell = link->cell;
 
   if (cell->location == CELL_LOCATION_DEAD)
-    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name, cell->reason != NULL ? cell->reason : "it was stopped");
+    return cell_set_error (error, CELL_ERROR_GONE, "cell %s is dead: %s", cell->name,
+                           cell->reason != NULL ? cell->reason : "it was stopped");
   if (!check_ending (cell, error))
     return FALSE;
   link->requests = new_requests (request_capacity, link->answered, error);
@@ -303,9 +305,10 @@ link_announce (Link *link, uint64_t question)
   /* In one step with looking: what is said of a move comes after it, and tells of a later generation. */
   pthread_rwlock_rdlock (&cell->place);
   body = (WireChannel) {
-    .channel = link->serial, .generation = cell->generation, .request_salt = link->requests->salt, .reply_salt = link->replies->salt,
-    .request_capacity = link->requests->capacity, .reply_capacity = link->replies->capacity, .taken = link->taken,
-    .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word), .untrusted = cell->location != CELL_LOCATION_HERE,
+    .channel = link->serial, .generation = cell->generation, .request_salt = link->requests->salt,
+    .reply_salt = link->replies->salt, .request_capacity = link->requests->capacity, .reply_capacity = link->replies->capacity,
+    .taken = link->taken, .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word),
+    .untrusted = cell->location != CELL_LOCATION_HERE,
   };
   fds[0] = cell->epoch.fd;
   fds[1] = link->requests->fd;
@@ -387,7 +390,8 @@ link_waits (const Link *link)
 {
   const HalfControl *said = link->replies->control;
   gboolean stuck = link->cell->location == CELL_LOCATION_HERE
-                     ? channel_is_blocked (link->channel) || load_relaxed (&link->channel->broken) != CELL_OK : load_relaxed (&said->blocked) != 0;
+                     ? channel_is_blocked (link->channel) || load_relaxed (&link->channel->broken) != CELL_OK
+                     : load_relaxed (&said->blocked) != 0;
 
   return !link->gone && !stuck && is_request (link->requests, atomic_load (&said->taken));
 }
@@ -404,8 +408,8 @@ is_at_work (const Link *link)
   return taken > released || is_request (link->requests, taken);
 }
 
-/* With the cell's place locked for reading.  A child is told, and nobody waits for it: it may be in a handler that hangs, and whoever comes next is
- * to be attached meanwhile. */
+/* With the cell's place locked for reading.  A child is told, and nobody waits for it: it may be in a handler that hangs, and
+ * whoever comes next is to be attached meanwhile. */
 static void
 leave (Link *link)
 {
@@ -489,8 +493,8 @@ may_run_again (const Contract *contract, guint number)
   return callable != NULL && (callable->flags & 1u << CELL_ATTRIBUTE_IDEMPOTENT) != 0 && !have_blobs (callable->in, callable->n_in);
 }
 
-/* The one request that was taken and whose memory has not been given back, which its consumer does when the handler has returned.  Its caller's
- * own memory, and what a child says of it. */
+/* The one request that was taken and whose memory has not been given back, which its consumer does when the handler has
+ * returned.  Its caller's own memory, and what a child says of it. */
 static gboolean
 is_unfinished (Link *link, uint64_t at)
 {
@@ -537,8 +541,8 @@ static void
 tell_outside (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed)
 {
   WireMoved body = {
-    .channel = link->serial, .generation = generation, .final_taken = link->taken, .final_reply = link->answered, .crashed = crashed,
-    .gone = replies == NULL, .untrusted = there,
+    .channel = link->serial, .generation = generation, .final_taken = link->taken, .final_reply = link->answered,
+    .crashed = crashed, .gone = replies == NULL, .untrusted = there,
   };
   int fds[2];
   unsigned n_fds = 0;

@@ -32,7 +32,7 @@ typedef struct
   GHashTable *ready;            /* serial of a link → half for its replies: made, and with a child attached, before anybody waits */
   GArray *places;               /* WirePlace: where the new one, a child, goes on with them */
   GQueue told;                  /* questions to the new one, to be answered with WIRE_DONE, in order */
-  GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, which waits for nothing less */
+  GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, and not before */
   gboolean no_way_back;         /* the old one is gone, or about to be */
   gboolean handed_over;         /* the new one is the cell's */
 } Move;
@@ -108,8 +108,8 @@ return_to_lanes (HostCell *cell)
 
 /* ---- no consumer -------------------------------------------------------------------------------------------- */
 
-/* Its place is locked for writing: nobody is served any more, and callers learn it.  The gate is closed, or its code cannot be stopped
- * and the channels are left to it. */
+/* Its place is locked for writing: nobody is served any more, and callers learn it.  The gate is closed, or its code cannot be
+ * stopped and the channels are left to it. */
 static void
 die (HostCell *cell, const char *reason, gboolean crashed)
 {
@@ -197,8 +197,8 @@ has_old (const Move *move)
   return move->old.instance != NULL || move->old.child != NULL;
 }
 
-/* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it stands for good are its positions what they
- * will ever be.  It is killed when callers go on: what the kernel does then takes a processor from them. */
+/* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it stands for good are its positions
+ * what they will ever be.  It is killed when callers go on: what the kernel does then takes a processor from them. */
 static gboolean
 find_positions (Move *move, GError **error)
 {
@@ -221,7 +221,8 @@ seal (Half *half, GError **error)
   return half_seal (half, &fault) || cell_set_error (error, fault.status, "%s", fault.message);
 }
 
-/* What does not depend on the answer is said meanwhile; how much of it is open has a bound, for a process keeps it until it is read. */
+/* What does not depend on the answer is said meanwhile; how much of it is open has a bound, for a process keeps it until it is
+ * read. */
 static gboolean
 wait_for_new (Move *move, guint most_open, GError **error)
 {
@@ -343,8 +344,8 @@ place_all (Move *move, GError **error)
     {
       guint n = MIN (move->places->len - i, WIRE_PLACES_MAX);
 
-      g_queue_push_tail (&move->told, child_begin (move->new.child, WIRE_PLACE, NULL, &places[i], (uint32_t) (n * sizeof *places), NULL, 0,
-                                                   ANSWER_MS));
+      g_queue_push_tail (&move->told, child_begin (move->new.child, WIRE_PLACE, NULL, &places[i], (uint32_t) (n * sizeof *places),
+                                                   NULL, 0, ANSWER_MS));
     }
   return wait_for_new (move, TOLD_MAX, error);
 }
@@ -386,7 +387,8 @@ arrive_here (Move *move)
       Link *link = link_at (cell, i);
 
       if (!link->gone)
-        channel_set_callee (link->channel, half_ref (link->requests), half_ref (g_ptr_array_index (move->halves, i)), link->taken, link->answered);
+        channel_set_callee (link->channel, half_ref (link->requests), half_ref (g_ptr_array_index (move->halves, i)), link->taken,
+                            link->answered);
     }
   if (move->carried != NULL)
     carry_apply (move->carried, cell_instance_get_service (instance), TRUE, NULL);
@@ -411,7 +413,8 @@ tell_callers (Move *move)
 
   for (guint i = 0; i < cell->links->len && has_old (move); i++)
     if (!link_at (cell, i)->gone)
-      link_moved (link_at (cell, i), half_ref (g_ptr_array_index (move->halves, i)), cell->generation, move->new.child != NULL, FALSE);
+      link_moved (link_at (cell, i), half_ref (g_ptr_array_index (move->halves, i)), cell->generation,
+                  move->new.child != NULL, FALSE);
 }
 
 /* Nothing fails from here on, unless a child does not begin: then it has crashed. */
@@ -441,7 +444,8 @@ hand_over (Move *move, GError **error)
       endpoint_close (cell->endpoint);
       watchdog_wake (cell->host, child_get_hang_ms (move->new.child));
     }
-  /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of yet. */
+  /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of
+   * yet. */
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   if (there)
     starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
@@ -489,8 +493,8 @@ replace (Move *move, GError **error)
 
 /* ---- the operation ------------------------------------------------------------------------------------------------- */
 
-/* Whom it calls it has to be allowed to call from there, or its callers would be surprised later.  checked: those for whom that was asked
- * already; NULL: nobody yet. */
+/* Whom it calls it has to be allowed to call from there, or its callers would be surprised later.  checked: those for whom that
+ * was asked already; NULL: nobody yet. */
 static gboolean
 may_call_from_there (Move *move, char ***checked, GError **error)
 {
@@ -501,7 +505,8 @@ may_call_from_there (Move *move, char ***checked, GError **error)
   uses = cell_instance_get_uses (move->old.instance);
   if (*checked != NULL && g_strv_equal ((const char *const *) *checked, (const char *const *) uses))
     return TRUE;
-  if (!authority_check (move->cell, move->build != NULL ? move->build->key_file : move->cell->key_file, (const char *const *) uses, error))
+  if (!authority_check (move->cell, move->build != NULL ? move->build->key_file : move->cell->key_file,
+                        (const char *const *) uses, error))
     return FALSE;
   g_strfreev (*checked);
   *checked = g_steal_pointer (&uses);
@@ -568,8 +573,9 @@ let_in (HostCell *cell)
   pthread_rwlock_unlock (&cell->place);
 }
 
-/* The old one goes on; or it is gone, and what comes of that is the supervisor's to say.  A successor of none that has been handed the calls is
- * left to who asked for it; one that has not may have written to what its callers have, and they get other memory once more. */
+/* The old one goes on; or it is gone, and what comes of that is the supervisor's to say.  A successor of none that has been
+ * handed the calls is left to who asked for it; one that has not may have written to what its callers have, and they get other
+ * memory once more. */
 static void
 fail (Move *move, const char *why)
 {
@@ -820,7 +826,8 @@ relocate_bell_rang (HostCell *cell)
   pthread_mutex_unlock (&cell->endpoint->lock);
 }
 
-/* Something to read lies where the caller will go on; it may be busy for long.  Whatever the child says it has written does not count. */
+/* Something to read lies where the caller will go on; it may be busy for long.  Whatever the child says it has written does not
+ * count. */
 static gboolean
 is_unread (const Link *link, uint64_t taken)
 {

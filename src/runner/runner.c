@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cell-runner: the process of an ejected cell.  The host speaks to it over the socket that it was given as descriptor 3; callers reach
- * it through memory that the host hands over.
+ * cell-runner: the process of an ejected cell.  The host speaks to it over the socket that it was given as descriptor 3; callers
+ * reach it through memory that the host hands over.
  */
 #define _GNU_SOURCE
 #define G_LOG_DOMAIN "cell-runner"
@@ -75,7 +75,8 @@ runner_log (void *data, int32_t level, const char *text)
 static GLogWriterOutput
 writer (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer data)
 {
-  int32_t grade = level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL) ? CELL_LOG_ERROR : level & G_LOG_LEVEL_WARNING ? CELL_LOG_WARNING
+  int32_t grade = level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL) ? CELL_LOG_ERROR
+                  : level & G_LOG_LEVEL_WARNING ? CELL_LOG_WARNING
                   : level & G_LOG_LEVEL_DEBUG ? CELL_LOG_DEBUG : CELL_LOG_INFO;
 
   for (gsize i = 0; i < n_fields; i++)
@@ -111,7 +112,8 @@ runner_blob_new (void *data, size_t size, Fault *fault)
 }
 
 static bool
-provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell, Fault *fault)
+provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+               Fault *fault)
 {
   return uplink_bind (((Runner *) data)->uplink, name, remote, methods, signals, ret_cell, fault);
 }
@@ -288,12 +290,14 @@ do_load (Runner *runner, WireMessage *message)
       return;
     }
   g_strlcpy (runner->name, message->body.load.cell, sizeof runner->name);
-  if (read_tail (runner, message, &error) && stats_page_map (&runner->stats, message->fds[1], runner->module->contract->n_callables, &error))
+  if (read_tail (runner, message, &error)
+      && stats_page_map (&runner->stats, message->fds[1], runner->module->contract->n_callables, &error))
     {
       runner->endpoint = endpoint_new (&runner->epoch, runner->module->options->threading, lanes_kick_gate);
       CellInstanceEnv env = {
-        .endpoint = runner->endpoint, .method_stats = runner_stats, .log = runner_log, .blob_new = runner_blob_new, .data = runner, .clients = &provider,
-        .clients_data = runner, .method_number = runner->numbers != NULL ? method_number : NULL,
+        .endpoint = runner->endpoint, .method_stats = runner_stats, .log = runner_log, .blob_new = runner_blob_new,
+        .data = runner, .clients = &provider, .clients_data = runner,
+        .method_number = runner->numbers != NULL ? method_number : NULL,
         .signal_number = runner->numbers != NULL ? signal_number : NULL,
       };
       runner->instance = cell_instance_new (runner->module, &env, runner->name, runner->config, &error);
@@ -383,7 +387,8 @@ check_idle (Runner *runner, const WireMessage *message)
 {
   if (runner->instance != NULL && !runner->serving)
     return TRUE;
-  refuse (runner, message, CELL_ERROR_STATE, runner->instance == NULL ? "no cell has been loaded" : "a cell that serves has to be stopped first");
+  refuse (runner, message, CELL_ERROR_STATE, runner->instance == NULL ? "no cell has been loaded"
+                                                                       : "a cell that serves has to be stopped first");
   return FALSE;
 }
 
