@@ -108,6 +108,16 @@ give_up (Channel *channel, Pending *pending, bool here, CellResult *result)
     result_error_for (result, plan, CELL_ERROR_DEADLINE, "the deadline passed before the call was taken; it was not executed");
 }
 
+/* Whoever has taken it knows of it: to ring for it again would be to ring for nothing, as those do who mean harm. */
+static bool
+is_to_be_taken (Channel *channel, uint64_t id)
+{
+  const Pending *pending = pending_find (channel, id);
+
+  return channel->broken == CELL_OK && pending != NULL && pending->state == PENDING_OPEN
+         && caller_taken_by_peer (channel) <= pending->start;
+}
+
 bool
 caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWord *interrupt, CellResult *result)
 {
@@ -163,7 +173,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
             {
               channel->hints_lost += !looked && ring_peek (&channel->replies) != NULL;
               caller_look_again (channel, thread);
-              if (channel->broken == CELL_OK)
+              if (is_to_be_taken (channel, id))
                 channel_kick (channel, thread);         /* a wake-up can be stolen from whoever should serve us */
             }
           slept = true;

@@ -244,7 +244,7 @@ typedef struct
   int caller_bell, callee_bell;
   unsigned n;
   _Atomic uint32_t stop;
-  uint32_t late;
+  uint32_t late, rings;
 } Bells;
 
 static bool
@@ -330,8 +330,8 @@ serve_by_bell (void *data)
     {
       channel_serve_ready (callee, thread);
       atomic_exchange (&own->waiting, WAITING_DOORBELL);
-      if (!bell_is_ready (callee) && !wait_for_bell (bells->callee_bell))
-        bells->late++;
+      if (!bell_is_ready (callee))
+        *(wait_for_bell (bells->callee_bell) ? &bells->rings : &bells->late) += 1;
       store_relaxed (&own->waiting, WAITING_NOT);
     }
   return NULL;
@@ -363,6 +363,42 @@ test_bells (void)
   g_assert_cmpuint (rig->disorder, ==, 0);
   g_assert_cmpuint (rig->next[1], >=, bells.n);
   close (bells.caller_bell);
+  close (bells.callee_bell);
+  pair_free (bells.pair);
+  rig_free (rig);
+}
+
+static int
+waits_for_long (void *data)
+{
+  Bells *bells = data;
+  CallPlan plan = plan_with (LATER, 500);
+  TokenReply reply;
+
+  channel_call (bells->pair->caller, thread_context (), &plan, &(Token) { .caller = 1 }, &reply.result);
+  child_check (reply.result.status == CELL_ERROR_DEADLINE);
+  reply_free (&reply.result);
+  return 0;
+}
+
+/* A caller looks by itself now and then, and does not ring for what has been taken: a host would think that it floods. */
+static void
+test_rings_once (void)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Bells bells = { .pair = pair_new (rig, 16384, 16384), .callee_bell = eventfd (0, EFD_NONBLOCK) };
+  uint64_t one = 1;
+  pthread_t server;
+  pid_t pid;
+
+  bells.pair->caller->callee_bell = bells.callee_bell;
+  pid = child_start (waits_for_long, &bells);
+  g_assert_cmpint (pthread_create (&server, NULL, serve_by_bell, &bells), ==, 0);
+  child_join (pid);
+  atomic_store (&bells.stop, 1);
+  g_assert_cmpint (write (bells.callee_bell, &one, sizeof one), ==, sizeof one);
+  pthread_join (server, NULL);
+  g_assert_cmpuint (bells.rings, <=, 2);        /* once for the request, and once here */
   close (bells.callee_bell);
   pair_free (bells.pair);
   rig_free (rig);
@@ -1045,6 +1081,7 @@ main (int argc, char **argv)
   g_test_add_func ("/processes/two-million", test_two_million);
   g_test_add_func ("/processes/ping", test_ping);
   g_test_add_func ("/processes/bells", test_bells);
+  g_test_add_func ("/processes/rings-once", test_rings_once);
   g_test_add_func ("/processes/answers-while-falling-asleep", test_answers_while_falling_asleep);
   g_test_add_func ("/processes/ends", test_ends);
   g_test_add_func ("/processes/hostile-headers", test_hostile_headers);
