@@ -43,9 +43,10 @@ def find(tree):
 
 def self_test():
     with tempfile.TemporaryDirectory() as tree:
-        os.makedirs(os.path.join(tree, "src", "host"))
+        os.makedirs(os.path.join(tree, "src"))
+        os.makedirs(os.path.join(tree, "tests", "abi", "old"))
         for name, length in (("src/short.c", MOST), ("src/long.h", MOST + 1), ("src/long.txt", MOST + 1),
-                             ("src/host/child.c", MOST + 1), ("dev", MOST + 1)):
+                             ("tests/abi/old/payer.c", MOST + 1), ("dev", MOST + 1)):
             with open(os.path.join(tree, name), "w", encoding="utf-8") as file:
                 file.write("\n" + "ä" * length + "\n")
         found = find(tree)
