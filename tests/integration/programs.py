@@ -68,8 +68,8 @@ class Place:
 
     def write(self, name, content, mode=0o644):
         with open(self.path(name), "wb") as file:
+            os.fchmod(file.fileno(), mode)      # whoever waits for the file may take it away at once
             file.write(content if isinstance(content, bytes) else content.encode())
-        os.chmod(self.path(name), mode)
         return self.path(name)
 
     def read(self, name):
