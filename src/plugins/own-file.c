@@ -122,11 +122,12 @@ own_file_way (int fd, const char *path, GError **error)
   g_autoptr(GPtrArray) way = g_ptr_array_new_with_free_func (g_free);
   g_autofree char *place = own_file_place (fd, error), *end = place != NULL ? follow (path, way) : NULL;
 
-  if (place == NULL)
+  if (place == NULL || !own_file_check_way (place, error))
     return NULL;
-  if (g_strcmp0 (end, place) != 0)
-    return cell_set_error (error, CELL_ERROR_REFUSED, "it was put elsewhere while it was looked at"), NULL;
-  g_ptr_array_add (way, g_steal_pointer (&place));
+  if (end == NULL)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "its path leads over more than %u links", LINKS_MAX), NULL;
+  /* One that was put elsewhere meanwhile, or in whose place another one was put, does not lie where the path leads. */
+  g_ptr_array_add (way, g_steal_pointer (&end));
   for (guint i = 0; i < way->len; i++)
     if (!own_file_check_way (way->pdata[i], error))
       return NULL;

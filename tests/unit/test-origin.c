@@ -43,6 +43,20 @@ is_found (const char *opened, const char *path)
   return way != NULL;
 }
 
+/* Of what was opened by another path than it is said to have been: what the path leads to was exchanged meanwhile. */
+static OriginKind
+origin_by (const char *opened, const char *path)
+{
+  int fd = open (opened, O_RDONLY | O_CLOEXEC);
+  g_auto(GStrv) way = own_file_way (fd, path, NULL);
+  OriginKind kind;
+
+  g_assert_nonnull (way);
+  kind = origin_of (fd, (const char *const *) way).kind;
+  close (fd);
+  return kind;
+}
+
 static void
 test_folders (void)
 {
@@ -112,7 +126,9 @@ test_links (void)
       g_assert_cmpint (look (around).kind, ==, ORIGIN_OWN);
     }
   g_assert_cmpint (symlink (to_itself, to_itself), ==, 0);
-  g_assert_false (is_found (path, to_itself) || is_found (path, open_folder));
+  g_assert_false (is_found (path, to_itself));
+  g_assert_cmpint (origin_by (path, open_folder), ==, ORIGIN_FOREIGN);
+  g_assert_cmpint (origin_by (path, path), ==, ORIGIN_OWN);
   g_assert_cmpint (g_chmod (open_folder, 0777), ==, 0);
   g_assert_false (is_found (path, link));
   g_unlink (to_folder);
