@@ -646,6 +646,19 @@ count_threads (Lanes *lanes)
   return n;
 }
 
+static void
+drop_tasks (Lanes *lanes)
+{
+  LaneTask *task = atomic_exchange (&lanes->tasks, NULL), *next;
+
+  for (; task != NULL; task = next)
+    {
+      next = task->next;
+      if (task->drop != NULL)
+        task->drop (task);
+    }
+}
+
 void
 lanes_stop (Lanes *lanes)
 {
@@ -654,14 +667,15 @@ lanes_stop (Lanes *lanes)
   futex_wake (&lanes->stopping, INT32_MAX);
   for (uint32_t i = 0; i < count_threads (lanes); i++)
     pthread_join (lanes->threads[i], NULL);
+  if (the_lanes == lanes)
+    the_lanes = NULL;
+  drop_tasks (lanes);
   while (lanes->bells != NULL)
     lanes_remove_bell (lanes, lanes->bells);
   close (lanes->epoll);
   close (lanes->kick);
   close (lanes->timer);
   pthread_mutex_destroy (&lanes->lock);
-  if (the_lanes == lanes)
-    the_lanes = NULL;
   free (lanes);
 }
 
@@ -827,6 +841,13 @@ endpoint_task_run (LaneTask *task, ThreadContext *thread)
   free (self);
 }
 
+static void
+endpoint_task_drop (LaneTask *task)
+{
+  endpoint_unref (((EndpointTask *) task)->endpoint);
+  free (task);
+}
+
 void
 lanes_kick_gate (Gate *gate)
 {
@@ -837,6 +858,6 @@ lanes_kick_gate (Gate *gate)
       free (task);
       return;                           /* a waiter's bounded look finds the gate */
     }
-  *task = (EndpointTask) { { NULL, endpoint_task_run }, endpoint_ref (endpoint_of (gate)) };
+  *task = (EndpointTask) { { NULL, endpoint_task_run, endpoint_task_drop }, endpoint_ref (endpoint_of (gate)) };
   lanes_submit (the_lanes, &task->task);
 }

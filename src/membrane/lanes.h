@@ -17,6 +17,7 @@ struct LaneTask
 {
   LaneTask *next;
   void (*run) (LaneTask *task, ThreadContext *thread);
+  void (*drop) (LaneTask *task);        /* the lanes were stopped before it ran; may be NULL */
 };
 
 /* Starts the threads.  There is one Lanes in a process. */
