@@ -256,13 +256,14 @@ share_has_room (uint64_t owner, size_t size, uint64_t now)
 uint64_t
 blob_transit_put (CellBlob *blob, uint64_t owner)
 {
-  uint64_t id = 0, now = monotonic_ns ();
+  uint64_t id = 0, now;
   Transit *free_slot = NULL;
 
   while (id == 0)
     if (getrandom (&id, sizeof id, 0) != sizeof id)
       return 0;
   pthread_mutex_lock (&transit_lock);
+  now = monotonic_ns ();                /* not before: what others have put meanwhile would look as old as can be */
   if (owner != 0 && !share_has_room (owner, blob_size (blob), now))
     {
       pthread_mutex_unlock (&transit_lock);

@@ -145,6 +145,38 @@ test_transit (void)
   blob_unref (blob);
 }
 
+static void *
+put_and_take (void *data)
+{
+  for (unsigned i = 0; i < 20000; i++)
+    {
+      uint64_t id = blob_transit_put (data, 1);
+      CellBlob *arrived = blob_transit_take (id);
+
+      g_assert_cmpuint (id, !=, 0);
+      g_assert_nonnull (arrived);
+      blob_unref (arrived);
+    }
+  return NULL;
+}
+
+/* What one thread puts on its way is not taken for stale by another. */
+static void
+test_threads (void)
+{
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new (100, &fault);
+  pthread_t threads[4];
+
+  g_assert_true (blob_seal (blob, &fault));
+  for (unsigned i = 0; i < G_N_ELEMENTS (threads); i++)
+    g_assert_cmpint (pthread_create (&threads[i], NULL, put_and_take, blob), ==, 0);
+  for (unsigned i = 0; i < G_N_ELEMENTS (threads); i++)
+    pthread_join (threads[i], NULL);
+  g_assert_cmpuint (blob_transit_bytes (), ==, 0);
+  blob_unref (blob);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -154,5 +186,6 @@ main (int argc, char **argv)
   g_test_add_func ("/blob/reserved", test_reserved);
   g_test_add_func ("/blob/held-open", test_held_open);
   g_test_add_func ("/blob/transit", test_transit);
+  g_test_add_func ("/blob/threads", test_threads);
   return g_test_run ();
 }
