@@ -19,14 +19,15 @@ caller_taken_by_peer (Channel *channel)
   return taken > channel->out.base ? taken : channel->out.base;
 }
 
-/* A full fence lies between what was sent and this. */
+/* A full fence lies between what was sent and this.  A callee that has moved is not rung for where it was: whoever calls this looks
+ * at the epoch next, and kicks again. */
 void
 caller_wake_callee (Channel *channel)
 {
   uint32_t waiting;
 
   waiting = load_relaxed (&channel->out.peer->waiting);
-  if (likely (waiting == WAITING_NOT))
+  if (likely (waiting == WAITING_NOT) || load_acquire (&channel->endpoint->epoch->word) != channel->epoch_seen)
     return;
   if (waiting == WAITING_FUTEX)
     {
