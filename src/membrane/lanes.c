@@ -63,6 +63,7 @@ struct Lanes
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
   bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
+  bool in_task[THREADS_MAX];    /* it runs tasks, in which handlers may run */
   uint32_t spares;              /* threads that wait for a bell, or watch */
   bool watching;                /* one of them watches */
   bool watched;                 /* one of them watches, or has been asked to */
@@ -262,7 +263,7 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
 }
 
 static bool
-run_tasks (Lanes *lanes, ThreadContext *thread)
+run_tasks (Lanes *lanes, uint32_t number, ThreadContext *thread)
 {
   LaneTask *task, *reversed = NULL, *next;
   bool any;
@@ -277,6 +278,7 @@ run_tasks (Lanes *lanes, ThreadContext *thread)
       task->next = reversed;
       reversed = task;
     }
+  lanes->in_task[number] = any;
   if (any)
     pthread_mutex_unlock (&lanes->lock);
   for (task = reversed; task != NULL; task = next)
@@ -286,6 +288,7 @@ run_tasks (Lanes *lanes, ThreadContext *thread)
     }
   if (any)
     pthread_mutex_lock (&lanes->lock);
+  lanes->in_task[number] = false;
   return any;
 }
 
@@ -467,6 +470,7 @@ is_to_be_watched (Lanes *lanes)
   const Channel *served = poller != NOBODY ? lanes->in_use[poller] : NULL;
 
   return lanes->n_hot > 1 || (lanes->n_hot == 1 && served != NULL && lanes->hot[0]->channel != served)
+         || (lanes->n_hot == 1 && poller != NOBODY && lanes->in_task[poller])
          || load_relaxed (&lanes->tasks) != NULL;
 }
 
@@ -487,7 +491,7 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
           ring_kick (lanes);
         }
       let_others_lock (lanes);
-      any = run_tasks (lanes, thread);
+      any = run_tasks (lanes, number, thread);
       if (round_of_hot (lanes, number, thread) || any)
         {
           idle_since = 0;

@@ -190,6 +190,58 @@ test_shared (Belfry *self, gconstpointer data)
   close (other.fd);
 }
 
+typedef struct
+{
+  LaneTask task;
+  _Atomic uint32_t runs, go_on, ended;
+} Stuck;
+
+static void
+stuck_run (LaneTask *task, ThreadContext *thread)
+{
+  Stuck *stuck = (Stuck *) task;
+
+  (void) thread;
+  atomic_store (&stuck->runs, 1);
+  while (!atomic_load (&stuck->go_on))
+    futex_wait_until (&stuck->go_on, 0, monotonic_ns () + 100000000u);
+  atomic_store (&stuck->ended, 1);
+}
+
+static void
+wait_for (const _Atomic uint32_t *word)
+{
+  gint64 until = g_get_monotonic_time () + PATIENCE_US;
+
+  while (!atomic_load (word))
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_thread_yield ();
+    }
+}
+
+/* A cell that goes on is served by a task, and its handler may take long: another cell's only caller does not wait for that. */
+static void
+test_stuck (Belfry *self, gconstpointer data)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Pair *pair = pair_new (rig, 16384, 16384);
+  Stuck stuck = { .task = { .run = stuck_run } };
+
+  (void) data;
+  pair->caller->callee_bell = self->fd;
+  lanes_add (self->lanes, self->bell, pair->callee);
+  lanes_submit (self->lanes, &stuck.task);
+  wait_for (&stuck.runs);
+  g_assert_cmpint (call_token (pair->caller, ECHO, 1, 1, 0), ==, CELL_OK);
+  atomic_store (&stuck.go_on, 1);
+  futex_wake (&stuck.go_on, 1);
+  wait_for (&stuck.ended);
+  lanes_remove (self->lanes, pair->callee);
+  pair_free (pair);
+  rig_free (rig);
+}
+
 /* Lanes that end while they are told of a cell leave nothing behind: a sanitizer would say so. */
 static void
 test_ends (void)
@@ -222,6 +274,7 @@ main (int argc, char **argv)
   add ("/lanes/honest", test_honest);
   add ("/lanes/several", test_several);
   add ("/lanes/shared", test_shared);
+  add ("/lanes/stuck", test_stuck);
   g_test_add_func ("/lanes/ends", test_ends);
   return g_test_run ();
 }
