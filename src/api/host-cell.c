@@ -100,7 +100,7 @@ CELL_METHOD (HostSelf, load,
              out (u32, retired, "earlier builds under its name; from 200 on the host should be started anew"),
              out (str, foreign, "why it is, and therefore in a sandbox; empty: it is not, or is trusted"),
              out (bool, by_key_file, "it is the key file that is, and trusting the file does not help"), access (admin),
-             timeout (30000))
+             job, timeout (30000))
 {
   g_autoptr(GKeyFile) trusted = NULL;
   HostCellInfo place;
@@ -125,7 +125,7 @@ CELL_METHOD (HostSelf, load,
 CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answered, and its state is kept, or it goes on."),
              in (str, name),
              in (optional (bool), force, "it is ended all the same, after 5 s, unless it is in a call in the host's process"),
-             out (str, lost, "what that cost; empty: nothing"), access (admin), timeout (120000))
+             out (str, lost, "what that cost; empty: nothing"), access (admin), job, timeout (120000))
 {
   g_autofree char *lost = NULL;
   GError *error = NULL;
@@ -138,7 +138,7 @@ CELL_METHOD (HostSelf, unload, doc ("Stops a cell; what it has accepted is answe
 }
 
 CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while its callers keep calling."), in (str, name),
-             access (admin), timeout (30000))
+             access (admin), job, timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -148,7 +148,7 @@ CELL_METHOD (HostSelf, eject, doc ("Moves a cell into a sandboxed process while 
 
 CELL_METHOD (HostSelf, absorb,
              doc ("Takes a cell back into the host's process; if the host has crashed in it, it is trusted again."), in (str, name),
-             access (admin), timeout (30000))
+             access (admin), job, timeout (30000))
 {
   GError *error = NULL;
 
@@ -193,7 +193,7 @@ CELL_METHOD (HostSelf, trusted, doc ("The foreign files that the user trusts."),
 }
 
 CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its state; one that is dead begins in a sandbox."),
-             in (str, name), access (admin), timeout (30000))
+             in (str, name), access (admin), job, timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);
@@ -204,7 +204,7 @@ CELL_METHOD (HostSelf, restart, doc ("Starts a cell anew where it is, with its s
 CELL_METHOD (HostSelf, swap, doc ("Replaces a cell by another build of it, with its state, while its callers keep calling."),
              in (str, name), in (str, path, "of the .so, or a name on the search path"),
              out (u32, retired, "earlier builds under its name; from 200 on the next one runs in a sandbox"), access (admin),
-             timeout (30000))
+             job, timeout (30000))
 {
   GError *error = NULL;
   g_autoptr(HostCell) cell = host_find (the_host.host, in->name, &error);

@@ -63,11 +63,13 @@ struct Lanes
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
   bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
-  bool in_task[THREADS_MAX];    /* it runs tasks, in which handlers may run */
+  bool in_task[THREADS_MAX];    /* it runs a task, in which handlers may run */
   uint32_t spares;              /* threads that wait for a bell, or watch */
   bool watching;                /* one of them watches */
+  _Atomic uint32_t overtaken;   /* how often the one that polled was stuck */
   bool watched;                 /* one of them watches, or has been asked to */
-  _Atomic (LaneTask *) tasks;
+  _Atomic (LaneTask *) tasks;   /* the newest first; anybody adds to them */
+  LaneTask *due;                /* the oldest first */
   _Atomic uint32_t poller;      /* number of the thread that polls, or NOBODY; changes when another takes over */
   _Atomic uint32_t progress;    /* counts what the poller does */
   _Atomic uint32_t wanted;      /* threads that want the lock: the poller is to let go soon */
@@ -105,6 +107,18 @@ channel_is_ready (const Channel *channel)
       ready = !channel_is_blocked (channel);
     }
   return ready && load_relaxed (&channel->broken) == CELL_OK && atomic_load (&channel->node.queued) == 0;
+}
+
+/* Serving what comes next takes so long that others are not to wait for it: a hint, and nothing is lost when it is wrong. */
+static bool
+channel_is_slow (const Channel *channel)
+{
+  uint64_t slow = load_relaxed (&channel->endpoint->slow);
+  const RingReader *requests = &channel->requests;
+  uint64_t at = load_relaxed (&requests->own->taken);
+  const volatile Record *record = (const Record *) (requests->data + (at & requests->mask));
+
+  return slow != 0 && load_acquire (&record->sequence) == requests->salt + at && (slow & endpoint_slow_bit (record->method)) != 0;
 }
 
 /* Another thread is serving it, or was and has not come back yet; then it looks again. */
@@ -187,11 +201,17 @@ progressed (Lanes *lanes)
   store_relaxed (&lanes->progress, load_relaxed (&lanes->progress) + 1);
 }
 
+static bool
+has_tasks (const Lanes *lanes)
+{
+  return lanes->due != NULL || load_relaxed (&lanes->tasks) != NULL;
+}
+
 /* Whether the poller may stay with the one channel that it has: nobody wants anything else of it. */
 static bool
 may_stay (Lanes *lanes, uint32_t number)
 {
-  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->tasks) == NULL
+  return load_relaxed (&lanes->wanted) == 0 && !has_tasks (lanes)
          && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
 }
 
@@ -228,6 +248,21 @@ look_again (Lanes *lanes, Channel *channel)
     ring_kick (lanes);
 }
 
+/* Before something that takes long: whoever sleeps polls now, for all but this one channel.  Who comes back looks at that himself. */
+static void
+let_others_poll (Lanes *lanes, uint32_t number, Entry *entry)
+{
+  if (lanes->spares == 0 || load_relaxed (&lanes->poller) != number)
+    return;
+  make_cold (lanes, entry);
+  store_relaxed (&lanes->poller, NOBODY);
+  if (lanes->n_hot == 0 && !has_tasks (lanes))
+    return;
+  ring_kick (lanes);
+  if (lanes->watching)
+    futex_wake (&lanes->stopping, 1);   /* the one who sleeps may be the one who watches */
+}
+
 /* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is
  * looked for at once, without taking the lock in between. */
 static void
@@ -235,6 +270,8 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
 {
   Channel *channel = channel_ref (entry->channel);
 
+  if (channel_is_slow (channel))
+    let_others_poll (lanes, number, entry);
   lanes->in_use[number] = channel;
   lanes->forgotten[number] = false;
   pthread_mutex_unlock (&lanes->lock);
@@ -243,6 +280,8 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
   for (unsigned looks = 0; alone && looks < STAY_LOOKS && may_stay (lanes, number); looks++)
     if (channel_is_ready (channel))
       {
+        if (channel_is_slow (channel))
+          break;
         channel_serve_ready (channel, thread);
         progressed (lanes);
         looks = 0;
@@ -262,34 +301,38 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
   pthread_mutex_lock (&lanes->lock);
 }
 
-static bool
-run_tasks (Lanes *lanes, uint32_t number, ThreadContext *thread)
+/* The one that has waited longest, or NULL. */
+static LaneTask *
+take_task (Lanes *lanes)
 {
-  LaneTask *task, *reversed = NULL, *next;
-  bool any;
+  LaneTask *task = lanes->due == NULL && load_relaxed (&lanes->tasks) != NULL ? atomic_exchange (&lanes->tasks, NULL) : NULL, *next;
 
-  if (load_relaxed (&lanes->tasks) == NULL)
-    return false;
-  task = atomic_exchange (&lanes->tasks, NULL);
-  any = task != NULL;
   for (; task != NULL; task = next)
     {
       next = task->next;
-      task->next = reversed;
-      reversed = task;
+      task->next = lanes->due;
+      lanes->due = task;
     }
-  lanes->in_task[number] = any;
-  if (any)
-    pthread_mutex_unlock (&lanes->lock);
-  for (task = reversed; task != NULL; task = next)
-    {
-      next = task->next;
-      task->run (task, thread);
-    }
-  if (any)
-    pthread_mutex_lock (&lanes->lock);
+  task = lanes->due;
+  if (task != NULL)
+    lanes->due = task->next;
+  return task;
+}
+
+/* One at a time: it may take long, and then another thread runs the next. */
+static bool
+run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
+{
+  LaneTask *task = take_task (lanes);
+
+  if (task == NULL)
+    return false;
+  lanes->in_task[number] = true;
+  pthread_mutex_unlock (&lanes->lock);
+  task->run (task, thread);
+  pthread_mutex_lock (&lanes->lock);
   lanes->in_task[number] = false;
-  return any;
+  return true;
 }
 
 /* One round over the hot channels.  May have been overtaken when it returns. */
@@ -445,7 +488,7 @@ cool_down (Lanes *lanes)
       for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
         if (entry_is_ready (lanes, entry))
           make_hot (lanes, entry);
-  return lanes->n_hot == 0 && load_relaxed (&lanes->tasks) == NULL;
+  return lanes->n_hot == 0 && !has_tasks (lanes);
 }
 
 static uint32_t
@@ -471,7 +514,7 @@ is_to_be_watched (Lanes *lanes)
 
   return lanes->n_hot > 1 || (lanes->n_hot == 1 && served != NULL && lanes->hot[0]->channel != served)
          || (lanes->n_hot == 1 && poller != NOBODY && lanes->in_task[poller])
-         || load_relaxed (&lanes->tasks) != NULL;
+         || has_tasks (lanes);
 }
 
 /* Polls until there is nothing to do, another thread has taken over, or the end. */
@@ -491,7 +534,7 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
           ring_kick (lanes);
         }
       let_others_lock (lanes);
-      any = run_tasks (lanes, number, thread);
+      any = run_task (lanes, number, thread);
       if (round_of_hot (lanes, number, thread) || any)
         {
           idle_since = 0;
@@ -536,7 +579,10 @@ watch (Lanes *lanes, uint32_t number)
     }
   lanes->watching = lanes->watched = false;
   if (stuck == 2)
-    store_relaxed (&lanes->poller, number);
+    {
+      atomic_fetch_add (&lanes->overtaken, 1);
+      store_relaxed (&lanes->poller, number);
+    }
 }
 
 /* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this
@@ -639,6 +685,12 @@ lanes_start (Fault *fault)
   return NULL;
 }
 
+uint32_t
+lanes_overtaken (const Lanes *lanes)
+{
+  return load_relaxed (&lanes->overtaken);
+}
+
 static uint32_t
 count_threads (Lanes *lanes)
 {
@@ -653,14 +705,9 @@ count_threads (Lanes *lanes)
 static void
 drop_tasks (Lanes *lanes)
 {
-  LaneTask *task = atomic_exchange (&lanes->tasks, NULL), *next;
-
-  for (; task != NULL; task = next)
-    {
-      next = task->next;
-      if (task->drop != NULL)
-        task->drop (task);
-    }
+  for (LaneTask *task = take_task (lanes); task != NULL; task = take_task (lanes))
+    if (task->drop != NULL)
+      task->drop (task);
 }
 
 void

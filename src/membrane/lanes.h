@@ -2,7 +2,8 @@
  *
  * The threads that serve callers from outside this process.  One thread at a time polls: it looks at the channels that were lately
  * in use, for as long as answers usually take, and then sleeps until a bell rings.  A channel that is not polled says so in its
- * `waiting` word, and its caller rings.  While a handler keeps the polling thread busy, another takes over.
+ * `waiting` word, and its caller rings.  Before a handler that is a job, or took long the last time, the thread leaves the polling
+ * to another; one that takes long and was not expected to is overtaken after one to two milliseconds.
  *
  * Lanes also run tasks: going on with a gate that was passed on, completions of calls that a cell in this process has made.
  */
@@ -24,6 +25,8 @@ struct LaneTask
 Lanes *lanes_start (Fault *fault);
 /* Waits for every thread; handlers that run are waited for. */
 void lanes_stop (Lanes *lanes);
+/* How often the thread that polled was stuck in a handler that was not known to take long, and others waited for that. */
+uint32_t lanes_overtaken (const Lanes *lanes);
 
 /* The eventfd that the callers of a connection ring; it is not taken.  rang (may be NULL) is called on a lane each time, for what a
  * bell says besides "requests": replies to calls that were made from here.  It must be short and must not wait. */

@@ -14,6 +14,7 @@
 
 #define SERVE_RECORDS 256               /* of one channel in a row, so that one flood cannot starve the others */
 #define SERVE_BYTES (1u << 20)
+#define SLOW_NS 200000u                 /* a handler that takes longer is slow */
 
 /* What is read of a record's header, once. */
 typedef struct
@@ -54,8 +55,20 @@ header_read (Channel *channel, const Record *record, Header *ret, size_t *ret_wo
   return NULL;
 }
 
+/* Several methods may share a bit: then whoever polls is a little too careful, or not enough. */
+static void
+learn_slow (Endpoint *endpoint, const Method *method, uint32_t number, bool slow)
+{
+  uint64_t bit = endpoint_slow_bit (number), known = load_relaxed (&endpoint->slow);
+
+  if (slow && !(known & bit))
+    atomic_fetch_or (&endpoint->slow, bit);
+  else if (!slow && (known & bit) && !(method->flags & 1u << CELL_ATTRIBUTE_JOB))
+    atomic_fetch_and (&endpoint->slow, ~bit);
+}
+
 void
-stats_sample (const Method *method, uint64_t started)
+stats_sample (Endpoint *endpoint, const Method *method, uint32_t number, uint64_t started)
 {
   uint64_t ns = monotonic_ns () - started;
   unsigned bucket = 0;
@@ -69,6 +82,7 @@ stats_sample (const Method *method, uint64_t started)
   if (bucket >= LATENCY_BUCKETS)
     bucket = LATENCY_BUCKETS - 1;
   atomic_fetch_add_explicit (&method->stats->latency[bucket], 1, memory_order_relaxed);
+  learn_slow (endpoint, method, number, ns > SLOW_NS);
 }
 
 void
@@ -364,7 +378,7 @@ run_handler (CellCall *call, Method *method)
   call->status = method->invoke (service->self, call, call->in, out);
   frame_leave (&call->frame, call->thread);
   if (started != 0)
-    stats_sample (method, started);
+    stats_sample (service->endpoint, method, call->number, started);
   if (call->status != CELL_OK || plan == NULL)
     {
       call->used = 0;

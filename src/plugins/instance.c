@@ -336,12 +336,25 @@ cell_instance_free (CellInstance *instance)
   g_free (instance);
 }
 
+/* Until it is known how long they take. */
+static uint64_t
+jobs_of (const Service *service)
+{
+  uint64_t jobs = 0;
+
+  for (uint32_t i = 0; i < service->n_methods; i++)
+    if (service->methods[i].flags & 1u << CELL_ATTRIBUTE_JOB)
+      jobs |= endpoint_slow_bit (i);
+  return jobs;
+}
+
 void
 cell_instance_attach (CellInstance *instance)
 {
   Endpoint *endpoint = instance->env.endpoint;
 
   endpoint->service = &instance->service;
+  atomic_fetch_or (&endpoint->slow, jobs_of (&instance->service));
   if (instance->loop != NULL)
     loop_own (instance->loop, &endpoint->gate);
   instance->attached = TRUE;

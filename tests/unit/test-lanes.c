@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -242,6 +243,93 @@ test_stuck (Belfry *self, gconstpointer data)
   rig_free (rig);
 }
 
+typedef struct
+{
+  LaneTask task;                /* first */
+  Lanes *lanes;
+  Stuck *first, *second;
+} Both;
+
+static void
+submit_both (LaneTask *task, ThreadContext *thread)
+{
+  Both *both = (Both *) task;
+
+  (void) thread;
+  lanes_submit (both->lanes, &both->first->task);
+  lanes_submit (both->lanes, &both->second->task);
+}
+
+/* Two tasks that come together: the second does not wait for a first that takes long. */
+static void
+test_two_tasks (Belfry *self, gconstpointer data)
+{
+  Stuck first = { .task = { .run = stuck_run } }, second = { .task = { .run = stuck_run }, .go_on = 1 };
+  Both both = { { .run = submit_both }, self->lanes, &first, &second };
+
+  (void) data;
+  lanes_submit (self->lanes, &both.task);
+  wait_for (&second.ended);
+  g_assert_cmpuint (atomic_load (&first.runs), ==, 1);
+  g_assert_cmpuint (atomic_load (&first.ended), ==, 0);
+  atomic_store (&first.go_on, 1);
+  futex_wake (&first.go_on, 1);
+  wait_for (&first.ended);
+}
+
+#define ROUNDS 14u              /* with the first one less than it takes until the time is taken again */
+
+static void
+go_on (Rig *slow)
+{
+  atomic_fetch_add (&slow->let_go, 1);
+  futex_wake (&slow->let_go, INT_MAX);
+}
+
+/* A call of a method that is known to take long is begun, and another cell's caller is served meanwhile. */
+static void
+call_beside (Pair *slow, Rig *slow_rig, Pair *quick, uint32_t round)
+{
+  uint64_t id = start_token (slow->caller, &plan_of[HOLD], 1, 0);
+  Token answer;
+
+  g_assert_true (wait_at_least (&slow_rig->holding, round));
+  g_assert_cmpint (call_token (quick->caller, ECHO, 1, 0, 0), ==, CELL_OK);
+  go_on (slow_rig);
+  g_assert_cmpint (finish_token (slow->caller, id, &answer), ==, CELL_OK);
+}
+
+/* Nobody has to find out each time that the thread which polls is stuck: the others poll from the beginning. */
+static void
+test_slow (Belfry *self, gconstpointer data)
+{
+  Rig *quick_rig = rig_new (CELL_SERIAL), *slow_rig = rig_new (CELL_SERIAL);
+  Pair *quick = pair_new (quick_rig, 16384, 16384), *slow = pair_new (slow_rig, 16384, 16384);
+  uint32_t before;
+
+  if (g_str_equal (data, "job"))
+    {
+      slow_rig->methods[HOLD].flags |= 1u << CELL_ATTRIBUTE_JOB;
+      atomic_fetch_or (&slow_rig->endpoint.slow, endpoint_slow_bit (HOLD));
+    }
+  quick->caller->callee_bell = slow->caller->callee_bell = self->fd;
+  lanes_add (self->lanes, self->bell, quick->callee);
+  lanes_add (self->lanes, self->bell, slow->callee);
+  /* Only the time of the first call is taken for certain, and this one takes until the thread that polls has been overtaken. */
+  call_beside (slow, slow_rig, quick, 1);
+  before = lanes_overtaken (self->lanes);
+  for (uint32_t i = 0; i < ROUNDS; i++)
+    call_beside (slow, slow_rig, quick, i + 2);
+  /* On a busy machine somebody may be taken for stuck who has no processor. */
+  g_assert_cmpuint (lanes_overtaken (self->lanes) - before, <, ROUNDS / 2);
+  lanes_remove (self->lanes, quick->callee);
+  lanes_remove (self->lanes, slow->callee);
+  pair_free (quick);
+  pair_free (slow);
+  rig_free (quick_rig);
+  rig_free (slow_rig);
+}
+
 /* Lanes that end while they are told of a cell leave nothing behind: a sanitizer would say so. */
 static void
 test_ends (void)
@@ -263,7 +351,7 @@ test_ends (void)
 static void
 add (const char *path, void (*test) (Belfry *self, gconstpointer data))
 {
-  g_test_add (path, Belfry, NULL, set_up, test, tear_down);
+  g_test_add (path, Belfry, strrchr (path, '/') + 1, set_up, test, tear_down);
 }
 
 int
@@ -275,6 +363,9 @@ main (int argc, char **argv)
   add ("/lanes/several", test_several);
   add ("/lanes/shared", test_shared);
   add ("/lanes/stuck", test_stuck);
+  add ("/lanes/tasks", test_two_tasks);
+  add ("/lanes/slow/job", test_slow);
+  add ("/lanes/slow/learnt", test_slow);
   g_test_add_func ("/lanes/ends", test_ends);
   return g_test_run ();
 }
