@@ -248,7 +248,7 @@ look_again (Lanes *lanes, Channel *channel)
     ring_kick (lanes);
 }
 
-/* Before something that takes long: whoever sleeps polls now, for all but this one channel.  Who comes back looks at that himself. */
+/* Before something that takes long: whoever sleeps polls now, for all but this channel.  Who comes back looks at that himself. */
 static void
 let_others_poll (Lanes *lanes, uint32_t number, Entry *entry)
 {
@@ -305,14 +305,15 @@ serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool 
 static LaneTask *
 take_task (Lanes *lanes)
 {
-  LaneTask *task = lanes->due == NULL && load_relaxed (&lanes->tasks) != NULL ? atomic_exchange (&lanes->tasks, NULL) : NULL, *next;
+  LaneTask *task, *next;
 
-  for (; task != NULL; task = next)
-    {
-      next = task->next;
-      task->next = lanes->due;
-      lanes->due = task;
-    }
+  if (lanes->due == NULL && load_relaxed (&lanes->tasks) != NULL)
+    for (task = atomic_exchange (&lanes->tasks, NULL); task != NULL; task = next)
+      {
+        next = task->next;
+        task->next = lanes->due;
+        lanes->due = task;
+      }
   task = lanes->due;
   if (task != NULL)
     lanes->due = task->next;
