@@ -389,3 +389,25 @@ attack_main (int argc, char **argv, const AttackName *names, gsize n)
       }
   g_error ("there is no attack %s", argv[2]);
 }
+
+static void
+set_up (Daemon *daemon, gconstpointer data)
+{
+  static const char *const cells[] = { "every", "ledger", "memory", NULL };
+
+  (void) data;
+  daemon_start (daemon, cells);
+}
+
+static void
+tear_down (Daemon *daemon, gconstpointer data)
+{
+  (void) data;
+  daemon_stop (daemon);
+}
+
+void
+attack_add_test (const char *path, void (*test) (Daemon *daemon, gconstpointer name))
+{
+  g_test_add (path, Daemon, strrchr (path, '/') + 1, set_up, test, tear_down);
+}

@@ -9,6 +9,17 @@
 
 #include "counting.h"
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+# define SLOW 5
+#elif defined(__has_feature)
+# if __has_feature (thread_sanitizer) || __has_feature (address_sanitizer)
+#  define SLOW 5
+# endif
+#endif
+#ifndef SLOW
+# define SLOW 1
+#endif
+
 typedef struct
 {
   char *folder, *socket;
@@ -62,3 +73,5 @@ typedef struct
 } AttackName;
 /* For main (): runs the attack that is asked for, and ends. */
 void attack_main (int argc, char **argv, const AttackName *names, gsize n);
+/* Adds a test of the attack that its path ends with: with a daemon of its own that has the cells "every", "ledger" and "memory". */
+void attack_add_test (const char *path, void (*test) (Daemon *daemon, gconstpointer name));

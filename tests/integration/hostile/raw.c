@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +21,19 @@ static uint64_t
 soon (void)
 {
   return monotonic_ns () + WAIT_NS;
+}
+
+int
+raw_memory (size_t size, unsigned seals, unsigned flags)
+{
+  int fd = memfd_create ("hostile", MFD_CLOEXEC | flags);
+
+  g_assert_cmpint (fd, >=, 0);
+  if (size > 0)
+    g_assert_no_errno (fallocate (fd, 0, 0, (off_t) size));
+  if (seals != 0)
+    g_assert_no_errno (fcntl (fd, F_ADD_SEALS, seals));
+  return fd;
 }
 
 Raw

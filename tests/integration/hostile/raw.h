@@ -25,6 +25,16 @@ typedef struct
   RingReader replies_at;
 } RawChannel;
 
+/* The arguments of the first methods of the cell "sequence". */
+typedef struct
+{
+  uint64_t who, number;
+} NextArgs;
+
+#define RAW_SEALS_ALL (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+/* A memfd.  flags: of memfd_create (). */
+int raw_memory (size_t size, unsigned seals, unsigned flags);
+
 /* Connects and says nothing. */
 Raw raw_connect (const char *path);
 /* With the greeting. */
