@@ -17,7 +17,7 @@
 
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
 #define TICK_NS 1000000u        /* a handler may keep the poller for one to two of these before another thread takes over */
-#define HOT_MAX 64u
+#define IDLE_ROUNDS 4096u       /* in which a hot channel had nothing, while others had: then its caller is to ring again */
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 #define NOBODY UINT32_MAX
@@ -33,6 +33,7 @@ struct Entry
   Channel *channel;
   Bell *bell;
   bool hot;
+  uint32_t idle;                /* rounds since it was ready last, while it is hot */
   Entry *next;                  /* of the bell */
 };
 
@@ -57,9 +58,8 @@ struct Lanes
   uint64_t timer_at;            /* 0: it is not set */
   pthread_mutex_t lock;         /* of all that is not atomic; whoever polls holds it but in handlers */
   Bell *bells;
-  Entry *hot[HOT_MAX];
-  unsigned n_hot;
-  bool overflown;               /* there was no place for one that is ready */
+  Entry **hot;                  /* with a place for each that there is */
+  unsigned n_hot, n_entries, n_places;
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
   bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
@@ -171,12 +171,8 @@ make_hot (Lanes *lanes, Entry *entry)
 {
   if (entry->hot)
     return;
-  if (lanes->n_hot == HOT_MAX)
-    {
-      lanes->overflown = true;
-      return;
-    }
   entry->hot = true;
+  entry->idle = 0;
   lanes->hot[lanes->n_hot++] = entry;
   store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
 }
@@ -336,6 +332,14 @@ run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
   return true;
 }
 
+/* Those that are looked at in vain would cost the others more than a ring costs their callers. */
+static void
+rest (Lanes *lanes, Entry *entry)
+{
+  if (++entry->idle >= IDLE_ROUNDS && make_cold (lanes, entry))
+    make_hot (lanes, entry);
+}
+
 /* One round over the hot channels.  May have been overtaken when it returns. */
 static bool
 round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
@@ -347,11 +351,14 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
     {
       Entry *entry = lanes->hot[(hand + i) % lanes->n_hot];
 
-      if (entry_is_ready (lanes, entry))
+      if (!entry_is_ready (lanes, entry))
         {
-          any = true;
-          serve (lanes, number, entry, thread, lanes->n_hot == 1);
+          rest (lanes, entry);
+          continue;
         }
+      any = true;
+      entry->idle = 0;
+      serve (lanes, number, entry, thread, lanes->n_hot == 1);
     }
   return any;
 }
@@ -479,9 +486,8 @@ bell_rang (Lanes *lanes, Bell *bell)
 static bool
 cool_down (Lanes *lanes)
 {
-  bool again = lanes->overflown;
+  bool again = false;
 
-  lanes->overflown = false;
   while (lanes->n_hot > 0)
     again |= make_cold (lanes, lanes->hot[0]);
   if (again)
@@ -728,6 +734,7 @@ lanes_stop (Lanes *lanes)
   close (lanes->kick);
   close (lanes->timer);
   pthread_mutex_destroy (&lanes->lock);
+  free (lanes->hot);
   free (lanes);
 }
 
@@ -780,6 +787,17 @@ lanes_remove_bell (Lanes *lanes, Bell *bell)
   free (bell);
 }
 
+static void
+make_place (Lanes *lanes)
+{
+  if (lanes->n_entries++ < lanes->n_places)
+    return;
+  lanes->n_places = lanes->n_places != 0 ? 2 * lanes->n_places : 16;
+  lanes->hot = realloc (lanes->hot, lanes->n_places * sizeof (Entry *));
+  if (lanes->hot == NULL)
+    abort ();
+}
+
 void
 lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
 {
@@ -790,6 +808,7 @@ lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
   entry->channel = channel_ref (channel);
   entry->bell = bell;
   lock_lanes (lanes);
+  make_place (lanes);
   entry->next = bell->entries;
   bell->entries = entry;
   /* What is there already would ring no bell. */
@@ -808,6 +827,7 @@ take_out (Lanes *lanes, Channel *channel)
   if (entry == NULL)
     return NULL;
   *link = entry->next;
+  lanes->n_entries--;
   for (unsigned i = 0; i < lanes->n_hot; i++)
     if (lanes->hot[i] == entry)
       lanes->hot[i--] = lanes->hot[--lanes->n_hot];

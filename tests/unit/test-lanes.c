@@ -330,6 +330,58 @@ test_slow (Belfry *self, gconstpointer data)
   rig_free (slow_rig);
 }
 
+#define MANY 200u
+
+typedef struct
+{
+  Pair *pair;
+  _Atomic uint32_t stop, calls;
+} Busy;
+
+static gpointer
+busy_main (gpointer data)
+{
+  Busy *busy = data;
+
+  while (!atomic_load (&busy->stop))
+    {
+      g_assert_cmpint (call_token (busy->pair->caller, ECHO, 1, 0, 0), ==, CELL_OK);
+      atomic_fetch_add (&busy->calls, 1);
+    }
+  return NULL;
+}
+
+/* Many who call now and then beside one who calls without a pause: each is served. */
+static void
+test_many (Belfry *self, gconstpointer data)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Pair *pairs[MANY];
+  Busy busy = { 0 };
+  GThread *thread;
+
+  (void) data;
+  for (unsigned i = 0; i < MANY; i++)
+    {
+      pairs[i] = pair_new (rig, 4096, 4096);
+      pairs[i]->caller->callee_bell = self->fd;
+      lanes_add (self->lanes, self->bell, pairs[i]->callee);
+    }
+  busy.pair = pairs[0];
+  thread = g_thread_new ("busy", busy_main, &busy);
+  wait_for (&busy.calls);
+  for (unsigned i = 1; i < MANY; i++)
+    g_assert_cmpint (call_token (pairs[i]->caller, ECHO, 2, 0, 0), ==, CELL_OK);
+  atomic_store (&busy.stop, 1);
+  g_thread_join (thread);
+  for (unsigned i = 0; i < MANY; i++)
+    {
+      lanes_remove (self->lanes, pairs[i]->callee);
+      pair_free (pairs[i]);
+    }
+  rig_free (rig);
+}
+
 /* Lanes that end while they are told of a cell leave nothing behind: a sanitizer would say so. */
 static void
 test_ends (void)
@@ -364,6 +416,7 @@ main (int argc, char **argv)
   add ("/lanes/shared", test_shared);
   add ("/lanes/stuck", test_stuck);
   add ("/lanes/tasks", test_two_tasks);
+  add ("/lanes/many", test_many);
   add ("/lanes/slow/job", test_slow);
   add ("/lanes/slow/learnt", test_slow);
   g_test_add_func ("/lanes/ends", test_ends);
