@@ -17,7 +17,7 @@
 
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
 #define TICK_NS 1000000u        /* a handler may keep the poller for one to two of these before another thread takes over */
-#define IDLE_ROUNDS 4096u       /* in which a hot channel had nothing, while others had: then its caller is to ring again */
+#define IDLE_ROUNDS 4096u       /* in which others had something and a hot channel had not: then its caller is to ring again */
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 #define NOBODY UINT32_MAX
@@ -33,7 +33,7 @@ struct Entry
   Channel *channel;
   Bell *bell;
   bool hot;
-  uint32_t idle;                /* rounds since it was ready last, while it is hot */
+  uint32_t ready_at;            /* round in which it was ready last, while it is hot */
   Entry *next;                  /* of the bell */
 };
 
@@ -60,6 +60,7 @@ struct Lanes
   Bell *bells;
   Entry **hot;                  /* with a place for each that there is */
   unsigned n_hot, n_entries, n_places;
+  uint32_t round;               /* counts those in which somebody was served */
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */
   bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
@@ -172,7 +173,7 @@ make_hot (Lanes *lanes, Entry *entry)
   if (entry->hot)
     return;
   entry->hot = true;
-  entry->idle = 0;
+  entry->ready_at = lanes->round;
   lanes->hot[lanes->n_hot++] = entry;
   store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
 }
@@ -336,7 +337,7 @@ run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
 static void
 rest (Lanes *lanes, Entry *entry)
 {
-  if (++entry->idle >= IDLE_ROUNDS && make_cold (lanes, entry))
+  if (lanes->round - entry->ready_at >= IDLE_ROUNDS && make_cold (lanes, entry))
     make_hot (lanes, entry);
 }
 
@@ -357,9 +358,10 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
           continue;
         }
       any = true;
-      entry->idle = 0;
+      entry->ready_at = lanes->round;
       serve (lanes, number, entry, thread, lanes->n_hot == 1);
     }
+  lanes->round += any;
   return any;
 }
 
