@@ -267,8 +267,7 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
  *   doc ("…")   in (type, name, "doc")   out (type, name, "doc")   fails (Error)
  *   idempotent                 may be executed again when it is not known whether it was
  *   oneway                     nobody waits for an answer
- *   job                        long work: nobody else is kept waiting by it, from its first call on; what only turns out to take
- *                              long is learnt
+ *   job                        long work: whoever serves it leaves others to another thread first; of other methods it is learnt
  *   access (view|operate|admin)  who may call; anybody unless said
  *   timeout (ms)               the caller's deadline unless it sets one; 5,000 unless said
  *   max_reply (bytes)          the largest reply; 4,096 unless said.  Larger data travels as a blob

@@ -98,11 +98,13 @@ struct Endpoint
   Channel *ending;                      /* of a concurrent cell: have been removed, and somebody is in */
   _Atomic uint64_t subscribed;          /* signals that some channel may want: no bit is missing, some may be too many */
   _Atomic uint32_t inside;              /* threads that run a concurrent cell's code outside of its calls */
-  _Atomic uint64_t slow;                /* methods, by number modulo 64, that took long when the time was last taken, or will */
+  _Atomic uint64_t slow, jobs;          /* methods, by number modulo 64: took long when the time was last taken; are known to */
   void *data;
   /* What a caller without the role that a method asks for (access) is told; NULL: nothing in particular. */
   void (*say_denied) (Channel *channel, uint32_t access, char *text, size_t size);
 };
+
+#define SLOW_NS 200000u                 /* a handler that takes longer is slow */
 
 static inline uint64_t
 endpoint_slow_bit (uint32_t method)

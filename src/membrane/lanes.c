@@ -16,8 +16,9 @@
 #include "endpoint.h"
 
 #define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
-#define TICK_NS 1000000u        /* a handler may keep the poller for one to two of these before another thread takes over */
-#define IDLE_ROUNDS 4096u       /* in which others had something and a hot channel had not: then its caller is to ring again */
+#define TICK_MS 1               /* a handler may keep the poller for one to two of these before another thread takes over */
+#define IDLE_LOOKS 8192u        /* in vain at hot channels, while others are served, before each of them is to ring again */
+#define VAIN_HANDOVERS 8u       /* then a channel is not believed any more */
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 #define NOBODY UINT32_MAX
@@ -32,8 +33,9 @@ struct Entry
 {
   Channel *channel;
   Bell *bell;
-  bool hot;
-  uint32_t ready_at;            /* round in which it was ready last, while it is hot */
+  unsigned place;               /* 1 + where it is among the hot ones; 0: it is not hot */
+  uint32_t ready_at;            /* round in which it was made hot, or served last */
+  unsigned vain;                /* times in a row that the polling was left to others because of it, for nothing */
   Entry *next;                  /* of the bell */
 };
 
@@ -67,8 +69,8 @@ struct Lanes
   bool in_task[THREADS_MAX];    /* it runs a task, in which handlers may run */
   uint32_t spares;              /* threads that wait for a bell, or watch */
   bool watching;                /* one of them watches */
-  _Atomic uint32_t overtaken;   /* how often the one that polled was stuck */
   bool watched;                 /* one of them watches, or has been asked to */
+  _Atomic uint32_t overtaken;   /* how often the one that polled was stuck */
   _Atomic (LaneTask *) tasks;   /* the newest first; anybody adds to them */
   LaneTask *due;                /* the oldest first */
   _Atomic uint32_t poller;      /* number of the thread that polls, or NOBODY; changes when another takes over */
@@ -110,16 +112,18 @@ channel_is_ready (const Channel *channel)
   return ready && load_relaxed (&channel->broken) == CELL_OK && atomic_load (&channel->node.queued) == 0;
 }
 
-/* Serving what comes next takes so long that others are not to wait for it: a hint, and nothing is lost when it is wrong. */
+/* Serving what comes next takes so long that others are not to wait for it: a hint, and nothing is lost when it is wrong.  A gate
+ * that is held, or closed, sends whoever comes away at once. */
 static bool
 channel_is_slow (const Channel *channel)
 {
-  uint64_t slow = load_relaxed (&channel->endpoint->slow);
   const RingReader *requests = &channel->requests;
+  uint64_t slow = load_relaxed (&channel->endpoint->slow) | load_relaxed (&channel->endpoint->jobs);
   uint64_t at = load_relaxed (&requests->own->taken);
   const volatile Record *record = (const Record *) (requests->data + (at & requests->mask));
 
-  return slow != 0 && load_acquire (&record->sequence) == requests->salt + at && (slow & endpoint_slow_bit (record->method)) != 0;
+  return slow != 0 && load_relaxed (&channel->endpoint->gate.word) == 0
+         && load_acquire (&record->sequence) == requests->salt + at && (slow & endpoint_slow_bit (record->method)) != 0;
 }
 
 /* Another thread is serving it, or was and has not come back yet; then it looks again. */
@@ -170,22 +174,32 @@ ring_kick (Lanes *lanes)
 static void
 make_hot (Lanes *lanes, Entry *entry)
 {
-  if (entry->hot)
+  if (entry->place != 0)
     return;
-  entry->hot = true;
   entry->ready_at = lanes->round;
   lanes->hot[lanes->n_hot++] = entry;
+  entry->place = lanes->n_hot;
   store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
+}
+
+static void
+take_from_hot (Lanes *lanes, Entry *entry)
+{
+  Entry *last;
+
+  if (entry->place == 0)
+    return;
+  last = lanes->hot[--lanes->n_hot];
+  lanes->hot[entry->place - 1] = last;
+  last->place = entry->place;
+  entry->place = 0;
 }
 
 /* From now on its caller rings.  True: something came meanwhile. */
 static bool
 make_cold (Lanes *lanes, Entry *entry)
 {
-  for (unsigned i = 0; i < lanes->n_hot; i++)
-    if (lanes->hot[i] == entry)
-      lanes->hot[i] = lanes->hot[--lanes->n_hot];
-  entry->hot = false;
+  take_from_hot (lanes, entry);
   store_relaxed (&entry_words (entry)->cpu, 1 + current_cpu ());
   atomic_exchange (&entry_words (entry)->waiting, WAITING_DOORBELL);
   return entry_is_ready (lanes, entry);
@@ -193,9 +207,10 @@ make_cold (Lanes *lanes, Entry *entry)
 
 /* What the poller does counts as progress; only the poller writes it, or one that is just being overtaken. */
 static void
-progressed (Lanes *lanes)
+progressed (Lanes *lanes, uint32_t number)
 {
-  store_relaxed (&lanes->progress, load_relaxed (&lanes->progress) + 1);
+  if (load_relaxed (&lanes->poller) == number)
+    store_relaxed (&lanes->progress, load_relaxed (&lanes->progress) + 1);
 }
 
 static bool
@@ -208,7 +223,7 @@ has_tasks (const Lanes *lanes)
 static bool
 may_stay (Lanes *lanes, uint32_t number)
 {
-  return load_relaxed (&lanes->wanted) == 0 && !has_tasks (lanes)
+  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->tasks) == NULL
          && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
 }
 
@@ -219,6 +234,16 @@ lock_lanes (Lanes *lanes)
   atomic_fetch_add (&lanes->wanted, 1);
   pthread_mutex_lock (&lanes->lock);
   atomic_fetch_sub (&lanes->wanted, 1);
+}
+
+/* After something that was done without it. */
+static void
+lock_again (Lanes *lanes, uint32_t number)
+{
+  if (load_relaxed (&lanes->poller) == number)
+    pthread_mutex_lock (&lanes->lock);
+  else
+    lock_lanes (lanes);
 }
 
 static void
@@ -238,64 +263,82 @@ look_again (Lanes *lanes, Channel *channel)
 {
   Entry *entry = channel_is_ready (channel) ? find_entry (lanes, channel, NULL) : NULL;
 
-  if (entry == NULL || entry->hot)
+  if (entry == NULL || entry->place != 0)
     return;
   make_hot (lanes, entry);
   if (load_relaxed (&lanes->poller) == NOBODY)
     ring_kick (lanes);
 }
 
-/* Before something that takes long: whoever sleeps polls now, for all but this channel.  Who comes back looks at that himself. */
-static void
-let_others_poll (Lanes *lanes, uint32_t number, Entry *entry)
+/* Before something that takes long: whoever sleeps polls now, for all but this channel.  False: nobody sleeps. */
+static bool
+let_others_poll (Lanes *lanes, Entry *entry)
 {
-  if (lanes->spares == 0 || load_relaxed (&lanes->poller) != number)
-    return;
+  if (lanes->spares == 0)
+    return false;
   make_cold (lanes, entry);
   store_relaxed (&lanes->poller, NOBODY);
-  if (lanes->n_hot == 0 && !has_tasks (lanes))
-    return;
-  ring_kick (lanes);
-  if (lanes->watching)
-    futex_wake (&lanes->stopping, 1);   /* the one who sleeps may be the one who watches */
+  if (lanes->n_hot > 0 || has_tasks (lanes))
+    ring_kick (lanes);
+  return true;
 }
 
-/* Serves without the lock; meanwhile the channel cannot be removed.  alone: no other is hot, and the next request of this caller is
- * looked for at once, without taking the lock in between. */
+/* After it.  If nobody was in need of a thread that polls, this one goes on. */
 static void
-serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread, bool alone)
+come_back (Lanes *lanes, uint32_t number, Entry *entry, uint64_t left_at)
 {
-  Channel *channel = channel_ref (entry->channel);
+  entry->vain = monotonic_ns () - left_at < SLOW_NS ? entry->vain + 1 : 0;
+  if (load_relaxed (&lanes->poller) != NOBODY)
+    return;
+  store_relaxed (&lanes->poller, number);
+  make_hot (lanes, entry);
+}
 
-  if (channel_is_slow (channel))
-    let_others_poll (lanes, number, entry);
-  lanes->in_use[number] = channel;
-  lanes->forgotten[number] = false;
-  pthread_mutex_unlock (&lanes->lock);
+/* Without the lock.  alone: no other is hot, and the next request of this caller is looked for at once, without taking the lock in
+ * between. */
+static void
+serve_channel (Lanes *lanes, uint32_t number, Channel *channel, ThreadContext *thread, bool alone)
+{
   channel_serve_ready (channel, thread);
-  progressed (lanes);
+  progressed (lanes, number);
   for (unsigned looks = 0; alone && looks < STAY_LOOKS && may_stay (lanes, number); looks++)
     if (channel_is_ready (channel))
       {
         if (channel_is_slow (channel))
           break;
         channel_serve_ready (channel, thread);
-        progressed (lanes);
+        progressed (lanes, number);
         looks = 0;
       }
     else
       cpu_relax ();
-  pthread_mutex_lock (&lanes->lock);
+}
+
+/* Meanwhile the channel cannot be removed. */
+static void
+serve (Lanes *lanes, uint32_t number, Entry *entry, ThreadContext *thread)
+{
+  Channel *channel = channel_ref (entry->channel);
+  bool alone = lanes->n_hot == 1 && lanes->due == NULL, slow = entry->vain < VAIN_HANDOVERS && channel_is_slow (channel);
+  uint64_t left_at = slow && let_others_poll (lanes, entry) ? monotonic_ns () : 0;
+
+  lanes->in_use[number] = channel;
+  lanes->forgotten[number] = false;
+  pthread_mutex_unlock (&lanes->lock);
+  serve_channel (lanes, number, channel, thread, alone && left_at == 0);
+  lock_again (lanes, number);
   lanes->in_use[number] = NULL;
   if (!lanes->forgotten[number])
     {
+      if (left_at != 0)
+        come_back (lanes, number, entry, left_at);
       look_again (lanes, channel);
       channel_unref (channel);          /* not the last: the entry has another */
       return;
     }
   pthread_mutex_unlock (&lanes->lock);
   channel_unref (channel);
-  pthread_mutex_lock (&lanes->lock);
+  lock_again (lanes, number);
 }
 
 /* The one that has waited longest, or NULL. */
@@ -317,6 +360,15 @@ take_task (Lanes *lanes)
   return task;
 }
 
+static void
+ask_for_a_watch (Lanes *lanes)
+{
+  if (lanes->watched || lanes->spares == 0)
+    return;
+  lanes->watched = true;
+  ring_kick (lanes);
+}
+
 /* One at a time: it may take long, and then another thread runs the next. */
 static bool
 run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
@@ -326,9 +378,11 @@ run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
   if (task == NULL)
     return false;
   lanes->in_task[number] = true;
+  if (has_tasks (lanes))
+    ask_for_a_watch (lanes);
   pthread_mutex_unlock (&lanes->lock);
   task->run (task, thread);
-  pthread_mutex_lock (&lanes->lock);
+  lock_again (lanes, number);
   lanes->in_task[number] = false;
   return true;
 }
@@ -337,7 +391,7 @@ run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
 static void
 rest (Lanes *lanes, Entry *entry)
 {
-  if (lanes->round - entry->ready_at >= IDLE_ROUNDS && make_cold (lanes, entry))
+  if ((uint64_t) (lanes->round - entry->ready_at) * lanes->n_hot >= IDLE_LOOKS && make_cold (lanes, entry))
     make_hot (lanes, entry);
 }
 
@@ -359,7 +413,7 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
         }
       any = true;
       entry->ready_at = lanes->round;
-      serve (lanes, number, entry, thread, lanes->n_hot == 1);
+      serve (lanes, number, entry, thread);
     }
   lanes->round += any;
   return any;
@@ -536,12 +590,9 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 
   while (load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping))
     {
-      progressed (lanes);
-      if (lanes->n_hot > 1 && !lanes->watched && lanes->spares > 0)
-        {
-          lanes->watched = true;
-          ring_kick (lanes);
-        }
+      progressed (lanes, number);
+      if (lanes->n_hot > 1)
+        ask_for_a_watch (lanes);
       let_others_lock (lanes);
       any = run_task (lanes, number, thread);
       if (round_of_hot (lanes, number, thread) || any)
@@ -571,27 +622,48 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
 
 static bool start_thread (Lanes *lanes);
 
-/* While the poller is busy and others depend on it: if it is stuck in a handler this thread polls in its place. */
+/* Waits for bells, for so many milliseconds (-1: for ever), and hears those that rang. */
+static void
+hear (Lanes *lanes, int milliseconds)
+{
+  struct epoll_event events[16];
+  int n;
+
+  pthread_mutex_unlock (&lanes->lock);
+  n = epoll_wait (lanes->epoll, events, 16, milliseconds);
+  lock_lanes (lanes);
+  for (int i = 0; i < n; i++)
+    if (events[i].data.ptr == &lanes->timer)
+      listen_again (lanes);
+    else if (events[i].data.ptr != NULL)
+      bell_rang (lanes, events[i].data.ptr);
+}
+
+/* While the poller is busy and others depend on it: if it is stuck in a handler this thread polls in its place.  Bells are heard,
+ * too, for there may be nobody else. */
 static void
 watch (Lanes *lanes, uint32_t number)
 {
-  uint32_t seen = load_relaxed (&lanes->progress), stuck = 0;
+  uint32_t seen = load_relaxed (&lanes->progress);
+  uint64_t since = monotonic_ns ();
 
   lanes->watching = lanes->watched = true;
-  while (stuck < 2 && is_to_be_watched (lanes) && load_relaxed (&lanes->poller) != NOBODY && !load_relaxed (&lanes->stopping))
+  while (is_to_be_watched (lanes) && load_relaxed (&lanes->poller) != NOBODY && !load_relaxed (&lanes->stopping))
     {
-      pthread_mutex_unlock (&lanes->lock);
-      futex_wait_until (&lanes->stopping, 0, monotonic_ns () + TICK_NS);
-      lock_lanes (lanes);
-      stuck = load_relaxed (&lanes->progress) == seen ? stuck + 1 : 0;
-      seen = load_relaxed (&lanes->progress);
+      hear (lanes, TICK_MS);
+      if (load_relaxed (&lanes->progress) != seen)
+        {
+          seen = load_relaxed (&lanes->progress);
+          since = monotonic_ns ();
+        }
+      else if (monotonic_ns () - since >= TICK_MS * 1000000ull)
+        {
+          atomic_fetch_add (&lanes->overtaken, 1);
+          store_relaxed (&lanes->poller, number);
+          break;
+        }
     }
   lanes->watching = lanes->watched = false;
-  if (stuck == 2)
-    {
-      atomic_fetch_add (&lanes->overtaken, 1);
-      store_relaxed (&lanes->poller, number);
-    }
 }
 
 /* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this
@@ -599,25 +671,18 @@ watch (Lanes *lanes, uint32_t number)
 static void
 wait_for_bell (Lanes *lanes, uint32_t number)
 {
-  struct epoll_event events[16];
-  int n;
-
   lanes->spares++;
   while (load_relaxed (&lanes->poller) != number && !load_relaxed (&lanes->stopping))
     {
-      pthread_mutex_unlock (&lanes->lock);
-      n = epoll_wait (lanes->epoll, events, 16, -1);
-      lock_lanes (lanes);
-      for (int i = 0; i < n; i++)
-        if (events[i].data.ptr == &lanes->timer)
-          listen_again (lanes);
-        else if (events[i].data.ptr != NULL)
-          bell_rang (lanes, events[i].data.ptr);
-      lanes->watched = lanes->watching; /* whoever asked for it asks again */
+      if (!lanes->watching && load_relaxed (&lanes->poller) != NOBODY && is_to_be_watched (lanes))
+        watch (lanes, number);
+      else
+        {
+          hear (lanes, -1);
+          lanes->watched = lanes->watching;     /* whoever asked for it asks again */
+        }
       if (load_relaxed (&lanes->poller) == NOBODY)
         store_relaxed (&lanes->poller, number);
-      else if (is_to_be_watched (lanes) && !lanes->watching)
-        watch (lanes, number);
     }
   lanes->spares--;
 }
@@ -724,7 +789,6 @@ lanes_stop (Lanes *lanes)
 {
   atomic_store (&lanes->stopping, 1);
   ring_kick (lanes);
-  futex_wake (&lanes->stopping, INT32_MAX);
   for (uint32_t i = 0; i < count_threads (lanes); i++)
     pthread_join (lanes->threads[i], NULL);
   if (the_lanes == lanes)
@@ -830,9 +894,7 @@ take_out (Lanes *lanes, Channel *channel)
     return NULL;
   *link = entry->next;
   lanes->n_entries--;
-  for (unsigned i = 0; i < lanes->n_hot; i++)
-    if (lanes->hot[i] == entry)
-      lanes->hot[i--] = lanes->hot[--lanes->n_hot];
+  take_from_hot (lanes, entry);
   for (uint32_t i = 0; i < lanes->n_threads; i++)
     lanes->forgotten[i] |= lanes->in_use[i] == channel;
   return entry;

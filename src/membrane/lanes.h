@@ -25,7 +25,8 @@ struct LaneTask
 Lanes *lanes_start (Fault *fault);
 /* Waits for every thread; handlers that run are waited for. */
 void lanes_stop (Lanes *lanes);
-/* How often the thread that polled was stuck in a handler that was not known to take long, and others waited for that. */
+/* How often the thread that polled was stuck, in a handler that was not known to take long or in a task, and others waited for
+ * that. */
 uint32_t lanes_overtaken (const Lanes *lanes);
 
 /* The eventfd that the callers of a connection ring; it is not taken.  rang (may be NULL) is called on a lane each time, for what a

@@ -14,7 +14,6 @@
 
 #define SERVE_RECORDS 256               /* of one channel in a row, so that one flood cannot starve the others */
 #define SERVE_BYTES (1u << 20)
-#define SLOW_NS 200000u                 /* a handler that takes longer is slow */
 
 /* What is read of a record's header, once. */
 typedef struct
@@ -55,20 +54,23 @@ header_read (Channel *channel, const Record *record, Header *ret, size_t *ret_wo
   return NULL;
 }
 
-/* Several methods may share a bit: then whoever polls is a little too careful, or not enough. */
+/* Only of what the cell has: a refusal is quick, whatever was asked for.  Several methods may share a bit: then whoever polls is a
+ * little too careful, or not enough. */
 static void
-learn_slow (Endpoint *endpoint, const Method *method, uint32_t number, bool slow)
+learn_slow (const Service *service, const Method *method, uint32_t number, bool slow)
 {
-  uint64_t bit = endpoint_slow_bit (number), known = load_relaxed (&endpoint->slow);
+  uint64_t bit = endpoint_slow_bit (number), known = load_relaxed (&service->endpoint->slow);
 
+  if (number >= service->n_methods || method != &service->methods[number])
+    return;
   if (slow && !(known & bit))
-    atomic_fetch_or (&endpoint->slow, bit);
-  else if (!slow && (known & bit) && !(method->flags & 1u << CELL_ATTRIBUTE_JOB))
-    atomic_fetch_and (&endpoint->slow, ~bit);
+    atomic_fetch_or (&service->endpoint->slow, bit);
+  else if (!slow && (known & bit))
+    atomic_fetch_and (&service->endpoint->slow, ~bit);
 }
 
 void
-stats_sample (Endpoint *endpoint, const Method *method, uint32_t number, uint64_t started)
+stats_sample (const Service *service, const Method *method, uint32_t number, uint64_t started)
 {
   uint64_t ns = monotonic_ns () - started;
   unsigned bucket = 0;
@@ -82,7 +84,7 @@ stats_sample (Endpoint *endpoint, const Method *method, uint32_t number, uint64_
   if (bucket >= LATENCY_BUCKETS)
     bucket = LATENCY_BUCKETS - 1;
   atomic_fetch_add_explicit (&method->stats->latency[bucket], 1, memory_order_relaxed);
-  learn_slow (endpoint, method, number, ns > SLOW_NS);
+  learn_slow (service, method, number, ns > SLOW_NS);
 }
 
 void
@@ -378,7 +380,7 @@ run_handler (CellCall *call, Method *method)
   call->status = method->invoke (service->self, call, call->in, out);
   frame_leave (&call->frame, call->thread);
   if (started != 0)
-    stats_sample (service->endpoint, method, call->number, started);
+    stats_sample (service, method, call->number, started);
   if (call->status != CELL_OK || plan == NULL)
     {
       call->used = 0;

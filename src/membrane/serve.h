@@ -32,7 +32,7 @@ void call_clean (CellCall *call);
 /* Tells a caller that sleeps. */
 void serve_wake_slow (Channel *channel, Record *record, uint32_t waiting);
 /* The n-th call of a method has returned.  Whoever polls for others goes by what its time says of the next ones. */
-void stats_sample (Endpoint *endpoint, const Method *method, uint32_t number, uint64_t started);
+void stats_sample (const Service *service, const Method *method, uint32_t number, uint64_t started);
 
 /* The caller sleeps?  The fence orders the commit before the look; a caller looks again between saying so and sleeping. */
 static inline void
@@ -108,6 +108,6 @@ serve_trivial (Channel *channel, ThreadContext *thread, Service *service, const 
   trail_leave (&thread->trail, depth);
   channel->building = NULL;
   if (unlikely (started != 0))
-    stats_sample (service->endpoint, method, call->number, started);
+    stats_sample (service, method, call->number, started);
   return status;
 }

@@ -88,11 +88,12 @@ rows_compatible (const char *item, const char *role, const CellField *have, guin
   return fields_compatible (&place, have, n_have, wanted, n_wanted, TRUE, error);
 }
 
-/* A caller may repeat what it believes to be idempotent, and waits unless it believes the method to be oneway. */
+/* A caller may repeat what it believes to be idempotent, and waits unless it believes the method to be oneway.  That a method is a
+ * job is of no concern to who calls it. */
 static gboolean
 flags_compatible (const char *item, uint32_t have, uint32_t wanted, GError **error)
 {
-  for (int attribute = CELL_ATTRIBUTE_IDEMPOTENT; attribute <= CELL_ATTRIBUTE_JOB; attribute++)
+  for (int attribute = CELL_ATTRIBUTE_IDEMPOTENT; attribute <= CELL_ATTRIBUTE_ONEWAY; attribute++)
     {
       gboolean cell_is = (have >> attribute & 1) != 0, caller_thinks = (wanted >> attribute & 1) != 0;
 

@@ -336,7 +336,6 @@ cell_instance_free (CellInstance *instance)
   g_free (instance);
 }
 
-/* Until it is known how long they take. */
 static uint64_t
 jobs_of (const Service *service)
 {
@@ -354,7 +353,7 @@ cell_instance_attach (CellInstance *instance)
   Endpoint *endpoint = instance->env.endpoint;
 
   endpoint->service = &instance->service;
-  atomic_fetch_or (&endpoint->slow, jobs_of (&instance->service));
+  atomic_store (&endpoint->jobs, jobs_of (&instance->service));
   if (instance->loop != NULL)
     loop_own (instance->loop, &endpoint->gate);
   instance->attached = TRUE;

@@ -545,6 +545,8 @@ static const Pair pairs[] = {
   { "signal s (u8 a, u8 b)", "signal s (u8 a)", NULL },
   { "method m () -> () \"x\" timeout 5 max_reply 7 access admin", "method m () -> ()", NULL },
   { "method m () -> () fails E error E", "method m () -> ()", NULL },
+  { "method m () -> () job", "method m () -> ()", NULL },
+  { "method m () -> ()", "method m () -> () job", NULL },
   { "property p u8 access admin", "property p u8", NULL },
   { "error E \"one\"", "error E \"two\"", NULL },
 
@@ -587,7 +589,6 @@ static const Pair pairs[] = {
   { "method m () -> () oneway", "method m () -> ()", "method m is oneway in the cell only" },
   { "method m () -> ()", "method m () -> () oneway", "method m is oneway in the caller only" },
   { "method m () -> ()", "method m () -> () idempotent", "method m is idempotent in the caller only" },
-  { "method m () -> () job", "method m () -> ()", "method m is job in the cell only" },
 };
 
 static Contract *

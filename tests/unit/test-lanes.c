@@ -277,6 +277,47 @@ test_two_tasks (Belfry *self, gconstpointer data)
   wait_for (&first.ended);
 }
 
+/* Nor when nobody was awake, and both came with one wake-up. */
+static void
+test_two_at_once (Belfry *self, gconstpointer data)
+{
+  (void) data;
+  for (unsigned i = 0; i < 20; i++)
+    {
+      Stuck first = { .task = { .run = stuck_run } }, second = { .task = { .run = stuck_run }, .go_on = 1 };
+
+      lanes_submit (self->lanes, &first.task);
+      lanes_submit (self->lanes, &second.task);
+      wait_for (&second.ended);
+      atomic_store (&first.go_on, 1);
+      futex_wake (&first.go_on, 1);
+      wait_for (&first.ended);
+    }
+}
+
+/* What is refused is quick, and says nothing of the method that has the same bit. */
+static void
+test_refused (Belfry *self, gconstpointer data)
+{
+  Rig *rig = rig_new (CELL_SERIAL);
+  Pair *pair = pair_new (rig, 16384, 16384);
+  CallPlan plan = plan_of[HOLD];
+  Token answer;
+
+  (void) data;
+  atomic_store (&rig->endpoint.slow, endpoint_slow_bit (HOLD));
+  plan.number = HOLD + 64;
+  call_plan_finish (&plan);
+  pair->caller->callee_bell = self->fd;
+  lanes_add (self->lanes, self->bell, pair->callee);
+  for (unsigned i = 0; i < 3; i++)
+    g_assert_cmpint (finish_token (pair->caller, start_token (pair->caller, &plan, 1, 0), &answer), ==, CELL_ERROR_NO_METHOD);
+  g_assert_cmpuint (atomic_load (&rig->endpoint.slow), ==, endpoint_slow_bit (HOLD));
+  lanes_remove (self->lanes, pair->callee);
+  pair_free (pair);
+  rig_free (rig);
+}
+
 #define ROUNDS 14u              /* with the first one less than it takes until the time is taken again */
 
 static void
@@ -308,10 +349,7 @@ test_slow (Belfry *self, gconstpointer data)
   uint32_t before;
 
   if (g_str_equal (data, "job"))
-    {
-      slow_rig->methods[HOLD].flags |= 1u << CELL_ATTRIBUTE_JOB;
-      atomic_fetch_or (&slow_rig->endpoint.slow, endpoint_slow_bit (HOLD));
-    }
+    atomic_store (&slow_rig->endpoint.jobs, endpoint_slow_bit (HOLD));
   quick->caller->callee_bell = slow->caller->callee_bell = self->fd;
   lanes_add (self->lanes, self->bell, quick->callee);
   lanes_add (self->lanes, self->bell, slow->callee);
@@ -331,6 +369,7 @@ test_slow (Belfry *self, gconstpointer data)
 }
 
 #define MANY 200u
+#define BUSY 2u
 
 typedef struct
 {
@@ -351,14 +390,14 @@ busy_main (gpointer data)
   return NULL;
 }
 
-/* Many who call now and then beside one who calls without a pause: each is served. */
+/* Many who call now and then beside some who call without a pause: each is served. */
 static void
 test_many (Belfry *self, gconstpointer data)
 {
   Rig *rig = rig_new (CELL_SERIAL);
   Pair *pairs[MANY];
-  Busy busy = { 0 };
-  GThread *thread;
+  Busy busy[BUSY] = { 0 };
+  GThread *threads[BUSY];
 
   (void) data;
   for (unsigned i = 0; i < MANY; i++)
@@ -367,13 +406,19 @@ test_many (Belfry *self, gconstpointer data)
       pairs[i]->caller->callee_bell = self->fd;
       lanes_add (self->lanes, self->bell, pairs[i]->callee);
     }
-  busy.pair = pairs[0];
-  thread = g_thread_new ("busy", busy_main, &busy);
-  wait_for (&busy.calls);
-  for (unsigned i = 1; i < MANY; i++)
+  for (unsigned i = 0; i < BUSY; i++)
+    {
+      busy[i].pair = pairs[i];
+      threads[i] = g_thread_new ("busy", busy_main, &busy[i]);
+      wait_for (&busy[i].calls);
+    }
+  for (unsigned i = BUSY; i < MANY; i++)
     g_assert_cmpint (call_token (pairs[i]->caller, ECHO, 2, 0, 0), ==, CELL_OK);
-  atomic_store (&busy.stop, 1);
-  g_thread_join (thread);
+  for (unsigned i = 0; i < BUSY; i++)
+    {
+      atomic_store (&busy[i].stop, 1);
+      g_thread_join (threads[i]);
+    }
   for (unsigned i = 0; i < MANY; i++)
     {
       lanes_remove (self->lanes, pairs[i]->callee);
@@ -416,7 +461,9 @@ main (int argc, char **argv)
   add ("/lanes/shared", test_shared);
   add ("/lanes/stuck", test_stuck);
   add ("/lanes/tasks", test_two_tasks);
+  add ("/lanes/tasks/at-once", test_two_at_once);
   add ("/lanes/many", test_many);
+  add ("/lanes/refused", test_refused);
   add ("/lanes/slow/job", test_slow);
   add ("/lanes/slow/learnt", test_slow);
   g_test_add_func ("/lanes/ends", test_ends);
