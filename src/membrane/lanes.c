@@ -68,7 +68,7 @@ struct Lanes
   bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
   bool in_task[THREADS_MAX];    /* it runs a task, in which handlers may run */
   uint32_t spares;              /* threads that wait for a bell, or watch */
-  bool watching;                /* one of them watches */
+  _Atomic uint32_t watching;    /* one of them watches */
   bool watched;                 /* one of them watches, or has been asked to */
   _Atomic uint32_t overtaken;   /* how often the one that polled was stuck */
   _Atomic (LaneTask *) tasks;   /* the newest first; anybody adds to them */
@@ -580,6 +580,17 @@ is_to_be_watched (Lanes *lanes)
          || has_tasks (lanes);
 }
 
+/* False: a task has come, whose submitter may have seen that somebody polls. */
+static bool
+retire (Lanes *lanes, uint32_t number)
+{
+  atomic_store (&lanes->poller, NOBODY);
+  if (atomic_load (&lanes->tasks) == NULL)
+    return true;
+  store_relaxed (&lanes->poller, number);
+  return false;
+}
+
 /* Polls until there is nothing to do, another thread has taken over, or the end. */
 static void
 poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
@@ -609,11 +620,8 @@ poll_lanes (Lanes *lanes, uint32_t number, ThreadContext *thread)
         idle_since = monotonic_ns ();
       if (monotonic_ns () - idle_since < spin_for (lanes))
         continue;
-      if (cool_down (lanes))
-        {
-          store_relaxed (&lanes->poller, NOBODY);
-          break;
-        }
+      if (cool_down (lanes) && retire (lanes, number))
+        break;
       idle_since = 0;
     }
 }
@@ -647,10 +655,10 @@ watch (Lanes *lanes, uint32_t number)
   uint32_t seen = load_relaxed (&lanes->progress);
   uint64_t since = monotonic_ns ();
 
-  lanes->watching = lanes->watched = true;
+  atomic_store (&lanes->watching, 1);
+  lanes->watched = true;
   while (is_to_be_watched (lanes) && load_relaxed (&lanes->poller) != NOBODY && !load_relaxed (&lanes->stopping))
     {
-      hear (lanes, TICK_MS);
       if (load_relaxed (&lanes->progress) != seen)
         {
           seen = load_relaxed (&lanes->progress);
@@ -662,8 +670,11 @@ watch (Lanes *lanes, uint32_t number)
           store_relaxed (&lanes->poller, number);
           break;
         }
+      hear (lanes, TICK_MS);
     }
-  lanes->watching = lanes->watched = false;
+  atomic_store (&lanes->watching, 0);   /* what is submitted from now on is rung for; what was before is looked for next */
+  full_fence ();
+  lanes->watched = false;
 }
 
 /* Waits for a bell: all threads but the poller do, in one epoll, which wakes one of them for each ring.  It returns when this
@@ -674,12 +685,12 @@ wait_for_bell (Lanes *lanes, uint32_t number)
   lanes->spares++;
   while (load_relaxed (&lanes->poller) != number && !load_relaxed (&lanes->stopping))
     {
-      if (!lanes->watching && load_relaxed (&lanes->poller) != NOBODY && is_to_be_watched (lanes))
+      if (!load_relaxed (&lanes->watching) && load_relaxed (&lanes->poller) != NOBODY && is_to_be_watched (lanes))
         watch (lanes, number);
       else
         {
           hear (lanes, -1);
-          lanes->watched = lanes->watching;     /* whoever asked for it asks again */
+          lanes->watched = load_relaxed (&lanes->watching);     /* whoever asked for it asks again */
         }
       if (load_relaxed (&lanes->poller) == NOBODY)
         store_relaxed (&lanes->poller, number);
@@ -957,7 +968,9 @@ lanes_submit (Lanes *lanes, LaneTask *task)
   task->next = load_relaxed (&lanes->tasks);
   while (!atomic_compare_exchange_weak (&lanes->tasks, &task->next, task))
     continue;
-  ring_kick (lanes);
+  /* Whoever polls looks for it, and another one looks whether he does: to wake that one for each task would cost more than it. */
+  if (atomic_load (&lanes->poller) == NOBODY || !atomic_load (&lanes->watching))
+    ring_kick (lanes);
 }
 
 /* The cell may have ended before it runs. */
