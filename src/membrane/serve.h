@@ -31,7 +31,8 @@ void serve_flush_signal (Channel *channel);
 void call_clean (CellCall *call);
 /* Tells a caller that sleeps. */
 void serve_wake_slow (Channel *channel, Record *record, uint32_t waiting);
-/* The n-th call of a method has returned.  Whoever polls for others goes by what its time says of the next ones. */
+/* The handler of a call that began at `started` (monotonic ns) has returned.  Whoever polls for others goes by what that says of
+ * the next ones. */
 void stats_sample (const Service *service, const Method *method, uint32_t number, uint64_t started);
 
 /* The caller sleeps?  The fence orders the commit before the look; a caller looks again between saying so and sleeping. */

@@ -346,7 +346,7 @@ test_slow (Belfry *self, gconstpointer data)
 {
   Rig *quick_rig = rig_new (CELL_SERIAL), *slow_rig = rig_new (CELL_SERIAL);
   Pair *quick = pair_new (quick_rig, 16384, 16384), *slow = pair_new (slow_rig, 16384, 16384);
-  uint32_t before;
+  uint32_t good = 0;
 
   if (g_str_equal (data, "job"))
     atomic_store (&slow_rig->endpoint.jobs, endpoint_slow_bit (HOLD));
@@ -355,11 +355,15 @@ test_slow (Belfry *self, gconstpointer data)
   lanes_add (self->lanes, self->bell, slow->callee);
   /* Only the time of the first call is taken for certain, and this one takes until the thread that polls has been overtaken. */
   call_beside (slow, slow_rig, quick, 1);
-  before = lanes_overtaken (self->lanes);
   for (uint32_t i = 0; i < ROUNDS; i++)
-    call_beside (slow, slow_rig, quick, i + 2);
-  /* On a busy machine somebody may be taken for stuck who has no processor. */
-  g_assert_cmpuint (lanes_overtaken (self->lanes) - before, <, ROUNDS / 2);
+    {
+      uint32_t before = lanes_overtaken (self->lanes);
+
+      call_beside (slow, slow_rig, quick, i + 2);
+      good += lanes_overtaken (self->lanes) == before;
+    }
+  /* Without that there is none; on a busy machine somebody may be taken for stuck who has no processor. */
+  g_assert_cmpuint (good, >, 0);
   lanes_remove (self->lanes, quick->callee);
   lanes_remove (self->lanes, slow->callee);
   pair_free (quick);
@@ -390,16 +394,38 @@ busy_main (gpointer data)
   return NULL;
 }
 
-/* Many who call now and then beside some who call without a pause: each is served. */
+typedef struct
+{
+  LaneTask task;                /* first */
+  Lanes *lanes;
+  _Atomic uint32_t stop, ended;
+} Again;
+
+static void
+again_run (LaneTask *task, ThreadContext *thread)
+{
+  Again *again = (Again *) task;
+
+  (void) thread;
+  if (atomic_load (&again->stop))
+    atomic_store (&again->ended, 1);
+  else
+    lanes_submit (again->lanes, task);
+}
+
+/* Many who call now and then beside some who call without a pause, and a task that comes again and again, so that the thread which
+ * polls never rests: each is served. */
 static void
 test_many (Belfry *self, gconstpointer data)
 {
   Rig *rig = rig_new (CELL_SERIAL);
   Pair *pairs[MANY];
   Busy busy[BUSY] = { 0 };
+  Again again = { .task = { .run = again_run }, .lanes = self->lanes };
   GThread *threads[BUSY];
 
   (void) data;
+  lanes_submit (self->lanes, &again.task);
   for (unsigned i = 0; i < MANY; i++)
     {
       pairs[i] = pair_new (rig, 4096, 4096);
@@ -419,6 +445,8 @@ test_many (Belfry *self, gconstpointer data)
       atomic_store (&busy[i].stop, 1);
       g_thread_join (threads[i]);
     }
+  atomic_store (&again.stop, 1);
+  wait_for (&again.ended);
   for (unsigned i = 0; i < MANY; i++)
     {
       lanes_remove (self->lanes, pairs[i]->callee);
