@@ -40,9 +40,8 @@ typedef struct
 /* ---- places ------------------------------------------------------------------------------------------------ */
 
 static void
-set_place (HostCell *cell, CellLocation location, const Consumer *consumer)
+set_place_locked (HostCell *cell, CellLocation location, const Consumer *consumer)
 {
-  pthread_mutex_lock (&cell->lock);
   if (cell->child != NULL && cell->child != consumer->child)
     host_cell_keep_stats (cell);
   if (cell->child != consumer->child)
@@ -52,15 +51,24 @@ set_place (HostCell *cell, CellLocation location, const Consumer *consumer)
   cell->instance = consumer->instance;
   cell->child = consumer->child;
   cell->since = g_get_real_time ();
-  pthread_mutex_unlock (&cell->lock);
 }
 
 static void
-set_reason (HostCell *cell, const char *reason)
+set_place (HostCell *cell, CellLocation location, const Consumer *consumer)
 {
   pthread_mutex_lock (&cell->lock);
+  set_place_locked (cell, location, consumer);
+  pthread_mutex_unlock (&cell->lock);
+}
+
+/* Who sees that nobody serves the cell sees why with it. */
+static void
+set_not_served (HostCell *cell, CellLocation location, CellInstance *instance, const char *why)
+{
+  pthread_mutex_lock (&cell->lock);
+  set_place_locked (cell, location, &(Consumer) { .instance = instance });
   g_free (cell->reason);
-  cell->reason = g_strdup (reason);
+  cell->reason = g_strdup (why);
   pthread_mutex_unlock (&cell->lock);
 }
 
@@ -114,7 +122,6 @@ static void
 die (HostCell *cell, const char *reason, gboolean crashed)
 {
   gboolean here = cell->location == CELL_LOCATION_HERE;
-  const Consumer nobody = { .instance = cell->instance };
 
   set_generation (cell);
   for (guint i = 0; i < cell->links->len; i++)
@@ -125,8 +132,7 @@ die (HostCell *cell, const char *reason, gboolean crashed)
         link_find_positions (link, here);
       link_moved (link, NULL, cell->generation, FALSE, crashed);
     }
-  set_place (cell, CELL_LOCATION_DEAD, &nobody);
-  set_reason (cell, reason);
+  set_not_served (cell, CELL_LOCATION_DEAD, cell->instance, reason);
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_DEAD);
   notify_callers (cell);
 }
@@ -175,8 +181,7 @@ relocate_lose (HostCell *cell, const char *why)
   for (guint i = 0; i < cell->links->len; i++)
     if (!link_at (cell, i)->gone)
       lose_caller (link_at (cell, i), cell->generation);
-  set_place (cell, CELL_LOCATION_RESTARTING, &(Consumer) { 0 });
-  set_reason (cell, why);
+  set_not_served (cell, CELL_LOCATION_RESTARTING, NULL, why);
   epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   notify_callers (cell);
   pthread_rwlock_unlock (&cell->place);
@@ -774,8 +779,8 @@ relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, 
   if (good)
     {
       supervise_cancel (cell);
-      set_reason (cell, NULL);          /* what was wrong with it before is over */
       pthread_mutex_lock (&cell->lock);
+      g_clear_pointer (&cell->reason, g_free);          /* what was wrong with it before is over */
       cell->moves++;
       pthread_mutex_unlock (&cell->lock);
       roster_move (cell->host->roster, cell->name, cell->location != CELL_LOCATION_HERE);
