@@ -570,9 +570,10 @@ do_start (Runner *runner, WireMessage *message)
     cell_instance_take_over (runner->instance);
   runner->started = TRUE;
   cell_instance_attach (runner->instance);
-  done (runner, message);
   for_each_channel (runner, poll_it);
   cell_instance_go_on (runner->instance);
+  /* Last, for whoever waits for it takes our processor from us. */
+  done (runner, message);
 }
 
 /* stop: how it is to be held.  How long that may take is the host's to say. */
