@@ -231,6 +231,7 @@ post_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   record_set_head (record, &plan->head, ++channel->next_id);
   caller_release_replies (channel);
   ring_commit (&channel->out, record, size);
+  ring_fetch_ahead (&channel->out, record_size (size));
   full_fence ();
   caller_wake_callee (channel);
   if (unlikely (load_relaxed (&channel->endpoint->epoch->word) != channel->epoch_seen) && caller_look_at_epoch (channel, thread))

@@ -191,7 +191,21 @@ static inline void
 ring_commit_far (RingWriter *writer, Record *record, uint32_t length)
 {
   ring_commit (writer, record, length);
-  __builtin_prefetch (writer->data + (writer->head & writer->mask) + RECORD_ALIGN, 1);
+  fetch_for_writing (writer->data + (writer->head & writer->mask) + RECORD_ALIGN);
+}
+
+#define STREAM_AHEAD 8u                 /* records */
+
+/* For whoever sends one record after the other and waits for none: the first two lines of one that is some records ahead, of this
+ * size.  The reader has them from a lap ago, and a processor that asks for each when it writes to it waits for each: with all that
+ * it stores for a call there is no room for the next one in what it has yet to write. */
+static inline void
+ring_fetch_ahead (const RingWriter *writer, uint32_t size)
+{
+  const uint8_t *line = writer->data + ((writer->head + (uint64_t) STREAM_AHEAD * size) & writer->mask);
+
+  fetch_for_writing (line);
+  fetch_for_writing (line + RECORD_ALIGN);      /* behind the last one there is nothing to be had, and no harm */
 }
 
 /* For whoever takes over when this side is gone: where its records end. */
