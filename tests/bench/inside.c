@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "inside.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "daemon.h"
 #include "host/provider.h"
 #include "host/relocate.h"
+#include "place.h"
 
 struct BenchInside
 {
@@ -145,21 +145,6 @@ bench_inside_use (BenchInside *inside, const char *name, const CellRemote *remot
   return NULL;
 }
 
-static bool
-pin_threads (pid_t pid, int cpu)
-{
-  g_autofree char *folder = g_strdup_printf ("/proc/%d/task", (int) pid);
-  g_autoptr(GDir) threads = g_dir_open (folder, 0, NULL);
-  const char *name;
-  cpu_set_t set;
-
-  CPU_ZERO (&set);
-  CPU_SET (cpu, &set);
-  while (threads != NULL && (name = g_dir_read_name (threads)) != NULL)
-    sched_setaffinity ((pid_t) g_ascii_strtoll (name, NULL, 10), sizeof set, &set);
-  return threads != NULL;
-}
-
 bool
 bench_inside_eject (BenchInside *inside, const char *name, int cpu, BenchProblem *problem)
 {
@@ -172,6 +157,5 @@ bench_inside_eject (BenchInside *inside, const char *name, int cpu, BenchProblem
   if (cell == NULL || !relocate_eject (cell, &error))
     return bench_fail (problem, "%s", error->message);
   host_cell_describe (cell, &place);
-  return cpu < 0 || pin_threads (place.pid, cpu)
-         || bench_fail (problem, "the process of cell %s is not to be found", name);
+  return cpu < 0 || bench_pin_process (place.pid, cpu, problem);
 }

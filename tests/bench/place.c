@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -90,6 +92,27 @@ bench_pin (int cpu)
   CPU_ZERO (&set);
   CPU_SET (cpu, &set);
   return sched_setaffinity (0, sizeof set, &set) == 0;
+}
+
+bool
+bench_pin_process (pid_t pid, int cpu, BenchProblem *problem)
+{
+  char path[32];
+  struct dirent *entry;
+  cpu_set_t set;
+  DIR *threads;
+
+  CPU_ZERO (&set);
+  CPU_SET (cpu, &set);
+  snprintf (path, sizeof path, "/proc/%d/task", (int) pid);
+  threads = opendir (path);
+  if (!threads)
+    return bench_fail (problem, "process %d is not to be found", (int) pid);
+  while ((entry = readdir (threads)))
+    if (entry->d_name[0] != '.')
+      sched_setaffinity (atoi (entry->d_name), sizeof set, &set);
+  closedir (threads);
+  return true;
 }
 
 typedef struct

@@ -14,6 +14,9 @@ bool bench_place_choose (BenchPlacement placement, BenchPlace *place, BenchProbl
 /* Pins the calling thread; -1 gives it all the processors back that the process started with. */
 bool bench_pin (int cpu);
 
+/* Pins all threads that a process has. */
+bool bench_pin_process (pid_t pid, int cpu, BenchProblem *problem);
+
 /* Forks a process that is pinned, calls serve (data), and ends when this one does.  -1: problem says why. */
 pid_t bench_fork (int cpu, void (*serve) (void *data), void *data, BenchProblem *problem);
 /* The same for a program. */
