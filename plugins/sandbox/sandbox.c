@@ -236,17 +236,19 @@ sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *cons
   return what.process;
 }
 
-/* What the kernel does not let be written stays as it was. */
-static void
+/* What the kernel does not let be written stays as it was.  FALSE: not now. */
+static gboolean
 tell_kernel (GPid pid, const char *what, const char *value)
 {
   g_autofree char *path = g_strdup_printf ("/proc/%d/%s", (int) pid, what);
   int fd = open (path, O_WRONLY | O_CLOEXEC);
+  gboolean later;
 
   if (fd < 0)
-    return;
-  (void) !write (fd, value, strlen (value));
+    return TRUE;
+  later = write (fd, value, strlen (value)) < 0 && errno == EAGAIN;
   close (fd);
+  return !later;
 }
 
 void
@@ -271,14 +273,14 @@ tell_threads (const char *folder)
 
 /* No thread can take it back: RLIMIT_NICE is 0 in there.  Some are started meanwhile by those that have not been told yet.  Where
  * the kernel shares processors out among sessions first the sandbox's has its own share, which is lowered as far as that goes; an
- * ordinary user can do so ten times in a second, all processes together: whoever calls this calls it again while there is reason.
- * In the sandbox /proc cannot be written to, and there is no other session to be had. */
-void
+ * ordinary user can do so ten times in a second, all processes together.  In the sandbox /proc cannot be written to, and there is
+ * no other session to be had. */
+gboolean
 sandbox_goes_last (GPid pid)
 {
   g_autofree char *folder = g_strdup_printf ("/proc/%d/task", (int) pid);
 
   for (int i = 0; i < ROUNDS_MAX && tell_threads (folder); i++)
     continue;
-  tell_kernel (pid, "autogroup", "19");
+  return tell_kernel (pid, "autogroup", "19");
 }

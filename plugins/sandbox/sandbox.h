@@ -34,5 +34,6 @@ Process *sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const c
                         guint n_fds, int log, int *ret_last_word, GError **error);
 /* When the machine has no memory left, the kernel is to end that process before anybody else's. */
 void sandbox_goes_first (GPid pid);
-/* From now on that process, and what it starts, has a processor when hardly anybody else wants one. */
-void sandbox_goes_last (GPid pid);
+/* From now on that process, and what it starts, has a processor when hardly anybody else wants one.  FALSE: but for its session,
+ * which the kernel wants to be told of later. */
+gboolean sandbox_goes_last (GPid pid);

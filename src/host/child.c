@@ -19,6 +19,7 @@
 #include "child-log.h"
 #include "freeze.h"
 #include "offence.h"
+#include "restrain.h"
 #include "plugins/sandbox/bounds.h"
 #include "plugins/sandbox/granted.h"
 #include "plugins/sandbox/sandbox.h"
@@ -381,8 +382,10 @@ bell_brings (void *data)
 static void
 flooded_job (gpointer data)
 {
-  child_restrain (data, "it rings its bell without end, and brings nothing");
-  child_unref (data);
+  Child *child = data;
+
+  restrain (child->cell->host, child, "it rings its bell without end, and brings nothing");
+  child_unref (child);
 }
 
 static void
@@ -662,10 +665,10 @@ child_get_hang_ms (const Child *child)
   return child->hang_ms;
 }
 
-void
+gboolean
 child_restrain (Child *child, const char *why)
 {
-  gboolean first;
+  gboolean first, done = TRUE;
 
   pthread_mutex_lock (&child->lock);
   first = !child->restrained && !child->closed;
@@ -676,9 +679,10 @@ child_restrain (Child *child, const char *why)
                   (int) child_get_pid (child), child->cell->name, why);
   /* One that has not been waited for keeps its number. */
   if (child->pidfd >= 0 && syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) == 0)
-    sandbox_goes_last (child_get_pid (child));
+    done = sandbox_goes_last (child_get_pid (child));
   if (first)
     scope_goes_last (child->cell->name, child_get_pid (child));
+  return done;
 }
 
 void

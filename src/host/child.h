@@ -49,9 +49,9 @@ GPid child_get_pid (Child *child);
 guint child_get_hang_ms (const Child *child);
 /* Its connection has ended: it answers nothing any more. */
 gboolean child_is_closed (Child *child);
-/* It does harm, so that its processor time is what others leave; the first time it is said what harm that is.  On a job's
- * thread. */
-void child_restrain (Child *child, const char *why);
+/* It does harm, so that its processor time is what others leave; the first time it is said what harm that is.  FALSE: not yet for
+ * its session; see restrain.h.  On a job's thread, or again from anywhere. */
+gboolean child_restrain (Child *child, const char *why);
 /* It is to go, for this reason; what comes of that is its supervisor's. */
 void child_condemn (Child *child, const char *why);
 

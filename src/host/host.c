@@ -13,6 +13,7 @@
 #include "plugins/heap.h"
 #include "plugins/misuse.h"
 #include "policy.h"
+#include "restrain.h"
 #include "roster.h"
 #include "state-file.h"
 #include "watchdog.h"
@@ -242,6 +243,7 @@ host_stop (Host *host, GError **error)
         first = g_steal_pointer (&lost);
     }
   watchdog_end (host);
+  restrain_end (host);
   close_connections (host);
   if (first == NULL)
     return TRUE;
@@ -256,6 +258,7 @@ host_free (Host *host)
     return;
   g_clear_pointer (&host->listener, listener_free);
   watchdog_end (host);
+  restrain_end (host);
   if (host->connections != NULL)
     close_connections (host);
   if (host->jobs != NULL)

@@ -61,6 +61,8 @@ struct Host
   gint64 offences_since;        /* that were written to the log: monotonic µs */
   guint offences_said;
   guint64 offences_unsaid;
+  GPtrArray *restrained;        /* children whose turn to be restrained has not come; NULL: none yet */
+  GSource *restrain_turn;       /* NULL: there are none */
   GSource *watch;               /* looks for cells that hang; NULL: there are none in sandboxes */
   guint watch_ms;               /* how often */
   gboolean watch_more;          /* it is to look at least once more */

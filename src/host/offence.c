@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "child.h"
+#include "restrain.h"
 
 #define LOG_MOST 20u   /* lines in … */
 #define LOG_SECONDS 10 /* … so many seconds: who has a channel made for each lie would fill the disk */
@@ -118,7 +118,7 @@ report_run (gpointer data)
 
   say (host, &report->public);
   if (child != NULL)
-    child_restrain (child, "it has broken a rule");
+    restrain (host, child, "it has broken a rule");
   child_unref (child);
   if (report->connection != NULL)
     connection_end_link (report->connection, report->link);
