@@ -1,7 +1,8 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The threads of the lanes: who polls, who watches, who sleeps.
+ */
 #define _GNU_SOURCE
-#include "lanes.h"
-
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,76 +11,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-#include "endpoint.h"
+#include "lanes-own.h"
 
-#define THREADS_MAX 32u         /* that can be in handlers at once; the one beyond waits */
 #define TICK_MS 1               /* a handler may keep the poller for one to two of these before another thread takes over */
 #define IDLE_LOOKS 8192u        /* in vain at hot channels, while others are served, before each of them is to ring again */
 #define VAIN_HANDOVERS 8u       /* then a channel is not believed any more */
 #define SPIN_NS 100000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
-#define NOBODY UINT32_MAX
-#define VAIN_MOST 16u           /* rings in a row that may bring nothing */
-#define DEAF_FIRST_NS 1000000u  /* then nobody listens for so long; it doubles, … */
-#define DEAF_DOUBLINGS 6u       /* … so often */
-#define FLOOD_EVERY 8u          /* vain looks after that, between two times that it is said */
-
-/* A channel on the lanes. */
-typedef struct Entry Entry;
-struct Entry
-{
-  Channel *channel;
-  Bell *bell;
-  unsigned place;               /* 1 + where it is among the hot ones; 0: it is not hot */
-  uint32_t ready_at;            /* round in which it was made hot, or served last */
-  unsigned vain;                /* times in a row that the polling was left to others because of it, for nothing */
-  Entry *next;                  /* of the bell */
-};
-
-struct Bell
-{
-  int fd;
-  Entry *entries;
-  void (*rang) (void *data);
-  void *data;
-  const BellLimit *limit;       /* NULL: whoever rings it is believed */
-  void *limit_data;
-  uint64_t seen;                /* where its channels were at the last ring */
-  uint32_t vain;                /* rings in a row that brought nothing */
-  uint64_t deaf_until;          /* monotonic ns; 0: it is listened to */
-  Bell *next;
-};
-
-struct Lanes
-{
-  int epoll, kick;
-  int timer;                    /* goes off when a bell is to be listened to again */
-  uint64_t timer_at;            /* 0: it is not set */
-  pthread_mutex_t lock;         /* of all that is not atomic; whoever polls holds it but in handlers */
-  Bell *bells;
-  Entry **hot;                  /* with a place for each that there is */
-  unsigned n_hot, n_entries, n_places;
-  uint32_t round;               /* counts those in which somebody was served */
-  unsigned hand;                /* where the next round begins, so that none is always first */
-  Channel *in_use[THREADS_MAX]; /* what each thread is serving */
-  bool forgotten[THREADS_MAX];  /* … and is not on the lanes any more */
-  bool in_task[THREADS_MAX];    /* it runs a task, in which handlers may run */
-  uint32_t spares;              /* threads that wait for a bell, or watch */
-  _Atomic uint32_t watching;    /* one of them watches */
-  bool watched;                 /* one of them watches, or has been asked to */
-  _Atomic uint32_t overtaken;   /* how often the one that polled was stuck */
-  _Atomic (LaneTask *) tasks;   /* the newest first; anybody adds to them */
-  LaneTask *due;                /* the oldest first */
-  _Atomic uint32_t poller;      /* number of the thread that polls, or NOBODY; changes when another takes over */
-  _Atomic uint32_t progress;    /* counts what the poller does */
-  _Atomic uint32_t wanted;      /* threads that want the lock: the poller is to let go soon */
-  _Atomic uint32_t stopping;
-  uint32_t n_threads;
-  pthread_t threads[THREADS_MAX];
-};
 
 typedef struct
 {
@@ -90,27 +29,6 @@ typedef struct
 static Lanes *the_lanes;
 
 /* ---- what is there to do --------------------------------------------------------------------------- */
-
-/* Reads only words that stay where they are while the channel is on the lanes: whoever serves it may be another thread.  What waits
- * in its cell's gate is served by whoever holds that: to come back to it, for as long as a handler takes, would keep a processor
- * busy. */
-static bool
-channel_is_ready (const Channel *channel)
-{
-  const RingReader *requests = &channel->requests;
-  uint64_t at = load_relaxed (&requests->own->taken);
-  const Record *record = (const Record *) (requests->data + (at & requests->mask));
-  bool ready;
-
-  if (load_acquire (&record->sequence) != requests->salt + at)
-    ready = channel_has_news (channel);
-  else
-    {
-      record_fetch (record);
-      ready = !channel_is_blocked (channel);
-    }
-  return ready && load_relaxed (&channel->broken) == CELL_OK && atomic_load (&channel->node.queued) == 0;
-}
 
 /* Serving what comes next takes so long that others are not to wait for it: a hint, and nothing is lost when it is wrong.  A gate
  * that is held, or closed, sends whoever comes away at once. */
@@ -124,85 +42,6 @@ channel_is_slow (const Channel *channel)
 
   return slow != 0 && load_relaxed (&channel->endpoint->gate.word) == 0
          && load_acquire (&record->sequence) == requests->salt + at && (slow & endpoint_slow_bit (record->method)) != 0;
-}
-
-/* Another thread is serving it, or was and has not come back yet; then it looks again. */
-static bool
-is_in_use (Lanes *lanes, const Channel *channel)
-{
-  for (uint32_t i = 0; i < lanes->n_threads; i++)
-    if (lanes->in_use[i] == channel && !pthread_equal (lanes->threads[i], pthread_self ()))
-      return true;
-  return false;
-}
-
-static bool
-entry_is_ready (Lanes *lanes, const Entry *entry)
-{
-  return channel_is_ready (entry->channel) && !is_in_use (lanes, entry->channel);
-}
-
-static HalfControl *
-entry_words (Entry *entry)
-{
-  return entry->channel->requests.own;
-}
-
-static Entry *
-find_entry (Lanes *lanes, Channel *channel, Entry ***ret_link)
-{
-  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
-    for (Entry **link = &bell->entries; *link != NULL; link = &(*link)->next)
-      if ((*link)->channel == channel)
-        {
-          if (ret_link != NULL)
-            *ret_link = link;
-          return *link;
-        }
-  return NULL;
-}
-
-static void
-ring_kick (Lanes *lanes)
-{
-  uint64_t one = 1;
-
-  if (write (lanes->kick, &one, sizeof one) < 0)
-    return;                             /* full: it has been rung */
-}
-
-static void
-make_hot (Lanes *lanes, Entry *entry)
-{
-  if (entry->place != 0)
-    return;
-  entry->ready_at = lanes->round;
-  lanes->hot[lanes->n_hot++] = entry;
-  entry->place = lanes->n_hot;
-  store_relaxed (&entry_words (entry)->waiting, WAITING_NOT);
-}
-
-static void
-take_from_hot (Lanes *lanes, Entry *entry)
-{
-  Entry *last;
-
-  if (entry->place == 0)
-    return;
-  last = lanes->hot[--lanes->n_hot];
-  lanes->hot[entry->place - 1] = last;
-  last->place = entry->place;
-  entry->place = 0;
-}
-
-/* From now on its caller rings.  True: something came meanwhile. */
-static bool
-make_cold (Lanes *lanes, Entry *entry)
-{
-  take_from_hot (lanes, entry);
-  store_relaxed (&entry_words (entry)->cpu, 1 + current_cpu ());
-  atomic_exchange (&entry_words (entry)->waiting, WAITING_DOORBELL);
-  return entry_is_ready (lanes, entry);
 }
 
 /* What the poller does counts as progress; only the poller writes it, or one that is just being overtaken. */
@@ -227,15 +66,6 @@ may_stay (Lanes *lanes, uint32_t number)
          && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
 }
 
-/* For all but the poller, which has the lock nearly always. */
-static void
-lock_lanes (Lanes *lanes)
-{
-  atomic_fetch_add (&lanes->wanted, 1);
-  pthread_mutex_lock (&lanes->lock);
-  atomic_fetch_sub (&lanes->wanted, 1);
-}
-
 /* After something that was done without it. */
 static void
 lock_again (Lanes *lanes, uint32_t number)
@@ -243,7 +73,7 @@ lock_again (Lanes *lanes, uint32_t number)
   if (load_relaxed (&lanes->poller) == number)
     pthread_mutex_lock (&lanes->lock);
   else
-    lock_lanes (lanes);
+    lanes_lock (lanes);
 }
 
 static void
@@ -261,13 +91,13 @@ let_others_lock (Lanes *lanes)
 static void
 look_again (Lanes *lanes, Channel *channel)
 {
-  Entry *entry = channel_is_ready (channel) ? find_entry (lanes, channel, NULL) : NULL;
+  Entry *entry = channel_is_ready (channel) ? lanes_find (lanes, channel, NULL) : NULL;
 
   if (entry == NULL || entry->place != 0)
     return;
-  make_hot (lanes, entry);
+  lanes_make_hot (lanes, entry);
   if (load_relaxed (&lanes->poller) == NOBODY)
-    ring_kick (lanes);
+    lanes_ring (lanes);
 }
 
 /* Before something that takes long: whoever sleeps polls now, for all but this channel.  False: nobody sleeps. */
@@ -276,10 +106,10 @@ let_others_poll (Lanes *lanes, Entry *entry)
 {
   if (lanes->spares == 0)
     return false;
-  make_cold (lanes, entry);
+  lanes_make_cold (lanes, entry);
   store_relaxed (&lanes->poller, NOBODY);
   if (lanes->n_hot > 0 || has_tasks (lanes))
-    ring_kick (lanes);
+    lanes_ring (lanes);
   return true;
 }
 
@@ -291,7 +121,7 @@ come_back (Lanes *lanes, uint32_t number, Entry *entry, uint64_t left_at)
   if (load_relaxed (&lanes->poller) != NOBODY)
     return;
   store_relaxed (&lanes->poller, number);
-  make_hot (lanes, entry);
+  lanes_make_hot (lanes, entry);
 }
 
 /* Without the lock.  alone: no other is hot, and the next request of this caller is looked for at once, without taking the lock in
@@ -366,7 +196,7 @@ ask_for_a_watch (Lanes *lanes)
   if (lanes->watched || lanes->spares == 0)
     return;
   lanes->watched = true;
-  ring_kick (lanes);
+  lanes_ring (lanes);
 }
 
 /* One at a time: it may take long, and then another thread runs the next. */
@@ -391,8 +221,8 @@ run_task (Lanes *lanes, uint32_t number, ThreadContext *thread)
 static void
 rest (Lanes *lanes, Entry *entry)
 {
-  if ((uint64_t) (lanes->round - entry->ready_at) * lanes->n_hot >= IDLE_LOOKS && make_cold (lanes, entry))
-    make_hot (lanes, entry);
+  if ((uint64_t) (lanes->round - entry->ready_at) * lanes->n_hot >= IDLE_LOOKS && lanes_make_cold (lanes, entry))
+    lanes_make_hot (lanes, entry);
 }
 
 /* One round over the hot channels.  May have been overtaken when it returns. */
@@ -419,124 +249,7 @@ round_of_hot (Lanes *lanes, uint32_t number, ThreadContext *thread)
   return any;
 }
 
-/* ---- bells that are rung for nothing ------------------------------------------------------------------- */
-
-/* Somebody has taken a request since the last ring, or there is one that will be: it may be in the ready list of a gate that is
- * held for long.  What the other side says of itself does not count. */
-static bool
-bell_brings (Bell *bell)
-{
-  uint64_t seen = 0;
-  bool waits = false;
-
-  for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
-    {
-      const Channel *channel = entry->channel;
-      const HalfControl *own = entry_words (entry);
-      uint64_t at = load_relaxed (&own->taken);
-      const Record *record = (const Record *) (channel->requests.data + (at & channel->requests.mask));
-
-      seen += at + load_relaxed (&own->head);
-      waits |= load_relaxed (&channel->broken) == CELL_OK && !channel_is_blocked (channel)
-               && load_acquire (&record->sequence) == channel->requests.salt + at;
-    }
-  waits |= seen != bell->seen;
-  bell->seen = seen;
-  return waits || (bell->limit->brings != NULL && bell->limit->brings (bell->limit_data));
-}
-
-static void
-set_timer (Lanes *lanes, uint64_t at)
-{
-  struct itimerspec when = { .it_value = { (time_t) (at / 1000000000u), (long) (at % 1000000000u) } };
-
-  lanes->timer_at = at;
-  timerfd_settime (lanes->timer, TFD_TIMER_ABSTIME, &when, NULL);
-}
-
-static void
-listen_to (Lanes *lanes, Bell *bell, bool listen)
-{
-  struct epoll_event event = { .events = listen ? EPOLLIN | EPOLLET : 0, .data.ptr = bell };
-
-  epoll_ctl (lanes->epoll, EPOLL_CTL_MOD, bell->fd, &event);    /* fails for one that is about to be removed */
-}
-
-/* What is rung from now on stays in the descriptor and is found there when the time is over; what was rung before is looked for by
- * whoever calls this, afterwards.  So a ring comes late, by so much at most, and none is lost.  Only we read it, and whoever rings
- * it may have made it block. */
-static void
-stop_listening (Lanes *lanes, Bell *bell)
-{
-  uint32_t most = bell->limit->shared ? 0 : DEAF_DOUBLINGS;
-  uint32_t doublings = bell->vain - VAIN_MOST < most ? bell->vain - VAIN_MOST : most;
-  uint64_t count;
-
-  listen_to (lanes, bell, false);
-  if (preadv2 (bell->fd, &(struct iovec) { &count, sizeof count }, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN)
-    {
-      listen_to (lanes, bell, true);
-      return;
-    }
-  bell->deaf_until = monotonic_ns () + ((uint64_t) DEAF_FIRST_NS << doublings);
-  if (lanes->timer_at == 0 || bell->deaf_until < lanes->timer_at)
-    set_timer (lanes, bell->deaf_until);
-}
-
-static void
-judge_ring (Lanes *lanes, Bell *bell)
-{
-  if (bell_brings (bell))
-    {
-      bell->vain = 0;
-      return;
-    }
-  if (++bell->vain < VAIN_MOST)
-    return;
-  stop_listening (lanes, bell);
-  if (bell->limit->flooded != NULL && bell->vain >= VAIN_MOST + DEAF_DOUBLINGS
-      && (bell->vain - VAIN_MOST - DEAF_DOUBLINGS) % FLOOD_EVERY == 0)
-    bell->limit->flooded (bell->limit_data);
-}
-
-/* Those whose time is over; a ring that came meanwhile makes the epoll say so at once. */
-static void
-listen_again (Lanes *lanes)
-{
-  uint64_t now = monotonic_ns (), next = 0;
-
-  for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
-    {
-      if (bell->deaf_until != 0 && bell->deaf_until <= now)
-        {
-          bell->deaf_until = 0;
-          listen_to (lanes, bell, true);
-        }
-      else if (bell->deaf_until != 0 && (next == 0 || bell->deaf_until < next))
-        next = bell->deaf_until;
-    }
-  set_timer (lanes, next);              /* 0: never */
-}
-
 /* ---- sleeping ----------------------------------------------------------------------------------------- */
-
-static void
-bell_rang (Lanes *lanes, Bell *bell)
-{
-  for (Bell *b = lanes->bells; b != bell; b = b->next)
-    if (b == NULL)
-      return;                           /* removed meanwhile */
-  if (bell->limit != NULL)
-    judge_ring (lanes, bell);
-  if (bell->rang != NULL)
-    bell->rang (bell->data);
-  for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
-    {
-      store_relaxed (&entry_words (entry)->blocked, 0);
-      if (entry_is_ready (lanes, entry))
-        make_hot (lanes, entry);
-    }
-}
 
 /* Makes all channels cold.  False: something has come, and there is no sleep yet. */
 static bool
@@ -545,12 +258,12 @@ cool_down (Lanes *lanes)
   bool again = false;
 
   while (lanes->n_hot > 0)
-    again |= make_cold (lanes, lanes->hot[0]);
+    again |= lanes_make_cold (lanes, lanes->hot[0]);
   if (again)
     for (Bell *bell = lanes->bells; bell != NULL; bell = bell->next)
       for (Entry *entry = bell->entries; entry != NULL; entry = entry->next)
         if (entry_is_ready (lanes, entry))
-          make_hot (lanes, entry);
+          lanes_make_hot (lanes, entry);
   return lanes->n_hot == 0 && !has_tasks (lanes);
 }
 
@@ -639,12 +352,12 @@ hear (Lanes *lanes, int milliseconds)
 
   pthread_mutex_unlock (&lanes->lock);
   n = epoll_wait (lanes->epoll, events, 16, milliseconds);
-  lock_lanes (lanes);
+  lanes_lock (lanes);
   for (int i = 0; i < n; i++)
     if (events[i].data.ptr == &lanes->timer)
-      listen_again (lanes);
+      lanes_listen_again (lanes);
     else if (events[i].data.ptr != NULL)
-      bell_rang (lanes, events[i].data.ptr);
+      lanes_hear_bell (lanes, events[i].data.ptr);
 }
 
 /* While the poller is busy and others depend on it: if it is stuck in a handler this thread polls in its place.  Bells are heard,
@@ -710,7 +423,7 @@ lane_main (void *data)
   sigfillset (&all);
   pthread_sigmask (SIG_BLOCK, &all, NULL);
   thread = thread_context ();           /* after that: see thread_begins */
-  lock_lanes (lanes);
+  lanes_lock (lanes);
   while (!load_relaxed (&lanes->stopping))
     {
       wait_for_bell (lanes, self.number);
@@ -719,7 +432,7 @@ lane_main (void *data)
       poll_lanes (lanes, self.number, thread);
     }
   pthread_mutex_unlock (&lanes->lock);
-  ring_kick (lanes);                    /* the next one */
+  lanes_ring (lanes);                    /* the next one */
   return NULL;
 }
 
@@ -761,7 +474,7 @@ lanes_start (Fault *fault)
       return NULL;
     }
   the_lanes = lanes;
-  lock_lanes (lanes);
+  lanes_lock (lanes);
   started = start_thread (lanes) && start_thread (lanes);
   pthread_mutex_unlock (&lanes->lock);
   if (started)
@@ -781,7 +494,7 @@ count_threads (Lanes *lanes)
 {
   uint32_t n;
 
-  lock_lanes (lanes);
+  lanes_lock (lanes);
   n = lanes->n_threads;
   pthread_mutex_unlock (&lanes->lock);
   return n;
@@ -799,7 +512,7 @@ void
 lanes_stop (Lanes *lanes)
 {
   atomic_store (&lanes->stopping, 1);
-  ring_kick (lanes);
+  lanes_ring (lanes);
   for (uint32_t i = 0; i < count_threads (lanes); i++)
     pthread_join (lanes->threads[i], NULL);
   if (the_lanes == lanes)
@@ -815,152 +528,7 @@ lanes_stop (Lanes *lanes)
   free (lanes);
 }
 
-/* ---- what is polled ----------------------------------------------------------------------------------------- */
-
-Bell *
-lanes_add_bell (Lanes *lanes, int fd, void (*rang) (void *data), void *data)
-{
-  Bell *bell = calloc (1, sizeof *bell);
-  struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = bell };
-
-  if (bell == NULL)
-    return NULL;
-  bell->fd = fd;
-  bell->rang = rang;
-  bell->data = data;
-  lock_lanes (lanes);
-  bell->next = lanes->bells;
-  lanes->bells = bell;
-  pthread_mutex_unlock (&lanes->lock);
-  if (epoll_ctl (lanes->epoll, EPOLL_CTL_ADD, fd, &event) == 0)
-    return bell;
-  lanes_remove_bell (lanes, bell);
-  return NULL;
-}
-
-void
-lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *data)
-{
-  lock_lanes (lanes);
-  bell->limit_data = data;
-  bell->limit = limit;
-  pthread_mutex_unlock (&lanes->lock);
-}
-
-void
-lanes_remove_bell (Lanes *lanes, Bell *bell)
-{
-  while (bell->entries != NULL)
-    lanes_remove (lanes, bell->entries->channel);
-  epoll_ctl (lanes->epoll, EPOLL_CTL_DEL, bell->fd, NULL);
-  lock_lanes (lanes);
-  for (Bell **link = &lanes->bells; *link != NULL; link = &(*link)->next)
-    if (*link == bell)
-      {
-        *link = bell->next;
-        break;
-      }
-  pthread_mutex_unlock (&lanes->lock);
-  free (bell);
-}
-
-static void
-make_place (Lanes *lanes)
-{
-  if (lanes->n_entries++ < lanes->n_places)
-    return;
-  lanes->n_places = lanes->n_places != 0 ? 2 * lanes->n_places : 16;
-  lanes->hot = realloc (lanes->hot, lanes->n_places * sizeof (Entry *));
-  if (lanes->hot == NULL)
-    abort ();
-}
-
-void
-lanes_add (Lanes *lanes, Bell *bell, Channel *channel)
-{
-  Entry *entry = calloc (1, sizeof *entry);
-
-  if (entry == NULL)
-    abort ();
-  entry->channel = channel_ref (channel);
-  entry->bell = bell;
-  lock_lanes (lanes);
-  make_place (lanes);
-  entry->next = bell->entries;
-  bell->entries = entry;
-  /* What is there already would ring no bell. */
-  if (make_cold (lanes, entry))
-    make_hot (lanes, entry);
-  pthread_mutex_unlock (&lanes->lock);
-  ring_kick (lanes);
-}
-
-/* With the lock.  The caller's to unref and to free; NULL: it is not there. */
-static Entry *
-take_out (Lanes *lanes, Channel *channel)
-{
-  Entry **link, *entry = find_entry (lanes, channel, &link);
-
-  if (entry == NULL)
-    return NULL;
-  *link = entry->next;
-  lanes->n_entries--;
-  take_from_hot (lanes, entry);
-  for (uint32_t i = 0; i < lanes->n_threads; i++)
-    lanes->forgotten[i] |= lanes->in_use[i] == channel;
-  return entry;
-}
-
-static void
-entry_free (Entry *entry)
-{
-  if (entry != NULL)
-    channel_unref (entry->channel);
-  free (entry);
-}
-
-void
-lanes_forget (Lanes *lanes, Channel *channel)
-{
-  Entry *entry;
-
-  lock_lanes (lanes);
-  entry = take_out (lanes, channel);
-  pthread_mutex_unlock (&lanes->lock);
-  entry_free (entry);
-}
-
-void
-lanes_remove (Lanes *lanes, Channel *channel)
-{
-  Entry *entry;
-
-  lock_lanes (lanes);
-  entry = take_out (lanes, channel);
-  while (is_in_use (lanes, channel))
-    {
-      atomic_fetch_add (&lanes->wanted, 1);
-      pthread_mutex_unlock (&lanes->lock);
-      sched_yield ();
-      pthread_mutex_lock (&lanes->lock);
-      atomic_fetch_sub (&lanes->wanted, 1);
-    }
-  pthread_mutex_unlock (&lanes->lock);
-  entry_free (entry);
-}
-
-void
-lanes_wake (Lanes *lanes, Channel *channel)
-{
-  Entry *entry;
-
-  lock_lanes (lanes);
-  entry = find_entry (lanes, channel, NULL);
-  if (entry != NULL)
-    make_hot (lanes, entry);
-  pthread_mutex_unlock (&lanes->lock);
-  ring_kick (lanes);
-}
+/* ---- tasks ---------------------------------------------------------------------------------------------------- */
 
 void
 lanes_submit (Lanes *lanes, LaneTask *task)
@@ -970,7 +538,7 @@ lanes_submit (Lanes *lanes, LaneTask *task)
     continue;
   /* Whoever polls looks for it, and another one looks whether he does: to wake that one for each task would cost more than it. */
   if (atomic_load (&lanes->poller) == NOBODY || !atomic_load (&lanes->watching))
-    ring_kick (lanes);
+    lanes_ring (lanes);
 }
 
 /* The cell may have ended before it runs. */

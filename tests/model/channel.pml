@@ -76,7 +76,7 @@ bool caller_stopped, caller_finished, host_finished, any_crash;
 byte adopted;
 #endif
 
-/* ==== the consumer: lanes.c, serve.c ======================================================================= */
+/* ==== the consumer: lanes*.c, serve.c ====================================================================== */
 
 /* serve_wake (): the futex word of the very record that was committed. */
 inline wake_caller (waiting, word)

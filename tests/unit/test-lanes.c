@@ -12,7 +12,7 @@
 #include "membrane-fixture.h"
 #include "membrane/lanes.h"
 
-#define VAIN_MOST 16u           /* as lanes.c has it */
+#define VAIN_MOST 16u           /* as lanes-bells.c has it */
 #define PATIENCE_US (20 * G_USEC_PER_SEC)
 
 typedef struct
