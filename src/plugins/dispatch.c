@@ -109,6 +109,15 @@ task_run (LaneTask *task, ThreadContext *thread)
   channel_unref (channel);
 }
 
+/* The lanes have stopped before it ran. */
+static void
+task_drop (LaneTask *task)
+{
+  Dispatch *dispatch = (Dispatch *) ((uint8_t *) task - offsetof (Dispatch, task));
+
+  channel_unref (dispatch->channel);
+}
+
 static void
 notify (Channel *channel)
 {
@@ -134,8 +143,8 @@ dispatch_new (Endpoint *endpoint, Lanes *lanes, Channel *channel)
   if (dispatch == NULL)
     abort ();
   *dispatch = (Dispatch) {
-    .node = { .run = node_run, .drop = node_drop, .release = node_release }, .task = { .run = task_run }, .endpoint = endpoint,
-    .lanes = lanes, .channel = channel,
+    .node = { .run = node_run, .drop = node_drop, .release = node_release }, .task = { .run = task_run, .drop = task_drop },
+    .endpoint = endpoint, .lanes = lanes, .channel = channel,
   };
   channel->freed_data = dispatch;
   channel->freed = freed;
