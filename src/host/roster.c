@@ -12,7 +12,7 @@
 #define MAGIC "cellhost roster 1"
 #define FILE_MAX ((goffset) (16u << 20))
 #define ENTRIES_MAX 16384u
-/* When it crashed; of each cell: name, file, whether it is ejected, configuration. */
+/* When it crashed; of each cell, in the order in which they were loaded: name, file, whether it is ejected, configuration. */
 #define TYPE "(sxa(sayba{ss}))"
 
 struct Roster
@@ -20,6 +20,7 @@ struct Roster
   pthread_mutex_t lock;
   char *path;                   /* NULL: it has no file */
   GHashTable *entries;          /* name → RosterEntry */
+  guint64 last_number;
   gint64 crash;
   gboolean frozen, failed;
 };
@@ -38,7 +39,7 @@ entry_free (gpointer data)
 }
 
 static RosterEntry *
-entry_new (const char *name, const char *file, gboolean ejected, GHashTable *config)
+entry_new (guint64 number, const char *name, const char *file, gboolean ejected, GHashTable *config)
 {
   RosterEntry *entry = g_new0 (RosterEntry, 1);
   GHashTableIter iter;
@@ -49,6 +50,7 @@ entry_new (const char *name, const char *file, gboolean ejected, GHashTable *con
   entry->file = strchr (file, '/') != NULL || g_str_has_suffix (file, MODULE_SUFFIX) || g_str_has_suffix (file, MANIFEST_SUFFIX)
                   ? g_canonicalize_filename (file, NULL) : g_strdup (file);
   entry->ejected = ejected;
+  entry->number = number;
   entry->config = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   if (config != NULL)
     g_hash_table_iter_init (&iter, config);
@@ -58,9 +60,11 @@ entry_new (const char *name, const char *file, gboolean ejected, GHashTable *con
 }
 
 static gint
-by_name (gconstpointer a, gconstpointer b)
+by_number (gconstpointer a, gconstpointer b)
 {
-  return strcmp ((*(RosterEntry *const *) a)->name, (*(RosterEntry *const *) b)->name);
+  guint64 x = (*(RosterEntry *const *) a)->number, y = (*(RosterEntry *const *) b)->number;
+
+  return (x > y) - (x < y);
 }
 
 static GPtrArray *
@@ -75,9 +79,9 @@ list (Roster *roster)
     {
       const RosterEntry *entry = value;
 
-      g_ptr_array_add (all, entry_new (entry->name, entry->file, entry->ejected, entry->config));
+      g_ptr_array_add (all, entry_new (entry->number, entry->name, entry->file, entry->ejected, entry->config));
     }
-  g_ptr_array_sort (all, by_name);
+  g_ptr_array_sort (all, by_number);
   return all;
 }
 
@@ -147,7 +151,7 @@ take_entry (Roster *roster, GVariant *packed, GError **error)
         return cell_set_error (error, CELL_ERROR_STATE, "cell %s has a configuration that there cannot be", name);
       g_hash_table_replace (config, (char *) key, (char *) value);
     }
-  g_hash_table_insert (roster->entries, g_strdup (name), entry_new (name, file, ejected, config));
+  g_hash_table_insert (roster->entries, g_strdup (name), entry_new (++roster->last_number, name, file, ejected, config));
   return TRUE;
 }
 
@@ -241,10 +245,14 @@ roster_list (Roster *roster)
 void
 roster_put (Roster *roster, const char *name, const char *file, gboolean ejected, GHashTable *config)
 {
+  const RosterEntry *old;
+
   if (roster == NULL)
     return;
   pthread_mutex_lock (&roster->lock);
-  g_hash_table_replace (roster->entries, g_strdup (name), entry_new (name, file, ejected, config));
+  old = g_hash_table_lookup (roster->entries, name);
+  g_hash_table_replace (roster->entries, g_strdup (name),
+                        entry_new (old != NULL ? old->number : ++roster->last_number, name, file, ejected, config));
   write_down (roster);
   pthread_mutex_unlock (&roster->lock);
 }

@@ -18,6 +18,7 @@ typedef struct
   char *file;                   /* as `load` was given it, absolute if it is a path */
   gboolean ejected;
   GHashTable *config;           /* as `load` was given it */
+  guint64 number;               /* the higher the later it was loaded */
 } RosterEntry;
 
 /* With what an unclean end has left.  error: that is damaged, and forgotten; a roster is returned all the same. */
@@ -26,7 +27,7 @@ void roster_free (Roster *roster);
 /* The same from memory, for whoever has no file.  NULL: error. */
 Roster *roster_parse (const void *data, gsize size, GError **error);
 
-/* What is in it now: copies, each a RosterEntry, sorted by name. */
+/* What is in it now: copies, each a RosterEntry, in the order in which they were loaded: one may need those before it. */
 GPtrArray *roster_list (Roster *roster);
 void roster_put (Roster *roster, const char *name, const char *file, gboolean ejected, GHashTable *config);
 void roster_move (Roster *roster, const char *name, gboolean ejected);

@@ -99,7 +99,7 @@ def why_it_is_there(here):
     back(here, crasher=OUT, mirror=IN)
     assert reason() == "the host has crashed in cell crasher (SIGSEGV at 0x0)" and reason("mirror") is None, reason()
     here.ctl("call", "crasher", "crash", "fault")
-    wait_until(lambda: "killed by SIGSEGV" in reason(), "its restart")
+    wait_until(lambda: "killed by SIGSEGV" in reason() and places(here)["crasher"] == OUT, "its restart")
     here.good("restart", "crasher")
     assert "the host has crashed" in reason()                   # it begins anew, and is suspected as before
     here.good("absorb", "crasher")
@@ -107,7 +107,7 @@ def why_it_is_there(here):
     # Another build is another file.
     here.good("eject", "crasher")
     here.ctl("call", "crasher", "crash", "fault")
-    wait_until(lambda: reason() is not None, "its restart")
+    wait_until(lambda: reason() is not None and places(here)["crasher"] == OUT, "its restart")
     with open(cell("crasher"), "rb") as file:
         here.write("next.so", file.read() + b"\0", 0o755)
     here.good("swap", "crasher", here.path("next.so"))
@@ -384,6 +384,28 @@ def state_is_as_it_was_kept(here):
     assert stop(host) == 0
 
 
+def in_the_order_of_loading(here):
+    """What is loaded later may need what was loaded before it, whatever they are called."""
+    def order():
+        rows = [row for row in json.loads(here.ctl("list", "--json").stdout) if row["name"] != "host"]
+        return [row["name"] for row in sorted(rows, key=lambda row: row["generation"])]
+
+    host = here.host()
+    for name in ("m", "z", "a"):
+        here.good("load", cell("mirror"), name)
+    here.good("unload", "m")
+    here.good("load", cell("mirror"), "m")
+    for _ in range(2):
+        stop(host, signal.SIGKILL)
+        host = here.host()
+        assert order() == ["z", "a", "m"], order()
+    here.good("restart", "z")                                   # it is where it was
+    stop(host, signal.SIGKILL)
+    host = here.host()
+    assert order() == ["z", "a", "m"], order()
+    assert stop(host) == 0
+
+
 def a_file_that_is_gone(here):
     for name in ("here", "gone"):
         shutil.copy(cell("mirror"), here.path(name + ".so"))
@@ -536,5 +558,6 @@ def systemd_starts_it_again(here):
 main([the_guilty_one_comes_back_in_a_sandbox, why_it_is_there, suspicion_lasts_until_it_is_trusted, all_ways_to_crash,
       a_handler_of_its_own, a_handler_that_came_later, wherever_its_code_runs, a_constructor, another_build, a_loop,
       a_reply_that_is_none, the_innermost, who_hears_of_it, a_crash_of_the_host_itself, a_second_one_soon_after, killed,
-      configuration_comes_back, state_is_as_it_was_kept, a_file_that_is_gone, damaged_files, no_sandbox, it_ends_as_its_host_does,
+      configuration_comes_back, state_is_as_it_was_kept, in_the_order_of_loading, a_file_that_is_gone, damaged_files, no_sandbox,
+      it_ends_as_its_host_does,
       the_second_signal, it_gives_up, its_manager_is_told_once, systemd_starts_it_again])
