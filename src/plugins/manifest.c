@@ -69,7 +69,7 @@ check_permits (const Permits *permits, GError **error)
 static gboolean
 check_keys (GKeyFile *file, Permits *permits, GError **error)
 {
-  static const char *const known[] = { "Name", "Module", "Interface", "Autostart", "Restart", "RestartIntensity", "RestartWindow",
+  static const char *const known[] = { "Name", "Module", "Interface", "Restart", "RestartIntensity", "RestartWindow",
                                        "Watchdog", "Memory", "Strict",
                                        "Calls", NULL };
   g_auto (GStrv) groups = g_key_file_get_groups (file, NULL), keys = NULL;
@@ -222,8 +222,7 @@ parse (const char *path, const char *text, gsize length, GError **error)
     return NULL;
   read_places (file, path, manifest);
   if (!manifest_check_name (manifest->name, error) || !read_restart (file, manifest, error)
-      || !read_intensity (file, manifest, error)
-      || !read_bounds (file, manifest, error) || !read_flag (file, "Autostart", &manifest->autostart, error)
+      || !read_intensity (file, manifest, error) || !read_bounds (file, manifest, error)
       || !read_flag (file, "Strict", &manifest->strict, error) || !read_calls (file, manifest, error)
       || !read_config (file, manifest, error))
     return NULL;

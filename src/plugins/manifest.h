@@ -6,7 +6,6 @@
  *   Name=bank                   what callers call it; NAME unless said
  *   Module=ledger.so            relative to this file; NAME.so unless said
  *   Interface=org.example.Ledger
- *   Autostart=true
  *   Restart=permanent           or transient, temporary: when its process has ended, in a sandbox
  *   RestartIntensity=5          it has failed when it would have to be restarted more often than that …
  *   RestartWindow=60            … within so many seconds
@@ -51,7 +50,6 @@ typedef struct
   char *name;
   char *module;                 /* absolute path */
   char *interface;              /* what it must offer, or NULL */
-  gboolean autostart;
   ManifestRestart restart;
   guint restart_intensity, restart_window;
   guint watchdog, memory;       /* s, MiB; 0: nothing was said */

@@ -31,7 +31,6 @@ test_empty (void)
   g_assert_cmpstr (manifest->name, ==, "ledger");
   g_assert_cmpstr (manifest->module, ==, "/cells/ledger.so");
   g_assert_null (manifest->interface);
-  g_assert_false (manifest->autostart);
   g_assert_cmpint (manifest->restart, ==, RESTART_PERMANENT);
   g_assert_cmpuint (manifest->restart_intensity, ==, MANIFEST_INTENSITY);
   g_assert_cmpuint (manifest->restart_window, ==, MANIFEST_WINDOW);
@@ -44,14 +43,13 @@ test_full (void)
 {
   g_autoptr (Manifest) manifest =
     parse ("# A bank\n"
-           "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\nAutostart=true\n"
+           "[Cell]\nName=bank\nModule=../other/book.so\nInterface=org.example.Ledger\n"
            "Restart=transient\nRestartIntensity=0\nRestartWindow=3600\nWatchdog=2\nMemory=256\nStrict=true\n"
            "Calls=exchange; clock;\n[Config]\noverdraft=5000\ngreeting=Grüß Gott\n");
 
   g_assert_cmpstr (manifest->name, ==, "bank");
   g_assert_cmpstr (manifest->module, ==, "/other/book.so");
   g_assert_cmpstr (manifest->interface, ==, "org.example.Ledger");
-  g_assert_true (manifest->autostart);
   g_assert_cmpint (manifest->restart, ==, RESTART_TRANSIENT);
   g_assert_cmpuint (manifest->restart_intensity, ==, 0);
   g_assert_cmpuint (manifest->restart_window, ==, 3600);
@@ -85,7 +83,6 @@ static const Refusal refusals[] = {
   { "watchdog", "[Cell]\nWatchdog=0\n", "Watchdog is a number from 1 to 86400, not “0”" },
   { "strict", "[Cell]\nStrict=very\n", "Strict is true or false" },
   { "memory", "[Cell]\nMemory=15\n", "Memory is a number from 16 to 1048576, not “15”" },
-  { "autostart", "[Cell]\nAutostart=perhaps\n", "Autostart is true or false" },
   { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called “two words”" },
   { "calls-all", "[Cell]\nCalls=*\n", "Calls: a cell cannot be called “*”" },
   { "calls-not-utf8", "[Cell]\nCalls=ledger;\xff\n", PATH ": Calls: " },
