@@ -245,6 +245,9 @@ unknown_method (const Contract *contract, const char *cell, const char *method, 
   if (*method == '=' && contract_find_item (contract, CELL_ITEM_PROPERTY, method + 1) != NULL)
     return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s: the property %s is read-only; @%s reads it"), cell, method + 1,
                            method + 1);
+  if (contract_find_item (contract, CELL_ITEM_SIGNAL, method) != NULL)
+    return cell_set_error (error, CELL_ERROR_NO_METHOD,
+                           _("cell %s: %s is a signal, and not called; programs and other cells subscribe to it"), cell, method);
   for (guint i = 0; i < contract->n_callables; i++)
     g_ptr_array_add (names, (char *) contract->callables[i].name);
   g_ptr_array_add (names, NULL);

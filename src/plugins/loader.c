@@ -124,9 +124,12 @@ check_entry (const CellEntry *entry, GError **error)
     return differs (error, "self_size", MODULE_MAX_SELF, entry->self_size);
   if (entry->host == NULL)
     return cell_set_error (error, CELL_ERROR_REFUSED, "%s.host: there is no place for the host's functions", CELL_ENTRY_SYMBOL);
-  if (entry->items == NULL || entry->items_end < entry->items || entry->items_end - entry->items > CONTRACT_MAX_ITEMS)
+  if (entry->items == NULL)
+    return cell_set_error (error, CELL_ERROR_REFUSED, "%s.items: the plugin declares no method, no property and no signal",
+                           CELL_ENTRY_SYMBOL);
+  if (entry->items_end < entry->items || entry->items_end - entry->items > CONTRACT_MAX_ITEMS)
     return cell_set_error (error, CELL_ERROR_REFUSED, "%s.items: this host takes 0 to %d, the plugin has %zd", CELL_ENTRY_SYMBOL,
-                           CONTRACT_MAX_ITEMS, entry->items != NULL ? entry->items_end - entry->items : 0);
+                           CONTRACT_MAX_ITEMS, entry->items_end - entry->items);
   return TRUE;
 }
 

@@ -56,8 +56,8 @@ check_folder (const char *path, GError **error)
                            path, st.st_uid);
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
     return cell_set_error (error, CELL_ERROR_REFUSED,
-                           "the folder %s has mode %04o: others could put another file in its place (chmod go-w)",
-                           path, st.st_mode & 07777);
+                           "the folder %s has mode %04o: others could put another file in its place (chmod go-w %s)",
+                           path, st.st_mode & 07777, path);
   return TRUE;
 }
 
