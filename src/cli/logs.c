@@ -8,6 +8,7 @@
 
 #include "api/json-scan.h"
 #include "command.h"
+#include "debugger.h"
 
 static char *
 when (int64_t time)
@@ -61,7 +62,7 @@ command_logs (Session *session, char **args, GError **error)
 
 /* Of the process that it is in; 0: it is in none. */
 static gboolean
-find_pid (Session *session, const char *name, uint32_t *ret_pid, GError **error)
+find_pid (Session *session, const char *name, uint32_t *ret_pid, uint32_t *ret_host, GError **error)
 {
   CellResult none = { .status = CELL_ERROR_NOT_FOUND };
   cell_auto HostList list = host_list (session->host);
@@ -72,6 +73,7 @@ find_pid (Session *session, const char *name, uint32_t *ret_pid, GError **error)
   for (uint32_t i = 0; i < list.n_cells; i++)
     if (g_str_equal (list.cells[i].name, name))
       {
+        *ret_host = host.value;
         *ret_pid = list.cells[i].pid != 0 ? list.cells[i].pid : g_str_equal (list.cells[i].location, "in process") ? host.value : 0;
         return *ret_pid != 0 || cell_set_error (error, CELL_ERROR_GONE, _("cell %s has no process now: %s"), name,
                                                 list.cells[i].reason);
@@ -81,28 +83,45 @@ find_pid (Session *session, const char *name, uint32_t *ret_pid, GError **error)
 
 /* It takes the place of this program, and has its terminal. */
 static gboolean
-run_debugger (const char *pid, GError **error)
+run_debugger (char **words, GError **error)
 {
-  execlp ("gdb", "gdb", "-p", pid, NULL);
+  execvp (words[0], words);
   return cell_set_error (error, CELL_ERROR_NOT_FOUND, _("gdb cannot be started: %s"), g_strerror (errno));
+}
+
+/* As a shell takes them. */
+static char *
+quote_words (char **words)
+{
+  GString *line = g_string_new (NULL);
+
+  for (guint i = 0; words[i] != NULL; i++)
+    {
+      g_autofree char *quoted = strpbrk (words[i], " '\"\\$") != NULL ? g_shell_quote (words[i]) : g_strdup (words[i]);
+
+      g_string_append_printf (line, "%s%s", i > 0 ? " " : "", quoted);
+    }
+  return g_string_free (line, FALSE);
 }
 
 gboolean
 command_debug (Session *session, char **args, GError **error)
 {
-  g_autofree char *text = NULL, *command = NULL;
+  g_auto(GStrv) words = NULL;
+  g_autofree char *command = NULL, *line = NULL;
   JsonObject *object;
-  uint32_t pid = 0;
+  uint32_t pid = 0, host = 0;
 
-  if (!find_pid (session, args[0], &pid, error))
+  if (!find_pid (session, args[0], &pid, &host, error))
     return FALSE;
-  text = g_strdup_printf ("%u", pid);
+  words = debugger_words (pid, host);
   if (session->run)
-    return run_debugger (text, error);
-  command = g_strdup_printf ("gdb -p %u%s", pid, session->json ? "" : "\n");
+    return run_debugger (words, error);
+  command = quote_words (words);
+  line = g_strconcat (command, "\n", NULL);
   if (!session->json)
     {
-      print_text (command);
+      print_text (line);
       return TRUE;
     }
   object = json_object_new ();

@@ -4,6 +4,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -151,15 +153,30 @@ def replaced(here):
     here.refused("UNSUPPORTED", "swap", "host", cell("phoenix"))
 
 
+def knows_code(here, argv):
+    """A debugger that is started so knows the cell's functions, and where they lie."""
+    if not shutil.which("gdb"):
+        return
+    done = subprocess.run([*argv, "-batch", "-ex", "info address Phoenix_rise_invoke"], capture_output=True, text=True,
+                          timeout=BOUND, check=False)
+    assert "is a function at address" in done.stdout, (argv, done.stdout, done.stderr)
+
+
 def logs_and_debugger(here):
     can_sandbox(here)
     host = here.host("--cell", cell("phoenix"))
     assert here.good("logs", "phoenix") == "" and parse(here.good("--json", "logs", "phoenix")) == []
     here.good("call", "phoenix", "say", "one")
-    assert here.good("debug", "phoenix") == f"gdb -p {host.pid}\n"
+    argv = shlex.split(here.good("debug", "phoenix"))
+    assert argv[:3] == ["gdb", "-p", str(host.pid)] and argv[3] == "-ex", argv
+    knows_code(here, argv)
     here.good("eject", "phoenix")
     pid = entry_of(here, "phoenix")["pid"]
-    assert parse(here.good("--json", "debug", "phoenix")) == {"name": "phoenix", "pid": pid, "command": f"gdb -p {pid}"}
+    how = parse(here.good("--json", "debug", "phoenix"))
+    assert how["name"] == "phoenix" and how["pid"] == pid
+    argv = shlex.split(how["command"])
+    assert argv[:6] == ["gdb", "-iex", f"set sysroot /proc/{pid}/root", f"/proc/{pid}/exe", "-p", str(pid)], argv
+    knows_code(here, argv)
     here.good("call", "phoenix", "say", "two\x1b")
     here.refused("CRASHED", "call", "phoenix", "burn", "fault")
     here.good("call", "phoenix", "say", "three")
@@ -183,7 +200,7 @@ def logs_and_debugger(here):
     os.chmod(here.path("gdb"), 0o755)
     there = {**here.env, "PATH": here.path("") + ":" + here.env["PATH"]}
     pid = entry_of(here, "phoenix")["pid"]
-    assert here.run(CTL, "debug", "--run", "phoenix", env=there).stdout == f"-p {pid}\n".encode()
+    assert f" -p {pid} -ex add-symbol-file ".encode() in here.run(CTL, "debug", "--run", "phoenix", env=there).stdout
 
 
 def every_scalar(here):
