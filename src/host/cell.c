@@ -62,6 +62,7 @@ cell_free (HostCell *cell)
   if (cell->bell >= 0)
     close (cell->bell);
   crash_log_remove (cell->number);
+  blob_transit_drop (host_cell_blob_owner (cell));
   supervise_free (cell->supervision);
   log_tail_unref (cell->log);
   for (guint i = 0; i < cell->n_stats; i++)
@@ -758,6 +759,13 @@ host_cell_location_name (HostCell *cell)
   return host_cell_location_text (info.location);
 }
 
+/* Connections have the numbers below. */
+uint64_t
+host_cell_blob_owner (const HostCell *cell)
+{
+  return cell->id | (uint64_t) 1 << 63;
+}
+
 uint32_t
 host_cell_max_reply (const HostCell *cell)
 {
@@ -765,7 +773,7 @@ host_cell_max_reply (const HostCell *cell)
 
   for (guint i = 0; i < cell->contract->n_callables; i++)
     most = MAX (most, cell->contract->callables[i].max_reply);
-  return most;
+  return MIN (most, RECORD_MAX_PAYLOAD);        /* a contract may come from a process that says anything */
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------------- */

@@ -154,6 +154,8 @@ const char *host_cell_location_text (CellLocation location);
 const char *host_cell_location_name (HostCell *cell);
 /* The largest reply of any of its methods. */
 uint32_t host_cell_max_reply (const HostCell *cell);
+/* For blob_transit_put (): what is on its way to it from cells in this process. */
+uint64_t host_cell_blob_owner (const HostCell *cell);
 /* What is to be done with a cell that is in a call which does not end, or whose state cannot be kept. */
 typedef enum
 {

@@ -62,7 +62,8 @@ struct Child
   uint64_t last_serial;
   ChildQuestion *questions;     /* that were asked and are not finished */
   gboolean greeted, closed;
-  gboolean restrained;          /* and that was said */
+  gboolean restrained;          /* and that was said … */
+  gboolean lowered;             /* … and done, for its session, too */
   gboolean killed;              /* by who has claimed its cell, and knows what is to come of it */
   char *condemned;              /* why it was killed */
   pthread_mutex_t ending;       /* of what follows, which is found out once */
@@ -668,20 +669,26 @@ child_get_hang_ms (const Child *child)
 gboolean
 child_restrain (Child *child, const char *why)
 {
-  gboolean first, done = TRUE;
+  gboolean first, done;
 
   pthread_mutex_lock (&child->lock);
   first = !child->restrained && !child->closed;
   child->restrained = TRUE;
+  done = child->lowered;
   pthread_mutex_unlock (&child->lock);
   if (first)
     offence_warn (child->cell->host, "the process %d of cell %s: %s; from now on it has the processor time that others leave",
                   (int) child_get_pid (child), child->cell->name, why);
+  if (done)
+    return TRUE;                        /* what it has started since is like itself, and the kernel's turn is somebody else's */
   /* One that has not been waited for keeps its number. */
-  if (child->pidfd >= 0 && syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) == 0)
-    done = sandbox_goes_last (child_get_pid (child));
+  done = child->pidfd < 0 || syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) < 0
+         || sandbox_goes_last (child_get_pid (child));
   if (first)
     scope_goes_last (child->cell->name, child_get_pid (child));
+  pthread_mutex_lock (&child->lock);
+  child->lowered = done;
+  pthread_mutex_unlock (&child->lock);
   return done;
 }
 

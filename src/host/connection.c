@@ -338,18 +338,6 @@ connection_get_link (Connection *connection, uint64_t serial)
   return take_link (connection, serial, FALSE);
 }
 
-void
-connection_end_link (Connection *connection, uint64_t serial)
-{
-  Link *link = take_link (connection, serial, TRUE);
-
-  if (link == NULL)
-    return;
-  link_refuse (link);
-  link_close (link);
-  link_unref (link);
-}
-
 static void
 do_bind (Connection *connection, WireMessage *message)
 {
@@ -495,6 +483,30 @@ question_run (gpointer data)
   if (question_ends (connection, weight))
     take_apart (connection_ref (connection));
   connection_unref (connection);
+}
+
+/* As if it had asked for that: it is not taken apart meanwhile, and one that is to be takes its links along. */
+void
+connection_end_link (Connection *connection, uint64_t serial)
+{
+  gboolean closed;
+  Link *link;
+
+  pthread_mutex_lock (&connection->lock);
+  closed = connection->closed;
+  connection->questions += !closed;
+  pthread_mutex_unlock (&connection->lock);
+  if (closed)
+    return;
+  link = take_link (connection, serial, TRUE);
+  if (link != NULL)
+    {
+      link_refuse (link);
+      link_close (link);
+    }
+  link_unref (link);
+  if (question_ends (connection, 1))
+    take_apart (connection_ref (connection));
 }
 
 static void

@@ -263,6 +263,7 @@ host_free (Host *host)
     close_connections (host);
   if (host->jobs != NULL)
     jobs_free (host->jobs);
+  restrain_end (host);                  /* what a job has begun since */
   g_clear_pointer (&host->cells, g_hash_table_unref);
   g_clear_pointer (&host->roster, roster_free);
   g_clear_pointer (&host->loading, g_hash_table_unref);

@@ -137,7 +137,8 @@ make_channel (Link *link, uint32_t access, GError **error)
   link->channel = channel;
   channel->owner = link;
   channel->serial = link->serial;
-  channel->blobs = link->local ? blob_transit () : &link->connection->blobs.base;
+  blob_share_init (&channel->share, host_cell_blob_owner (link->cell));
+  channel->blobs = link->local ? &channel->share.base : &link->connection->blobs.base;
   channel->untrusted = !link->local;
   channel->caller_bell = link->caller_bell;
   channel->access = access;
@@ -418,7 +419,7 @@ leave (Link *link)
 
   if (!link->local)
     lanes_forget (cell->host->lanes, link->channel);
-  if (cell->location == CELL_LOCATION_CHILD && link->mapped)
+  if (cell->location == CELL_LOCATION_CHILD && link->mapped && !link->late)
     {
       child_say (cell->child, WIRE_DETACH, &body);
       if (is_at_work (link))

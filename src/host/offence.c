@@ -16,6 +16,7 @@ typedef struct
   HostCell *cell;         /* a reference */
   Connection *connection; /* whose link ends, likewise; NULL: it ended where it was seen */
   uint64_t link;
+  gboolean former;        /* it was the process before the one that serves now, which has done nothing */
   Link *local;            /* of a cell in this process, likewise: it is to be told that its channel has ended */
 } Report;
 
@@ -64,6 +65,8 @@ name_of (const char *cell, pid_t pid)
 {
   if (cell == NULL)
     return g_strdup_printf ("client %d", (int) pid);
+  if (pid == 0)
+    return g_strdup_printf ("a former process of cell %s", cell);
   return pid == getpid () ? g_strdup_printf ("cell %s", cell) : g_strdup_printf ("the process %d of cell %s", (int) pid, cell);
 }
 
@@ -102,6 +105,8 @@ offender (Report *report)
 
   if (report->connection != NULL)
     return connection_get_child (report->connection);
+  if (report->former)
+    return NULL;
   pthread_rwlock_rdlock (&cell->place);
   if (cell->location == CELL_LOCATION_CHILD && cell->generation == report->public.generation)
     child = child_ref (cell->child);
@@ -167,7 +172,12 @@ offence_report (Channel *channel)
   if (channel->untrusted)
     blame_connection (report, channel->freed_data);
   else
-    report->public.by = g_strdup (cell->name);
+    {
+      report->former = channel->adopting;
+      report->public.by = g_strdup (cell->name);
+    }
+  if (report->former)
+    report->public.pid = 0;             /* who that was is not known any more */
   host_submit (cell->host, report_run, report);
 }
 

@@ -16,6 +16,7 @@
 #include "watchdog.h"
 
 #define ANSWER_MS 5000u
+#define ATTACH_MS 30000u                /* to attach all callers: one that takes its time for each would keep all of them waiting */
 #define CLAIM_SECONDS 20
 #define TOLD_MAX 64u                     /* questions that a new process has not answered, at a time */
 
@@ -32,6 +33,7 @@ typedef struct
   GHashTable *ready;            /* serial of a link → half for its replies: made, and with a child attached, before anybody waits */
   GArray *places;               /* WirePlace: where the new one, a child, goes on with them */
   GQueue told;                  /* questions to the new one, to be answered with WIRE_DONE, in order */
+  gint64 attached_by;           /* monotonic µs: when callers have to be attached; 0: none has been yet */
   GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, and not before */
   gboolean no_way_back;         /* the old one is gone, or about to be */
   gboolean handed_over;         /* the new one is the cell's */
@@ -232,7 +234,10 @@ static gboolean
 wait_for_new (Move *move, guint most_open, GError **error)
 {
   while (g_queue_get_length (&move->told) > most_open)
-    if (!child_finish (g_queue_pop_head (&move->told), WIRE_DONE, NULL, error))
+    if (move->attached_by != 0 && g_get_monotonic_time () > move->attached_by)
+      return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process did not attach its callers within %u s",
+                             move->cell->name, ATTACH_MS / 1000);
+    else if (!child_finish (g_queue_pop_head (&move->told), WIRE_DONE, NULL, error))
       return FALSE;
   return TRUE;
 }
@@ -240,6 +245,8 @@ wait_for_new (Move *move, guint most_open, GError **error)
 static gboolean
 attach (Move *move, Link *link, Half *half, GError **error)
 {
+  if (move->attached_by == 0)
+    move->attached_by = g_get_monotonic_time () + ATTACH_MS * G_TIME_SPAN_MILLISECOND;
   g_queue_push_tail (&move->told, link_attach (link, move->new.child, half));
   return wait_for_new (move, TOLD_MAX, error);
 }

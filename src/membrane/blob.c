@@ -233,7 +233,16 @@ transit_clear (Transit *slot)
   *slot = (Transit) { 0 };
 }
 
-/* Whether an outsider may have one more; what is stale goes. */
+/* What nobody has fetched for too long goes. */
+static void
+sweep (uint64_t now)
+{
+  for (unsigned i = 0; i < TRANSIT_SLOTS; i++)
+    if (transit[i].blob != NULL && now - transit[i].since > TRANSIT_NS)
+      transit_clear (&transit[i]);
+}
+
+/* Whether an owner may have one more; what is stale goes. */
 static bool
 share_has_room (uint64_t owner, size_t size, uint64_t now)
 {
@@ -269,6 +278,8 @@ blob_transit_put (CellBlob *blob, uint64_t owner)
       pthread_mutex_unlock (&transit_lock);
       return 0;
     }
+  if (transit_bytes + blob_size (blob) > TRANSIT_BYTES)
+    sweep (now);
   for (unsigned n = 0; n < TRANSIT_SLOTS && free_slot == NULL; n++)
     {
       Transit *slot = &transit[transit_hand++ % TRANSIT_SLOTS];

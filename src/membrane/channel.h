@@ -15,6 +15,7 @@
 
 #include <cell/client.h>
 
+#include "blob.h"
 #include "codec.h"
 #include "gate.h"
 #include "ring.h"
@@ -266,6 +267,8 @@ struct Channel
   uint64_t former_end;
   Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
   struct BlobPort *blobs;
+  BlobShare share;                      /* of a caller in this process: what it hands out is the callee's to fetch */
+  bool adopting;                        /* what is read now was written by whoever served before */
   _Atomic CellStatus broken;            /* the channel ended … */
   const char *broken_rule;              /* … because its peer broke this rule … */
   uint32_t broken_at;                   /* … with what lies there in the peer's half: its page of words, then its data */

@@ -40,7 +40,9 @@ channel_adopt (Channel *channel, ThreadContext *thread)
 
   while ((moved = next_move (channel)) != NULL)
     {
+      channel->adopting = true;
       channel_drain (channel, thread);
+      channel->adopting = false;
       if (moved->crashed)
         pending_fail_all (channel, moved->final_taken, CELL_ERROR_CRASHED, status_text (CELL_ERROR_CRASHED));
       pthread_mutex_lock (&channel->lock);

@@ -46,7 +46,8 @@ struct Lanes
   pthread_mutex_t lock;         /* of all that is not atomic; whoever polls holds it but in handlers */
   Bell *bells;
   Entry **hot;                  /* with a place for each that there is */
-  unsigned n_hot, n_entries, n_places;
+  _Atomic unsigned n_hot;       /* changed with the lock; who stays with the only one looks without */
+  unsigned n_entries, n_places;
   uint32_t round;               /* counts those in which somebody was served */
   unsigned hand;                /* where the next round begins, so that none is always first */
   Channel *in_use[THREADS_MAX]; /* what each thread is serving */

@@ -62,7 +62,7 @@ has_tasks (const Lanes *lanes)
 static bool
 may_stay (Lanes *lanes, uint32_t number)
 {
-  return load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->tasks) == NULL
+  return load_relaxed (&lanes->n_hot) <= 1 && load_relaxed (&lanes->wanted) == 0 && load_relaxed (&lanes->tasks) == NULL
          && load_relaxed (&lanes->poller) == number && !load_relaxed (&lanes->stopping);
 }
 
