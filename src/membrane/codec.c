@@ -1158,9 +1158,12 @@ decode_blob (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint8_t *
   memcpy (&id, from + step->offset, 8);
   if (id != 0)
     {
-      blob = blobs != NULL && blobs->import_blob != NULL ? blobs->import_blob (blobs->data, id) : NULL;
-      if (blob == NULL)
+      if (blobs == NULL || blobs->import_blob == NULL)
         return corrupt (d, "blob-id", plan, step);
+      /* There never was one, or nobody has fetched it in time: that is not to be told apart, and the second is nobody's lie. */
+      blob = blobs->import_blob (blobs->data, id);
+      if (blob == NULL)
+        return set_fault (d->fault, CELL_ERROR_GONE, "blob-id", plan, step->offset);
     }
   memcpy (to + step->offset, &blob, 8);
   return true;

@@ -224,7 +224,10 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
     {
       reply_memory_free (memory);
       memset (outputs, 0, reply->size);
-      result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
+      if (fault.status == CELL_ERROR_GONE)
+        result_set_error (result, CELL_ERROR_GONE, "%s", BLOB_GONE);
+      else
+        result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
       return fault.status == CELL_ERROR_CORRUPT ? fault.rule : NULL;
     }
   result->memory = memory;

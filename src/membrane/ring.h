@@ -37,6 +37,8 @@ enum /* Record.flags */
   RECORD_GIVEN_UP = RECORD_CANCELLED | RECORD_ONEWAY    /* nor does the caller wait for what comes of it */
 };
 
+/* What is said of a call, or an answer, with an id that no blob on its way has. */
+#define BLOB_GONE "a blob that goes with it is not there any more: it was not fetched within a minute, or there never was one"
 /* What is said of a call that is not executed since it would wait for itself. */
 #define WAITS_FOR_ITSELF "the call would wait for itself: a cell on this chain is waiting for it"
 

@@ -589,7 +589,10 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
           trail_leave (&thread->trail, depth);
         }
       else
-        call.status = fault.status;
+        {
+          call.status = fault.status;
+          call.message = fault.status == CELL_ERROR_GONE ? BLOB_GONE : NULL;
+        }
       stats_count (service->endpoint, method, call.status < 0);
       answer (&call, header.method, own);
     }

@@ -727,6 +727,56 @@ test_busy_with_a_blob (void)
   rig_free (rig);
 }
 
+static uint64_t
+export_nothing (BlobPort *port, CellBlob *blob)
+{
+  (void) port;
+  (void) blob;
+  return 1;
+}
+
+static CellBlob *
+import_nothing (BlobPort *port, uint64_t id)
+{
+  (void) port;
+  (void) id;
+  return NULL;
+}
+
+/* What was not fetched in time is nobody's lie: the call ends, and the channel goes on. */
+static void
+test_a_blob_that_is_gone (void)
+{
+  typedef struct { CellBlob *blob; } Picture;
+  static const CellType blob_type = { .name = "blob", .kind = CELL_KIND_BLOB, .align = 8, .size = 8 };
+  static const CellField rows[] = { { .name = "blob", .doc = "", .type = &blob_type, .role = CELL_ROLE_FIELD } };
+  static BlobPort gone = { export_nothing, import_nothing };
+  Rig *rig = rig_new (CELL_SERIAL);
+  Channel *channel = rig_channel (rig);
+  CodecPlan *plan = codec_plan_new (rows, G_N_ELEMENTS (rows), CELL_ROLE_FIELD, sizeof (Picture), NULL);
+  CallPlan letter = { .args = plan, .number = NOTHING, .timeout = 10000, .name = "letter" };
+  CellBlob *blob = blob_new (4096, NULL);
+  TokenReply reply;
+
+  call_plan_finish (&letter);
+  rig->methods[NOTHING].in = plan;
+  method_finish (&rig->methods[NOTHING], NOTHING);
+  channel->blobs = &gone;
+  for (unsigned i = 0; i < 2; i++)
+    {
+      channel->untrusted = i == 1;
+      channel_call (channel, thread_context (), &letter, &(Picture) { blob }, &reply.result);
+      g_assert_cmpint (reply.result.status, ==, CELL_ERROR_GONE);
+      g_assert_nonnull (strstr (reply.result.message, "not there any more"));
+      reply_free (&reply.result);
+      g_assert_cmpint (channel->broken, ==, CELL_OK);
+    }
+  blob_unref (blob);
+  codec_plan_free (plan);
+  channel_unref (channel);
+  rig_free (rig);
+}
+
 /* ---- signals --------------------------------------------------------------------------------------------------------- */
 
 typedef struct
@@ -1351,6 +1401,7 @@ main (int argc, char **argv)
   g_test_add_func ("/channel/credits", test_credits);
   g_test_add_func ("/channel/busy", test_busy);
   g_test_add_func ("/channel/busy-with-a-blob", test_busy_with_a_blob);
+  g_test_add_func ("/channel/a-blob-that-is-gone", test_a_blob_that_is_gone);
   g_test_add_func ("/channel/signals", test_signals);
   g_test_add_data_func ("/channel/signals/last", GUINT_TO_POINTER (CELL_SERIAL), test_last_signal);
   g_test_add_func ("/channel/self-call", test_self_call);
