@@ -9,10 +9,11 @@
 #define MAP "%" G_GINT64_MODIFIER "x-%*x %*s %" G_GINT64_MODIFIER "x %*s %" G_GINT64_MODIFIER "u"
 #define MODULES_MAX 256u                       /* one that was loaded stays: after as many swaps there are as many */
 
-/* A descriptor of that process for the same memory.  NULL: it has none, or does not let us look. */
-static char *
-find_file (guint pid, guint64 inode)
+/* inode → path, of what a process has open; empty when it does not let us look. */
+static GHashTable *
+open_files (guint pid)
 {
+  GHashTable *files = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
   g_autofree char *folder = g_strdup_printf ("/proc/%u/fd", pid);
   g_autoptr(GDir) dir = g_dir_open (folder, 0, NULL);
   const char *name;
@@ -21,38 +22,51 @@ find_file (guint pid, guint64 inode)
     {
       g_autofree char *path = g_build_filename (folder, name, NULL);
       struct stat st;
+      guint64 inode;
 
-      if (stat (path, &st) == 0 && st.st_ino == inode && S_ISREG (st.st_mode))
-        return g_steal_pointer (&path);
+      if (stat (path, &st) < 0 || !S_ISREG (st.st_mode))
+        continue;
+      inode = st.st_ino;
+      g_hash_table_replace (files, g_memdup2 (&inode, sizeof inode), g_steal_pointer (&path));
     }
-  return NULL;
+  return files;
+}
+
+static void
+add_command (GPtrArray *words, char *command)
+{
+  g_ptr_array_add (words, g_strdup ("-ex"));
+  g_ptr_array_add (words, command);
 }
 
 /* A line of /proc/PID/maps: see proc_pid_maps(5). */
 static void
-add_module (GPtrArray *words, guint host, const char *line)
+add_module (GPtrArray *words, GHashTable *files, const char *line)
 {
-  g_autofree char *path = NULL;
   guint64 start, offset, inode;
+  const char *path;
 
-  if (strstr (line, MODULE_NAME) == NULL || sscanf (line, MAP, &start, &offset, &inode) != 3 || offset != 0
-      || (path = find_file (host, inode)) == NULL)
+  if (strstr (line, MODULE_NAME) == NULL || sscanf (line, MAP, &start, &offset, &inode) != 3 || offset != 0)
     return;
-  g_ptr_array_add (words, g_strdup ("-ex"));
-  g_ptr_array_add (words, g_strdup_printf ("add-symbol-file %s -o 0x%" G_GINT64_MODIFIER "x", path, start));
+  path = g_hash_table_lookup (files, &inode);
+  if (path != NULL)
+    add_command (words, g_strdup_printf ("add-symbol-file %s -o 0x%" G_GINT64_MODIFIER "x", path, start));
 }
 
 static void
 add_modules (GPtrArray *words, guint pid, guint host)
 {
   g_autofree char *path = g_strdup_printf ("/proc/%u/maps", pid), *text = NULL;
+  g_autoptr(GHashTable) files = open_files (host);
   g_auto(GStrv) lines = NULL;
 
   if (!g_file_get_contents (path, &text, NULL, NULL))
     return;                                     /* gdb will say why */
   lines = g_strsplit (text, "\n", -1);
+  add_command (words, g_strdup ("set confirm off"));     /* it would ask of each */
   for (guint i = 0; lines[i] != NULL && words->len < 2 * MODULES_MAX; i++)
-    add_module (words, host, lines[i]);
+    add_module (words, files, lines[i]);
+  add_command (words, g_strdup ("set confirm on"));
 }
 
 char **

@@ -3,6 +3,7 @@
 """cellctl at a real host: what it prints, and the sentence and exit code that each kind of bad input gets."""
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -157,9 +158,13 @@ def knows_code(here, argv):
     """A debugger that is started so knows the cell's functions, and where they lie."""
     if not shutil.which("gdb"):
         return
-    done = subprocess.run([*argv, "-batch", "-ex", "info address Phoenix_rise_invoke"], capture_output=True, text=True,
-                          timeout=BOUND, check=False)
-    assert "is a function at address" in done.stdout, (argv, done.stdout, done.stderr)
+    ours, its = pty.openpty()                                   # or it would not ask whatever it asks of a person
+    quiet = ["-iex", "set pagination off"]
+    done = subprocess.run([argv[0], *quiet, *argv[1:], "-ex", "info address Phoenix_rise_invoke", "-ex", "detach", "-ex", "quit"],
+                          stdin=its, capture_output=True, text=True, timeout=BOUND, check=False)
+    os.close(its)
+    os.close(ours)
+    assert "is a function at address" in done.stdout and "y or n" not in done.stdout, (argv, done.stdout, done.stderr)
 
 
 def logs_and_debugger(here):
@@ -200,7 +205,8 @@ def logs_and_debugger(here):
     os.chmod(here.path("gdb"), 0o755)
     there = {**here.env, "PATH": here.path("") + ":" + here.env["PATH"]}
     pid = entry_of(here, "phoenix")["pid"]
-    assert f" -p {pid} -ex add-symbol-file ".encode() in here.run(CTL, "debug", "--run", "phoenix", env=there).stdout
+    given = here.run(CTL, "debug", "--run", "phoenix", env=there).stdout.decode()
+    assert f" -p {pid} -ex " in given and " -ex add-symbol-file " in given, given
 
 
 def every_scalar(here):
