@@ -291,7 +291,10 @@ get_all_ready (Move *move, GError **error)
   for (guint i = 0; i < links->len; i++)
     if (!get_ready (move, g_ptr_array_index (links, i), error))
       return FALSE;
-  return wait_for_new (move, 0, error);
+  if (!wait_for_new (move, 0, error))
+    return FALSE;
+  move->attached_by = 0;                /* those who come later, later: the old one may take its time to stop and to save */
+  return TRUE;
 }
 
 /* What was made ready for it, and is placed now; NULL: nothing was. */
