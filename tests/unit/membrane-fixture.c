@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "slow.h"
+
 /* ---- plans ------------------------------------------------------------------------------------- */
 
 static CodecPlan token_plan, *token_plan_made;
@@ -718,17 +720,6 @@ child_join (pid_t pid)
 }
 
 /* ---- odds and ends ---------------------------------------------------------------------------------- */
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-# define SLOW 5
-#elif defined(__has_feature)
-# if __has_feature (thread_sanitizer) || __has_feature (address_sanitizer)
-#  define SLOW 5
-# endif
-#endif
-#ifndef SLOW
-# define SLOW 1
-#endif
 
 unsigned
 scaled (unsigned count)

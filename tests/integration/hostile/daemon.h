@@ -8,17 +8,7 @@
 #include <cell/client.h>
 
 #include "counting.h"
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-# define SLOW 5
-#elif defined(__has_feature)
-# if __has_feature (thread_sanitizer) || __has_feature (address_sanitizer)
-#  define SLOW 5
-# endif
-#endif
-#ifndef SLOW
-# define SLOW 1
-#endif
+#include "slow.h"
 
 typedef struct
 {
