@@ -704,7 +704,7 @@ encode_str (Encoder *e, const CodecPlan *plan, const CodecStep *step, uint8_t *t
       if (n >= e->capacity)
         return too_large (e, plan, step);
       if (!codec_is_utf8 ((const uint8_t *) s, (uint32_t) n))
-        return encode_fault (e, CELL_ERROR_INVALID, "it is not UTF-8", plan, step);
+        return encode_fault (e, CELL_ERROR_INVALID, "it is not UTF-8, as a str has to be", plan, step);
       if (!place (e, s, (uint32_t) n + 1, 1, &offset))
         return too_large (e, plan, step);
     }

@@ -334,7 +334,7 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   Channel *channel = call->channel;
   const CodecPlan *plan = call->method->out;
   uint32_t capacity = call->capacity, used = plan != NULL ? plan->size : 0, root = used;
-  char text[TOO_LARGE_TEXT];
+  char text[SERVE_TEXT];
   Record *room;
   CodecFault fault;
 
@@ -352,10 +352,9 @@ call_answer (CellCall *call, CellStatus status, const void *out)
            && !codec_encode (plan, out, room->payload, capacity, &used, &(CodecBlobs){ call_export_blob, NULL, channel->blobs },
                              &fault))
     {
-      status = fault.status == CELL_ERROR_TOO_LARGE || fault.status == CELL_ERROR_NO_RESOURCES ? fault.status
-               : CELL_ERROR_INTERNAL;
+      status = serve_reply_fault (&fault, capacity, text);
       call->error = NULL;
-      call->message = status == CELL_ERROR_TOO_LARGE ? serve_say_too_large (text, sizeof text, capacity) : NULL;
+      call->message = text;
     }
   if (status == CELL_OK)
     channel_send_answer (channel, thread_context (), call->id, (uint16_t) call->number, CELL_OK,
@@ -363,7 +362,13 @@ call_answer (CellCall *call, CellStatus status, const void *out)
   else
     {
       uint8_t small[ERROR_ROOM];
+      const char *wrong = serve_check_status (&status, text);
 
+      if (wrong != NULL)
+        {
+          call->error = NULL;
+          call->message = wrong;
+        }
       call->status = status;
       used = error_payload (small, capacity < sizeof small ? capacity : sizeof small,
                             call->error != NULL ? call->error : status_name (status),

@@ -118,15 +118,30 @@ reply_commit (Channel *channel, Record *reply, uint16_t kind, uint64_t id, uint1
   serve_wake (channel, reply);
 }
 
+const char *
+serve_check_status (CellStatus *status, char text[SERVE_TEXT])
+{
+  if (status_is_known (*status))
+    return NULL;
+  if (*status == CELL_DEFERRED)
+    snprintf (text, SERVE_TEXT, "the handler ended with CELL_DEFERRED, which is for a call that cell_defer () has just kept; it "
+                                "returns 0 when it has not");
+  else
+    snprintf (text, SERVE_TEXT, "the handler ended with %d, which is neither CELL_OK nor an error of <cell/errors.h>", *status);
+  *status = CELL_ERROR_INTERNAL;
+  return text;
+}
+
 static void
 serve_error (CellCall *call)
 {
-  const char *name = call->error, *message = call->message;
+  const char *name = call->error, *message = call->message, *wrong;
+  char text[SERVE_TEXT];
 
-  if (!status_is_known (call->status))
+  wrong = serve_check_status (&call->status, text);
+  if (wrong != NULL)
     {
-      call->status = CELL_ERROR_INTERNAL;
-      message = "the handler returned a status that there is none of";
+      message = wrong;
       name = NULL;
     }
   if (name == NULL)
@@ -395,23 +410,26 @@ run_handler (CellCall *call, Method *method)
   else if (!codec_encode (plan, out, call->reply->payload, call->capacity, &call->used,
                           &(CodecBlobs) { call_export_blob, NULL, call->channel->blobs }, &fault))
     {
-      char *text = fault.status == CELL_ERROR_TOO_LARGE ? arena_get (&call->thread->arena, TOO_LARGE_TEXT) : NULL;
+      char *text = arena_get (&call->thread->arena, SERVE_TEXT);
 
-      call->status = fault.status == CELL_ERROR_TOO_LARGE || fault.status == CELL_ERROR_NO_RESOURCES ? fault.status
-                     : CELL_ERROR_INTERNAL;
-      call->message = fault.status != CELL_ERROR_TOO_LARGE ? fault.rule : NULL;
-      if (text != NULL)
-        call->message = serve_say_too_large (text, TOO_LARGE_TEXT, call->capacity);
+      call->status = serve_reply_fault (&fault, call->capacity, text);
+      call->message = text;
     }
   call->root_out = size;
 }
 
-/* Its author can do something about it, who is told which bound that is. */
-char *
-serve_say_too_large (char *text, size_t room, uint32_t capacity)
+/* Its author can do something about it, who is told which output it is, or which bound. */
+CellStatus
+serve_reply_fault (const CodecFault *fault, uint32_t capacity, char *text)
 {
-  snprintf (text, room, "the reply is larger than %u bytes, the method's max_reply; larger data travels as a blob", capacity);
-  return text;
+  bool large = fault->status == CELL_ERROR_TOO_LARGE;
+
+  if (text != NULL && large)
+    snprintf (text, SERVE_TEXT, "the reply is larger than %u bytes, the method's max_reply; larger data travels as a blob",
+              capacity);
+  else if (text != NULL)
+    snprintf (text, SERVE_TEXT, "the handler's output %s: %s", fault->field, fault->rule);
+  return large || fault->status == CELL_ERROR_NO_RESOURCES ? fault->status : CELL_ERROR_INTERNAL;
 }
 
 /* own: the caller is this thread, and does not sleep. */

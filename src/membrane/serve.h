@@ -19,9 +19,11 @@ typedef enum
 ServeResult serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own);
 /* The handler of a call without pointers failed or deferred. */
 void serve_failed (CellCall *call, CellStatus status);
-/* The sentence of a reply that does not fit into its room.  Returns text. */
-#define TOO_LARGE_TEXT 160u
-char *serve_say_too_large (char *text, size_t room, uint32_t capacity);
+#define SERVE_TEXT 200u                 /* room for such a sentence */
+/* NULL: a handler may end with that error.  Else what its author is told, with CELL_ERROR_INTERNAL. */
+const char *serve_check_status (CellStatus *status, char text[SERVE_TEXT]);
+/* The status and, unless it is NULL, the sentence of a reply that cannot be encoded into its room. */
+CellStatus serve_reply_fault (const CodecFault *fault, uint32_t capacity, char *text);
 void serve_flush_stash (Channel *channel);
 /* Sends a signal, or keeps it in the place of one that waits for room.  missed: before it, that the channel does not know of. */
 void serve_signal (Channel *channel, uint64_t missed, uint16_t number, const void *payload, uint32_t length, uint32_t root);

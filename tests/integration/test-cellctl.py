@@ -432,6 +432,26 @@ def errors_of_cells(here):
     assert here.refused("FAILED", "call", "mirror", "fail", "") == "mirror.fail: It was asked for (Asked)"
 
 
+def handlers_that_end_badly(here):
+    """Their authors read what they have done, and of which output."""
+    here.host("--cell", cell("careless"))
+    deferred = "the handler ended with CELL_DEFERRED, which is for a call that cell_defer () has just kept"
+    number = "the handler ended with {}, which is neither CELL_OK nor an error of <cell/errors.h>"
+    output = "the handler's output {}: it is not UTF-8, as a str has to be"
+    for method, words_of_it, why in [("defer", [], deferred), ("end", ["1"], deferred), ("end", ["77"], number.format(77)),
+                                     ("end", ["-99"], number.format(-99)), ("text", [], output.format("title")),
+                                     ("lines", [], output.format("words"))]:
+        said = here.refused("INTERNAL", "call", "careless", method, *words_of_it)
+        assert said.startswith(f"careless.{method}: {why}"), said
+    # And of a call that was kept.
+    for status, error, why in (("0", "INTERNAL", output.format("title")), ("77", "INTERNAL", number.format(77)),
+                               ("-6", "TOO_LARGE", "as it was asked for")):
+        keeping = here.spawn(CTL, "call", "--timeout", str(BOUND), "careless", "later", stderr=subprocess.PIPE)
+        wait_until(lambda: "true" in here.good("call", "careless", "answer", status), "the call")
+        said = keeping.communicate(timeout=BOUND)[1].decode()
+        assert keeping.returncode == EXIT[error] and said == f"cellctl: careless.later: {why}\n", said
+
+
 def hosts_that_do_not_answer(here):
     assert here.refused("UNREACHABLE", "list") == f"no host answers at {here.socket}: start it with cellhostd"
     for path in (here.folder, "/etc/passwd", here.write("file", "")):
@@ -545,7 +565,7 @@ def often_loaded(here):
 
 
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
-      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names, wrong_values,
-      too_large, files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells, hosts_that_do_not_answer,
-      sockets_of_others, closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down,
-      often_loaded])
+      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
+      wrong_values, too_large, files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells,
+      handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors, a_reader_that_has_gone,
+      interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
