@@ -29,6 +29,7 @@ struct CellInstance
   Loop *loop;                   /* CELL_LOOP */
   gboolean attached;            /* changed with the endpoint held */
   gboolean constructed, initialized;
+  char *unbound;                /* until it is initialized: which cell it could not call, and why; NULL: none */
   ClientProvider provider;
   pthread_mutex_t lock;                  /* of clients */
   GPtrArray *clients;

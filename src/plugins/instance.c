@@ -40,7 +40,16 @@ provider_bind (void *data, const char *name, const CellRemote *remote, uint32_t 
 
   if (instance->env.clients == NULL)
     return fault_set (fault, CELL_ERROR_UNSUPPORTED, "this host lets no cell call another");
-  return instance->env.clients->bind (instance->env.clients_data, name, remote, methods, signals, ret_cell, fault);
+  if (instance->env.clients->bind (instance->env.clients_data, name, remote, methods, signals, ret_cell, fault))
+    return true;
+  if (!instance->initialized)
+    {
+      g_free (instance->unbound);
+      instance->unbound = fault->status == CELL_ERROR_NOT_FOUND
+                            ? g_strdup_printf ("cell %s, which it calls, is not loaded: load it first", name)
+                            : g_strdup_printf ("it calls cell %s: %s", name, fault->message);
+    }
+  return false;
 }
 
 static Channel *
@@ -233,7 +242,8 @@ check_status (CellStatus status, CellInstance *instance, const char *what, GErro
     return TRUE;
   if (!status_is_known (status))
     return cell_set_error (error, CELL_ERROR_INTERNAL, "%s: its %s returned %d, which is no status", instance->name, what, status);
-  return cell_set_error (error, status, "%s: its %s failed: %s", instance->name, what, cell_error_text (status));
+  return cell_set_error (error, status, "%s: its %s failed: %s%s%s", instance->name, what, cell_error_text (status),
+                         instance->unbound != NULL ? "; " : "", instance->unbound != NULL ? instance->unbound : "");
 }
 
 typedef struct
@@ -258,6 +268,7 @@ begin (gpointer data)
   if (options->init != NULL && !check_status (options->init (instance->self), instance, "init", step->error))
     return;
   instance->initialized = TRUE;
+  g_clear_pointer (&instance->unbound, g_free);
   step->good = TRUE;
 }
 
@@ -331,6 +342,7 @@ cell_instance_free (CellInstance *instance)
   g_free (instance->signals);
   g_clear_pointer (&instance->config, g_hash_table_unref);
   g_free (instance->name);
+  g_free (instance->unbound);
   pthread_mutex_destroy (&instance->lock);
   cell_module_unref (instance->module);
   g_free (instance);

@@ -383,6 +383,19 @@ def files_that_are_not_there(here):
         assert "Permission denied" in here.refused("DENIED", "call", "mirror", "blobs", "@closed", "[]")
 
 
+def cells_that_call_others(here):
+    """One whose init does so says whom it misses."""
+    path = cell("careless")
+    here.host("--cell", path)
+    said = here.refused("NOT_FOUND", "load", path, "second", "wants=sequence")
+    assert said == ("second: its init failed: there is no such cell, file or thing; cell sequence, which it calls, is not loaded: "
+                    "load it first"), said
+    said = here.refused("CONTRACT", "load", path, "second", "wants=careless")
+    assert "; it calls cell careless: the cell is a org.cellhost.test.Careless" in said, said
+    here.good("load", cell("sequence"))
+    here.good("load", path, "second", "wants=sequence")
+
+
 def files_that_are_no_cells(here):
     here.host("--cell", cell("mirror"))
     junk = bytes(range(256)) * 20
@@ -566,6 +579,6 @@ def often_loaded(here):
 
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
       strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
-      wrong_values, too_large, files_that_are_not_there, files_that_are_no_cells, key_files, errors_of_cells,
-      handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors, a_reader_that_has_gone,
-      interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
+      wrong_values, too_large, files_that_are_not_there, cells_that_call_others, files_that_are_no_cells, key_files,
+      errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors,
+      a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
