@@ -187,9 +187,10 @@ show (Session *session, const ContractCallable *callable, const void *outputs, G
 
 /* The client library says of which method it speaks, and so do we; a cell that says nothing has said what its error means. */
 static gboolean
-check_call (const CellResult *result, const char *cell, const Contract *contract, const char *method, GError **error)
+check_call (Session *session, const CellResult *result, const char *cell, const Contract *contract, const char *method,
+            GError **error)
 {
-  g_autofree char *what = g_strdup_printf ("%s.%s", cell, method), *prefix = g_strconcat (method, ": ", NULL);
+  g_autofree char *what = g_strdup_printf ("%s.%s", cell, method), *prefix = g_strconcat (method, ": ", NULL), *more = NULL;
   const char *dot = result->error != NULL ? strrchr (result->error, '.') : NULL;
   const CellItem *item = dot != NULL ? contract_find_item (contract, CELL_ITEM_ERROR, dot + 1) : NULL;
   CellResult better = *result;
@@ -198,6 +199,9 @@ check_call (const CellResult *result, const char *cell, const Contract *contract
     better.message += strlen (prefix);
   if (item != NULL && (better.message == NULL || *better.message == 0))
     better.message = item->doc;
+  if (better.status == CELL_ERROR_CRASHED && has_cell (session, cell))
+    better.message = more = g_strdup_printf (_("%s; see 'cellctl logs %s'"),
+                                             better.message != NULL ? better.message : cell_error_text (better.status), cell);
   return check_result (&better, what, error);
 }
 
@@ -228,7 +232,7 @@ call (Session *session, const char *cell, const Contract *contract, const Contra
     client->api->set_timeout (client, (uint32_t) session->timeout * 1000);
   result = g_malloc0 (sizeof *result + reply.size);
   client->api->call (client, 0, in, result);
-  good = check_call (result, cell, contract, callable->name, error) && show (session, callable, result + 1, error);
+  good = check_call (session, result, cell, contract, callable->name, error) && show (session, callable, result + 1, error);
   cell_reply_free (result);
   g_free (result);
   client->api->close (client);

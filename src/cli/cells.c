@@ -277,7 +277,7 @@ command_restart (Session *session, char **args, GError **error)
   return TRUE;
 }
 
-static gboolean
+gboolean
 has_cell (Session *session, const char *name)
 {
   cell_auto HostList list = host_list (session->host);

@@ -52,6 +52,8 @@ gboolean command_doctor (Session *session, char **args, GError **error);
 gboolean check_result (const CellResult *result, const char *what, GError **error);
 /* The same for a call that was about a cell: when there is no such cell, the error says what else could have been meant. */
 gboolean check_cell (Session *session, const char *cell, const CellResult *result, GError **error);
+/* Whether a host answers, and that cell is there. */
+gboolean has_cell (Session *session, const char *name);
 
 /* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
 char *path_for_host (const char *file);

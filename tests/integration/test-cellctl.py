@@ -383,6 +383,14 @@ def files_that_are_not_there(here):
         assert "Permission denied" in here.refused("DENIED", "call", "mirror", "blobs", "@closed", "[]")
 
 
+def a_call_that_crashes(here):
+    can_sandbox(here)
+    here.host("--cell", cell("crasher"))
+    here.good("eject", "crasher")
+    assert here.refused("CRASHED", "call", "crasher", "crash", "fault").endswith("; see 'cellctl logs crasher'")
+    wait_until(lambda: "killed by SIGSEGV" in here.good("logs", "crasher"), "what the log says")
+
+
 def cells_that_call_others(here):
     """One whose init does so says whom it misses."""
     path = cell("careless")
@@ -579,6 +587,6 @@ def often_loaded(here):
 
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
       strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
-      wrong_values, too_large, files_that_are_not_there, cells_that_call_others, files_that_are_no_cells, key_files,
-      errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors,
+      wrong_values, too_large, files_that_are_not_there, a_call_that_crashes, cells_that_call_others, files_that_are_no_cells,
+      key_files, errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors,
       a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
