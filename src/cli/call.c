@@ -11,7 +11,7 @@
 #include "files.h"
 #include "plugins/client-header.h"
 #include "plugins/contract.h"
-#include "suggest.h"
+#include "plugins/suggest.h"
 #include "value-print.h"
 
 #define BLOB_BYTES_MAX (256u << 20)     /* what a host takes of a program */

@@ -11,7 +11,7 @@
 
 #include "api/json-scan.h"
 #include "command.h"
-#include "suggest.h"
+#include "plugins/suggest.h"
 
 static const struct CommandRow
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "suggest.h"
+#include "plugins/suggest.h"
 #include "table.h"
 
 #define RETIRED_MANY 200                /* as the host sees it … */
@@ -170,29 +170,35 @@ path_for_host (const char *file)
 }
 
 /* A name is looked for where cells are installed, and somebody who stands beside a file means that. */
-static gboolean
-check_file (const char *file, const CellResult *result, GError **error)
+gboolean
+check_name_of_file (const char *file, CellStatus status, GError **error)
 {
   static const char *const ends[] = { ".so", ".cell" };
   gboolean name = strchr (file, '/') == NULL;
 
   for (guint i = 0; name && i < G_N_ELEMENTS (ends); i++)
     name = !g_str_has_suffix (file, ends[i]);
-  if (!name || (result->status != CELL_ERROR_NOT_FOUND && result->status != CELL_ERROR_INVALID))
-    return check_result (result, NULL, error);
+  if (!name || (status != CELL_ERROR_NOT_FOUND && status != CELL_ERROR_INVALID))
+    return TRUE;
   for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
     {
       g_autofree char *meant = g_strconcat ("./", file, ends[i], NULL);
 
       if (g_file_test (meant, G_FILE_TEST_IS_REGULAR))
-        return cell_set_error (error, result->status, _("no cell %s is installed; did you mean %s?"), file, meant);
+        return cell_set_error (error, status, _("no cell %s is installed; did you mean %s?"), file, meant);
     }
   if (g_file_test (file, G_FILE_TEST_EXISTS))
     return cell_set_error (error, CELL_ERROR_INVALID,
                            _("no cell %s is installed, and the file %s is no plugin: a cell's file is a module, NAME.so, or what "
                              "is said of one, NAME.cell"),
                            file, file);
-  return check_result (result, NULL, error);
+  return TRUE;
+}
+
+static gboolean
+check_file (const char *file, const CellResult *result, GError **error)
+{
+  return check_name_of_file (file, result->status, error) && check_result (result, NULL, error);
 }
 
 /* Why it is not where others are, and what can be done. */

@@ -55,6 +55,8 @@ gboolean check_cell (Session *session, const char *cell, const CellResult *resul
 /* Whether a host answers, and that cell is there. */
 gboolean has_cell (Session *session, const char *name);
 
+/* Of a name that was refused with that status: FALSE if something else can have been meant, which is said. */
+gboolean check_name_of_file (const char *file, CellStatus status, GError **error);
 /* A file is named from here, and the host may be elsewhere; anything else is a name that the host looks for. */
 char *path_for_host (const char *file);
 

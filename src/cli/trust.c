@@ -67,7 +67,9 @@ command_trust (Session *session, char **args, GError **error)
     return cell_set_error (error, CELL_ERROR_INVALID, _("a word is missing; usage: cellctl %s"), "trust FILE|CELL");
   what = path_for_host (args[0]);
   cell_auto HostTrust reply = host_trust (session->host, .what = what, .remove = session->remove, .has_remove = true);
-  if (!check_result (&reply.result, NULL, error))
+  /* What is to be removed may well be there, and not among those that are trusted. */
+  if ((!session->remove && !check_name_of_file (args[0], reply.result.status, error))
+      || !check_result (&reply.result, NULL, error))
     return FALSE;
   print_done (session, &reply);
   return TRUE;

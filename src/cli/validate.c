@@ -60,5 +60,11 @@ command_validate (Session *session, char **args, GError **error)
   rules = validate_file (args[0], values);
   last = rules->pdata[rules->len - 1];
   print_rules (session, rules);
-  return last->status == CELL_OK || cell_set_error (error, last->status, _("a host would not load it: %s"), last->said);
+  if (last->status == CELL_OK)
+    return TRUE;
+  if (!check_name_of_file (args[0], last->status, error))
+    return FALSE;
+  if (!session->json)           /* whoever reads this has just read what is wrong */
+    return cell_set_error (error, last->status, _("a host would not load it: it breaks the rule '%s'"), last->rule);
+  return cell_set_error (error, last->status, _("a host would not load it: %s"), last->said);
 }

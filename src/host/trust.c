@@ -14,6 +14,7 @@
 #include "kept-file.h"
 #include "plugins/own-file.h"
 #include "plugins/sandbox/granted.h"
+#include "plugins/suggest.h"
 #include "policy.h"
 
 #define FILE_MAX ((goffset) (1u << 20))
@@ -381,12 +382,36 @@ identify_file (const char *what, TrustedFile *ret, GError **error)
   return TRUE;
 }
 
+/* Neither a cell nor a file: whoever has mistyped a cell's name is not told of folders. */
+static gboolean
+not_found (Host *host, const char *what, const GError *wrong, GError **error)
+{
+  g_autoptr(GPtrArray) cells = host_list (host), names = g_ptr_array_new ();
+  const char *meant;
+
+  for (guint i = 0; i < cells->len; i++)
+    g_ptr_array_add (names, ((HostCell *) cells->pdata[i])->name);
+  g_ptr_array_add (names, NULL);
+  meant = suggest (what, (const char *const *) names->pdata);
+  if (meant != NULL)
+    return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s; did you mean %s?", what, meant);
+  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no cell %s, and %s", what, wrong->message);
+}
+
 static gboolean
 identify (Host *host, const char *what, TrustedFile *ret, GError **error)
 {
   g_autoptr(HostCell) cell = host_find (host, what, NULL);
+  g_autoptr(GError) wrong = NULL;
 
-  return cell != NULL ? identify_cell (cell, ret, error) : identify_file (what, ret, error);
+  if (cell != NULL)
+    return identify_cell (cell, ret, error);
+  if (identify_file (what, ret, &wrong))
+    return TRUE;
+  if (cell_status_from_error (wrong) == CELL_ERROR_NOT_FOUND && manifest_check_name (what, NULL))
+    return not_found (host, what, wrong, error);
+  g_propagate_error (error, g_steal_pointer (&wrong));
+  return FALSE;
 }
 
 static gboolean

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "own-file.h"
+#include "suggest.h"
 
 #define NAME_MAX_LENGTH 63
 #define DATA_FOLDER "cellhost/cells"              /* of $XDG_DATA_HOME and of each of $XDG_DATA_DIRS */
@@ -309,12 +310,46 @@ search_path (void)
   return dirs;
 }
 
+/* The names of the cells in a folder; of one that has a key file twice. */
+static void
+add_names (const char *folder, GPtrArray *names)
+{
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *file;
+
+  while (dir != NULL && (file = g_dir_read_name (dir)) != NULL)
+    {
+      const char *suffix = g_str_has_suffix (file, MODULE_SUFFIX) ? MODULE_SUFFIX : MANIFEST_SUFFIX;
+      g_autofree char *name = g_str_has_suffix (file, suffix) ? g_strndup (file, strlen (file) - strlen (suffix)) : NULL;
+
+      if (name != NULL && manifest_check_name (name, NULL))
+        g_ptr_array_add (names, g_steal_pointer (&name));
+    }
+}
+
+static gboolean
+not_found (const char *name, GPtrArray *dirs, GError **error)
+{
+  g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *all = NULL;
+  const char *meant;
+
+  for (guint i = 0; i < dirs->len; i++)
+    add_names (dirs->pdata[i], names);
+  g_ptr_array_add (names, NULL);
+  g_ptr_array_add (dirs, NULL);
+  all = g_strjoinv (G_SEARCHPATH_SEPARATOR_S, (char **) dirs->pdata);
+  meant = suggest (name, (const char *const *) names->pdata);
+  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s; %s%s%s", name, MODULE_SUFFIX, name,
+                         MANIFEST_SUFFIX, all, meant != NULL ? "did you mean " : "what lies elsewhere is given with its path",
+                         meant != NULL ? meant : "", meant != NULL ? "?" : "");
+}
+
 static Manifest *
 find_by_name (const char *name, GError **error)
 {
   g_autoptr (GPtrArray) dirs = NULL;
   g_autoptr (GError) local = NULL;
-  g_autofree char *all = NULL;
 
   if (!manifest_check_name (name, error))
     return NULL;
@@ -328,11 +363,7 @@ find_by_name (const char *name, GError **error)
       if (manifest != NULL)
         return manifest;
     }
-  g_ptr_array_add (dirs, NULL);
-  all = g_strjoinv (G_SEARCHPATH_SEPARATOR_S, (char **) dirs->pdata);
-  return cell_set_error (error, CELL_ERROR_NOT_FOUND, "there is no %s%s and no %s%s in %s", name, MODULE_SUFFIX, name,
-                         MANIFEST_SUFFIX, all),
-         NULL;
+  return not_found (name, dirs, error), NULL;
 }
 
 Manifest *

@@ -69,7 +69,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Manifest, manifest_free)
 
 /* What `load` was given, as the manifest of a cell: "ledger" (looked for in $CELL_PATH, in $XDG_DATA_HOME/cellhost/cells
  * and that of each of $XDG_DATA_DIRS, then where cells are installed), "dir/ledger.so" or "dir/ledger.cell".  CELL_ERROR_NOT_FOUND
- * names the places. */
+ * names the places, and what may have been meant. */
 Manifest *manifest_find (const char *what, GError **error);
 /* Whether a cell may be called that: a letter, then up to 62 letters, digits, '-', '_' and '.'. */
 gboolean manifest_check_name (const char *name, GError **error);

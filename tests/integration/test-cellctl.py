@@ -365,6 +365,14 @@ def files_that_are_not_there(here):
     here.host("--cell", cell("mirror"))
     assert here.path("no.so") in here.refused("NOT_FOUND", "load", "no.so")
     assert "nowhere" in here.refused("NOT_FOUND", "load", "nowhere")
+    assert here.refused("NOT_FOUND", "load", "mirorr").endswith("what lies elsewhere is given with its path")
+    # Who mistypes the name of a cell that is installed is told so by whoever looks for it.
+    folder = here.path("data_home", "cellhost", "cells")
+    os.makedirs(folder)
+    os.symlink(cell("mirror"), os.path.join(folder, "mirror.so"))
+    here.write(os.path.join(folder, "0 mirorr.cell"), "")
+    for words_of_it in (["load", "mirorr"], ["swap", "mirror", "mirorr"]):
+        assert here.refused("NOT_FOUND", *words_of_it).endswith("; did you mean mirror?")
     # Who stands beside a file may mean that.
     os.symlink(cell("mirror"), here.path("todo.so"))
     here.write("keys.cell", "[Cell]\n")

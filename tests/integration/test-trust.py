@@ -246,6 +246,14 @@ def a_file_that_is_gone(here):
     here.good("trust", "--remove", known)
     assert trusted(here) == {}
     here.refused("NOT_FOUND", "trust", path)
+    # Of a name it is said what there is.
+    assert here.refused("NOT_FOUND", "trust", "hots") == "there is no cell hots; did you mean host?"
+    said = here.refused("NOT_FOUND", "trust", "nobody")
+    assert said.startswith("there is no cell nobody, and there is no nobody.so and no nobody.cell in /"), said
+    assert said.endswith("; what lies elsewhere is given with its path"), said
+    here.write("nobody.so", "")
+    assert here.refused("NOT_FOUND", "trust", "nobody") == "no cell nobody is installed; did you mean ./nobody.so?"
+    assert "there is no cell nobody" in here.refused("NOT_FOUND", "trust", "--remove", "nobody")
     here.refused("UNSUPPORTED", "trust", "host")
     here.refused("INVALID", "trust")
     here.refused("INVALID", "trust", "--list", path)

@@ -80,9 +80,23 @@ def one_that_is_remembered(here):
     here.good("load", cell("whole"))
 
 
+def names(here):
+    """One that is not found is looked for nearby; a person reads what is wrong once."""
+    folder = here.path("data_home", "cellhost", "cells")
+    os.makedirs(folder)
+    shutil.copy(cell("whole"), os.path.join(folder, "whole.so"))
+    broken(here, "NOT_FOUND", "key file", "; did you mean whole?", "hwole")
+    done = here.ctl("validate", "hwole")
+    assert done.returncode == EXIT["NOT_FOUND"] and done.stdout.count(folder.encode()) == 1, done
+    assert done.stderr == b"cellctl: a host would not load it: it breaks the rule 'key file'\n", done
+    shutil.copy(cell("whole"), here.path("other.so"))
+    done = here.ctl("validate", "other")
+    assert done.stderr == b"cellctl: no cell other is installed; did you mean ./other.so?\n", done
+
+
 def words(here):
     assert "KEY=VALUE" in here.refused("INVALID", "validate", cell("whole"), "nonsense")
     assert "a word is missing" in here.refused("INVALID", "validate")
 
 
-main([good, each_rule, what_it_does, one_that_is_remembered, words])
+main([good, each_rule, what_it_does, one_that_is_remembered, names, words])

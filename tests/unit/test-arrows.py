@@ -16,7 +16,7 @@ PARTS = [
     (r"include/cell/organ\.h$", "organ-sdk"),
     (r"include/cell/", "sdk"),
     (r"src/membrane/", "membrane"),
-    (r"src/plugins/cell-error\.", "errors"),
+    (r"src/plugins/(cell-error|suggest)\.", "errors"),              # what is said, by anybody
     (r"src/plugins/(contract|client-header)\.h$", "contract"),      # what a cell offers, as callers may read it too
     (r"src/plugins/", "plugins"),
     (r"src/client/", "client"),
