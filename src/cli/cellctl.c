@@ -13,6 +13,8 @@
 #include "command.h"
 #include "plugins/suggest.h"
 
+#define TIMEOUT_MAX (G_MAXINT / 1000)
+
 static const struct CommandRow
 {
   const char *name, *words, *what, *about;
@@ -81,11 +83,25 @@ typedef struct CommandRow CommandRow;
 static gboolean version;
 static Session session;
 
+/* Nobody waits for no time at all: a method's own deadline holds when the option is not given. */
+static gboolean
+read_timeout (const char *option, const char *value, gpointer data, GError **error)
+{
+  guint64 seconds;
+
+  (void) option;
+  (void) data;
+  if (!g_ascii_string_to_unsigned (value, 10, 1, TIMEOUT_MAX, &seconds, NULL))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("--timeout %s: give 1 to %d seconds"), value, TIMEOUT_MAX);
+  session.timeout = (int) seconds;
+  return TRUE;
+}
+
 static const GOptionEntry common_entries[] = {
   { "socket", 's', 0, G_OPTION_ARG_FILENAME, &session.socket,
     N_("The host's socket (default: $CELLHOST_SOCKET, or your own host's)"), N_("PATH") },
   { "json", 'j', 0, G_OPTION_ARG_NONE, &session.json, N_("Print JSON"), NULL },
-  { "timeout", 't', 0, G_OPTION_ARG_INT, &session.timeout,
+  { "timeout", 't', 0, G_OPTION_ARG_CALLBACK, read_timeout,
     N_("Wait for up to so many seconds (default: what the method says, or 5)"), N_("SECONDS") },
   G_OPTION_ENTRY_NULL
 };
@@ -297,8 +313,6 @@ check_words (const CommandRow *row, char **words, GError **error)
         return cell_set_error (error, CELL_ERROR_INVALID, _("'%s' is not UTF-8; write it in UTF-8, or give the file that has it"),
                                shown);
       }
-  if (session.timeout < 0 || session.timeout > G_MAXINT / 1000)
-    return cell_set_error (error, CELL_ERROR_INVALID, _("--timeout %d: give 1 to %d seconds"), session.timeout, G_MAXINT / 1000);
   return TRUE;
 }
 

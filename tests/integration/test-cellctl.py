@@ -280,8 +280,9 @@ def bad_command_lines(here):
     assert "usage: cellctl list" in here.refused("INVALID", "list", "more")
     assert "usage: cellctl call CELL METHOD" in here.refused("INVALID", "call", "mirror")
     assert "SECONDS" in here.ctl("--help").stdout.decode() and "many" in here.refused("INVALID", "--timeout", "many", "list")
-    assert "--timeout -1" in here.refused("INVALID", "--timeout", "-1", "list")
-    assert "--timeout 2147484" in here.refused("INVALID", "--timeout", "2147484", "list")
+    for wrong in ("-1", "0", "2147484", "1s"):
+        said = here.refused("INVALID", "call", "--timeout", wrong, "mirror", "nothing")
+        assert said == f"--timeout {wrong}: give 1 to 2147483 seconds; see 'cellctl call --help'", said
     assert "\\u001b" in here.refused("INVALID", "a\x1b[31m\n")
     assert "not UTF-8" in here.refused("INVALID", "unload", b"\xff")
 
