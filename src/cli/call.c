@@ -265,6 +265,16 @@ unknown_method (const Contract *contract, const char *cell, const char *method, 
 }
 
 static gboolean
+has_blob (const CellField *rows, guint n, int role)
+{
+  for (guint i = 0; i < n; i++)
+    if (rows[i].role == role && rows[i].type != NULL
+        && (rows[i].type->kind == CELL_KIND_BLOB || has_blob (rows[i].type->fields, rows[i].type->n_fields, CELL_ROLE_FIELD)))
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean
 read_arguments (Session *session, const ContractCallable *callable, char **words, ValueArena *arena, void *in, GError **error)
 {
   const ValueHooks hooks = {
@@ -295,6 +305,9 @@ command_call (Session *session, char **args, GError **error)
   callable = contract_find (contract, args[1]);
   if (callable == NULL)
     return unknown_method (contract, args[0], args[1], error);
+  if (session->output != NULL && !has_blob (callable->out, callable->n_out, CELL_ROLE_OUT))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("%s.%s returns no blob that %s could be written with; nothing was done"),
+                           args[0], args[1], session->output);
   in = g_malloc0 (MAX (callable->in_size, 8));
   if (!read_arguments (session, callable, args + 2, &arena, in, error))
     {

@@ -79,6 +79,10 @@ status_from_file_error (int code)
     case G_FILE_ERROR_NOENT:
     case G_FILE_ERROR_NOTDIR:
       return CELL_ERROR_NOT_FOUND;
+    case G_FILE_ERROR_ISDIR:
+    case G_FILE_ERROR_NAMETOOLONG:
+    case G_FILE_ERROR_LOOP:
+      return CELL_ERROR_INVALID;
     case G_FILE_ERROR_EXIST:
       return CELL_ERROR_EXISTS;
     case G_FILE_ERROR_ACCES:

@@ -386,10 +386,26 @@ def files_that_are_not_there(here):
         assert "no cannot be read: No such file" in here.refused("NOT_FOUND", "call", "mirror", *arguments)
     assert "no cannot be read" in here.refused("NOT_FOUND", "call", "-i", "no", "mirror", "nothing")
     assert "no/out cannot be written" in here.refused("NOT_FOUND", "call", "-o", "no/out", "mirror", "blobs", "@/dev/null", "[]")
-    assert "no blob in its reply" in here.refused("NOT_FOUND", "call", "-o", "out", "mirror", "nothing")
+    assert ". cannot be read: Is a directory" in here.refused("INVALID", "call", "mirror", "blobs", "@.", "[]")
     if os.geteuid() != 0:
         here.write("closed", "x", 0)
         assert "Permission denied" in here.refused("DENIED", "call", "mirror", "blobs", "@closed", "[]")
+
+
+def output_that_cannot_be(here):
+    """What the contract says is said before the call is made, and what only the reply does after it."""
+    here.host("--cell", cell("mirror"))
+    said = here.refused("INVALID", "call", "-o", "out", "mirror", "=number", "7")
+    assert said == "mirror.=number returns no blob that out could be written with; nothing was done", said
+    assert here.good("call", "mirror", "@number") == "value: 0\n"
+    done = here.ctl("call", "-o", "out", "mirror", "blobs", '{"one": null, "more": []}')
+    assert done.returncode == EXIT["NOT_FOUND"] and b"the call was executed, and there is no blob in its reply" in done.stderr, done
+    assert not os.path.exists(here.path("out"))
+    # One that is further inside is one.
+    here.write("data", "text")
+    outer = '{"inner": {"x": 1}, "inners": [], "words": [], "data": "@data"}'
+    here.good("call", "-o", "out", "mirror", "shapes", '{"numbers": [], "outer": ' + outer + "}")
+    assert here.read("out") == "text"
 
 
 def a_call_that_crashes(here):
@@ -596,6 +612,6 @@ def often_loaded(here):
 
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
       strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
-      wrong_values, too_large, files_that_are_not_there, a_call_that_crashes, cells_that_call_others, files_that_are_no_cells,
-      key_files, errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors,
-      a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
+      wrong_values, too_large, files_that_are_not_there, output_that_cannot_be, a_call_that_crashes, cells_that_call_others,
+      files_that_are_no_cells, key_files, errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others,
+      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
