@@ -255,8 +255,9 @@ look (File *file, const char *symbol, gsize size, GError **error)
     return cell_set_error (error, CELL_ERROR_REFUSED, "it does not export %s: it is no cell", symbol), NULL;
   if (other != NULL && !exports.hides_nothing)
     return cell_set_error (error, CELL_ERROR_REFUSED,
-                           "it exports %s, and a cell exports %s alone: make it static, or link with "
-                           "-Wl,--version-script=cell/cell.map", other, symbol), NULL;
+                           "it exports %s, and a cell exports %s alone: make it static, compile with -fvisibility=hidden, or link "
+                           "with the SDK's version script, -Wl,--version-script=$(pkg-config --variable=cellmap cellhost-1)",
+                           other, symbol), NULL;
   value = exports.wanted.st_size >= size ? loaded_from (file, exports.wanted.st_value, size) : NULL;
   if (value == NULL)
     cell_set_error (error, CELL_ERROR_REFUSED, "%s is smaller than %zu bytes, or not in the file", symbol, (size_t) size);

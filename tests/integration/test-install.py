@@ -21,8 +21,12 @@ mkdir -p cell/remote
 cellctl client ledger >cell/remote/ledger.h
 cc -std=gnu11 -o pay pay.c -I. $(pkg-config --cflags --libs cellhost-1)
 ./pay
-c++ -std=gnu++20 -shared -fPIC -fno-gnu-unique -Wl,--version-script="$(pkg-config --variable=cellmap cellhost-1)" \
-    $(pkg-config --cflags cellhost-1) -o counter.so counter.cpp
+build_counter () {
+  c++ -std=gnu++20 -shared -fPIC -fno-gnu-unique "$@" $(pkg-config --cflags cellhost-1) -o counter.so counter.cpp
+}
+build_counter
+if cellctl load counter.so 2>refused; then exit 1; fi
+eval "build_counter $(sed -n 's/.*\(-Wl,--version-script=.*\)/\1/p' refused)"
 cellctl load counter.so
 test -f "$(pkg-config --variable=celldir cellhost-1)/ledger.cell"
 cellctl eject ledger
