@@ -20,9 +20,9 @@ def read(*names):
         return file.read()
 
 
-def page(name):
+def page(name, section=1):
     """A manual page's text, with the escapes of troff taken out."""
-    return re.sub(r"\\f.|\\[&]", "", read("man", name + ".1")).replace("\\-", "-")
+    return re.sub(r"\\f.|\\[&]", "", read("man", f"{name}.{section}")).replace("\\-", "-")
 
 
 def options_of(text):
@@ -72,9 +72,41 @@ def json_is_in_the_manual(here):
         assert bold - {"plain", "array", "optional"} == found, (command, bold ^ found)
 
 
+def source(*names):
+    with open(os.path.join(os.path.dirname(DATA), "src", *names), encoding="utf-8") as file:
+        return file.read()
+
+
+def key_file_is_in_the_manual(here):
+    """Each group and key that the parser knows, and no other, with its bounds; and what the page has as an example is one."""
+    text = page("cellhost-cell", 5)
+    parser, permits = source("plugins", "manifest.c"), source("plugins", "permits.c")
+    known = set(re.findall(r'"(\w+)"', re.search(r"known\[\] = \{(.*?)\}", parser, re.DOTALL)[1]))
+    known |= set(re.findall(r'"(\w+)"', re.search(r" keys\[\w+\] = \{(.*?)\}", permits, re.DOTALL)[1]))
+    known.add(re.search(r'#define NETWORK "(\w+)"', permits)[1])
+    documented = set(re.findall(r"^\.TP\n\.BI (\w+)= ", text, re.MULTILINE))
+    assert len(known) == 14 and documented == known, documented ^ known
+    groups = set(re.findall(r'g_str_equal \(groups\[i\], "(\w+)"\)', parser))
+    assert groups == set(re.findall(r"^\.SH THE GROUP \[(\w+)\]", text, re.MULTILINE)) == {"Cell", "Config"}, groups
+    bounds = {name: int(number) << int(shift or 0) for name, number, shift in re.findall(
+        r"^#define (?:MANIFEST|(?=PERMITS))_?(\w+) \(?(\d+)u(?: << (\d+)|\b)", source("plugins", "manifest.h")
+        + source("plugins", "permits.h"), re.MULTILINE)}
+    for key, said in (("RestartIntensity", "0 to {INTENSITY_MAX},"), ("RestartIntensity", "Without it, {INTENSITY}."),
+                      ("RestartWindow", "1 to {WINDOW_MAX};"), ("RestartWindow", "without it, {WINDOW}."),
+                      ("Watchdog", "1 to {WATCHDOG_MAX},"), ("Memory", "{MEMORY_MIN} to {MEMORY_MAX} MiB"),
+                      ("Devices", "{PERMITS_MAX} of a kind at most")):
+        about = text.split(f".BI {key}= ")[1].split("\n.TP\n")[0]
+        assert said.format(**bounds) in about, (key, said.format(**bounds), about)
+    assert f"up to {bounds['MAX_SIZE']} KiB" in text, bounds
+    example = text.split(".SH EXAMPLE\n")[1].split(".EX\n")[1].split(".EE\n")[0]
+    here.write("ledger.cell", example)
+    rows = json.loads(here.ctl("validate", "--json", "ledger.cell").stdout)
+    assert rows[0]["rule"] == "key file" and rows[0]["kept"] and not rows[1]["kept"], rows
+
+
 def pages_are_well_formed(here):
     need("groff")
-    for name in ("cellctl.1", "cellhostd.1", "cellhost-policy.5"):
+    for name in sorted(os.listdir(os.path.join(DATA, "man"))):
         done = here.run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(DATA, "man", name))
         assert done.returncode == 0 and not done.stderr, done
 
@@ -229,5 +261,5 @@ def completion_knows_everything(here):
     assert offered(here, "cellhostd", "cellhostd ") == {"--" + long for _, long in options_of(texts["cellhostd"][0])}
 
 
-main([everything_is_in_the_manual, json_is_in_the_manual, pages_are_well_formed, the_service_is_sound, catalogues_are_complete,
-      translations, completion_of_cellctl, completion_knows_everything])
+main([everything_is_in_the_manual, json_is_in_the_manual, key_file_is_in_the_manual, pages_are_well_formed, the_service_is_sound,
+      catalogues_are_complete, translations, completion_of_cellctl, completion_knows_everything])
