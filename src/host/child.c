@@ -187,7 +187,7 @@ child_closed (Child *child)
   pthread_cond_broadcast (&child->changed);
   pthread_mutex_unlock (&child->lock);
   if (by_itself)
-    host_submit (child->cell->host, died_job, child_ref (child));
+    host_submit_restart (child->cell->host, died_job, child_ref (child));
 }
 
 /* For people: what was asked. */
@@ -394,7 +394,7 @@ bell_flooded (void *data)
 {
   Child *child = data;
 
-  host_submit (child->cell->host, flooded_job, child_ref (child));
+  host_submit (child->cell->host, NULL, flooded_job, child_ref (child));
 }
 
 static const BellLimit bell_limit = { bell_brings, bell_flooded };

@@ -440,6 +440,24 @@ typedef struct
 
 static void take_apart (gpointer data);
 
+/* The cell whose process, or whose move, it may have to wait for: a reference.  NULL: no cell's. */
+static HostCell *
+find_concerned (Connection *connection, const WireMessage *message)
+{
+  HostCell *cell = NULL;
+  Link *link;
+
+  if (message->header.type == WIRE_OPEN)
+    return host_find (connection->host, message->body.open.cell, NULL);
+  if (message->header.type == WIRE_BIND)
+    return NULL;
+  link = take_link (connection, message->body.ref.channel, FALSE);
+  if (link != NULL)
+    cell = host_cell_ref (link->cell);
+  link_unref (link);
+  return cell;
+}
+
 /* One with a long text counts for several. */
 static guint
 weight_of (const WireMessage *message)
@@ -512,6 +530,7 @@ connection_end_link (Connection *connection, uint64_t serial)
 static void
 submit_question (Connection *connection, WireMessage *message)
 {
+  g_autoptr(HostCell) concerned = find_concerned (connection, message);
   Question *question = g_new0 (Question, 1);
   gboolean closed;
 
@@ -526,7 +545,7 @@ submit_question (Connection *connection, WireMessage *message)
   pthread_mutex_unlock (&connection->lock);
   if (!closed)
     {
-      host_submit (connection->host, question_run, question);
+      host_submit (connection->host, concerned, question_run, question);
       return;
     }
   wire_message_clear (&question->message);
@@ -806,18 +825,37 @@ connection_forget_blobs (Connection *connection)
     blob_transit_drop (connection->serial);
 }
 
-/* Takes a reference. */
+typedef struct
+{
+  Connection *connection;
+  Link *link;
+} Leaving;
+
+static void
+leave_run (gpointer data)
+{
+  g_autofree Leaving *leaving = data;
+
+  link_close (leaving->link);
+  link_unref (leaving->link);
+  take_apart (leaving->connection);
+}
+
+/* Takes a reference.  Each link is closed when there is a thread for its cell. */
 static void
 take_apart (gpointer data)
 {
   Connection *connection = data;
-  Link *link;
+  Link *link = any_link (connection);
   Child *child;
 
-  while ((link = any_link (connection)) != NULL)
+  if (link != NULL)
     {
-      link_close (link);
-      link_unref (link);
+      Leaving *leaving = g_new (Leaving, 1);
+
+      *leaving = (Leaving) { connection, link };
+      host_submit (connection->host, link->cell, leave_run, leaving);
+      return;
     }
   connection_forget_blobs (connection);
   if (connection->bell != NULL)
@@ -857,7 +895,7 @@ connection_close (Connection *connection)
   child_unref (child);
   connection_ref (connection);
   if (idle)
-    host_submit (host, take_apart, connection_ref (connection));
+    host_submit (host, NULL, take_apart, connection_ref (connection));
   pthread_mutex_lock (&host->lock);
   g_ptr_array_remove_fast (host->connections, connection);
   pthread_mutex_unlock (&host->lock);
@@ -879,7 +917,7 @@ bell_flooded (void *data)
   Connection *connection = data;
 
   if (!atomic_exchange (&connection->flooded, TRUE))
-    host_submit (connection->host, flooded_job, connection_ref (connection));
+    host_submit (connection->host, NULL, flooded_job, connection_ref (connection));
 }
 
 static const BellLimit bell_limit = { NULL, bell_flooded };

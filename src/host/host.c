@@ -18,7 +18,8 @@
 #include "state-file.h"
 #include "watchdog.h"
 
-#define JOB_THREADS 16          /* each may wait for a child or a gate */
+#define JOB_THREADS 64          /* each may wait for a child or a gate */
+#define RESTARTS UINT64_MAX     /* in place of a cell's id */
 
 void
 host_config_clear (HostConfig *config)
@@ -64,9 +65,15 @@ host_config_find_programs (HostConfig *config)
 }
 
 void
-host_submit (Host *host, void (*run) (gpointer data), gpointer data)
+host_submit (Host *host, const HostCell *cell, void (*run) (gpointer data), gpointer data)
 {
-  jobs_submit (host->jobs, run, data);
+  jobs_submit (host->jobs, cell != NULL && !cell->is_host ? cell->id : JOBS_FREE, run, data);
+}
+
+void
+host_submit_restart (Host *host, void (*run) (gpointer data), gpointer data)
+{
+  jobs_submit (host->jobs, RESTARTS, run, data);
 }
 
 uint64_t

@@ -94,8 +94,12 @@ void host_free (Host *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Host, host_free)
 
 uint64_t host_next_generation (Host *host);
-/* Runs management work on a thread where it may wait. */
-void host_submit (Host *host, void (*run) (gpointer data), gpointer data);
+/* Runs management work on a thread where it may wait.  cell: whose process, or whose move, it may wait for; NULL: no cell's.  See
+ * jobs.h. */
+void host_submit (Host *host, const HostCell *cell, void (*run) (gpointer data), gpointer data);
+/* The same for what begins a cell anew.  All of these together are like one cell: what a cell does when it begins may need that
+ * others are asked, for which there has to be room, however many begin at once. */
+void host_submit_restart (Host *host, void (*run) (gpointer data), gpointer data);
 
 /* The default places. */
 char *host_default_socket (void);

@@ -4,26 +4,104 @@
 #include <pthread.h>
 #include <signal.h>
 
+#define SHARE 4u                /* so many times what one has has to be left when it gets more */
+
 typedef struct
 {
   void (*run) (gpointer data);
   gpointer data;
 } Job;
 
+/* Those for one and the same. */
+typedef struct
+{
+  uint64_t for_whom;
+  guint n_running;
+  GQueue waiting;               /* of Job */
+} Line;
+
 struct Jobs
 {
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  GQueue waiting;               /* of Job */
+  GHashTable *lines;            /* for whom → Line, owned: those that have any jobs */
+  GQueue turns;                 /* of Line: those in which somebody waits, the next one first */
+  guint n_waiting, n_places;    /* places: threads for jobs that may have to wait for somebody, less those that they have */
   guint n_idle, n_threads, most;
   gboolean ending;
   pthread_t *threads;
 };
 
+/* ---- whose turn it is: with the lock -------------------------------------------------------------------------- */
+
+static Line *
+line_for (Jobs *jobs, uint64_t for_whom)
+{
+  Line *line = g_hash_table_lookup (jobs->lines, &for_whom);
+
+  if (line != NULL)
+    return line;
+  line = g_new0 (Line, 1);
+  line->for_whom = for_whom;
+  g_queue_init (&line->waiting);
+  g_hash_table_insert (jobs->lines, &line->for_whom, line);
+  return line;
+}
+
+/* The place in `turns` of the first that may begin one more. */
+static GList *
+first_in_turn (Jobs *jobs)
+{
+  for (GList *turn = jobs->turns.head; turn != NULL; turn = turn->next)
+    {
+      const Line *line = turn->data;
+
+      if (line->for_whom == JOBS_FREE || SHARE * line->n_running < jobs->n_places)
+        return turn;
+    }
+  return NULL;
+}
+
+/* NULL: nobody may begin now. */
+static Job *
+begin (Jobs *jobs, Line **ret_line)
+{
+  GList *turn = first_in_turn (jobs);
+  Line *line = turn != NULL ? turn->data : NULL;
+  Job *job;
+
+  if (line == NULL)
+    return NULL;
+  job = g_queue_pop_head (&line->waiting);
+  g_queue_delete_link (&jobs->turns, turn);
+  if (!g_queue_is_empty (&line->waiting))
+    g_queue_push_tail (&jobs->turns, line);
+  jobs->n_waiting--;
+  line->n_running++;
+  jobs->n_places -= line->for_whom != JOBS_FREE;
+  /* Who has ended may have made room for more than one. */
+  if (jobs->n_idle > 0 && first_in_turn (jobs) != NULL)
+    pthread_cond_signal (&jobs->changed);
+  *ret_line = line;
+  return job;
+}
+
+static void
+end (Jobs *jobs, Line *line)
+{
+  line->n_running--;
+  jobs->n_places += line->for_whom != JOBS_FREE;
+  if (line->n_running == 0 && g_queue_is_empty (&line->waiting))
+    g_hash_table_remove (jobs->lines, &line->for_whom);
+}
+
+/* ---- threads --------------------------------------------------------------------------------------------------- */
+
 static void *
 jobs_main (void *data)
 {
   Jobs *jobs = data;
+  Line *line;
   sigset_t all;
 
   sigfillset (&all);
@@ -31,7 +109,7 @@ jobs_main (void *data)
   pthread_mutex_lock (&jobs->lock);
   for (;;)
     {
-      Job *job = g_queue_pop_head (&jobs->waiting);
+      Job *job = begin (jobs, &line);
 
       if (job != NULL)
         {
@@ -39,6 +117,7 @@ jobs_main (void *data)
           job->run (job->data);
           g_free (job);
           pthread_mutex_lock (&jobs->lock);
+          end (jobs, line);
           continue;
         }
       jobs->n_idle++;
@@ -48,7 +127,7 @@ jobs_main (void *data)
       if (jobs->ending && jobs->n_idle == jobs->n_threads)
         break;
       pthread_cond_wait (&jobs->changed, &jobs->lock);
-      if (jobs->ending && jobs->n_idle == jobs->n_threads && g_queue_is_empty (&jobs->waiting))
+      if (jobs->ending && jobs->n_idle == jobs->n_threads && jobs->n_waiting == 0)
         break;
       jobs->n_idle--;
     }
@@ -63,21 +142,28 @@ jobs_new (guint most)
 
   pthread_mutex_init (&jobs->lock, NULL);
   pthread_cond_init (&jobs->changed, NULL);
-  g_queue_init (&jobs->waiting);
+  jobs->lines = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, g_free);
+  g_queue_init (&jobs->turns);
   jobs->most = most;
+  jobs->n_places = most - most / 4;
   jobs->threads = g_new (pthread_t, most);
   return jobs;
 }
 
 void
-jobs_submit (Jobs *jobs, void (*run) (gpointer data), gpointer data)
+jobs_submit (Jobs *jobs, uint64_t for_whom, void (*run) (gpointer data), gpointer data)
 {
   Job *job = g_new (Job, 1);
+  Line *line;
 
   *job = (Job) { run, data };
   pthread_mutex_lock (&jobs->lock);
-  g_queue_push_tail (&jobs->waiting, job);
-  if (jobs->n_idle < g_queue_get_length (&jobs->waiting) && jobs->n_threads < jobs->most
+  line = line_for (jobs, for_whom);
+  if (g_queue_is_empty (&line->waiting))
+    g_queue_push_tail (&jobs->turns, line);
+  g_queue_push_tail (&line->waiting, job);
+  jobs->n_waiting++;
+  if (jobs->n_idle < jobs->n_waiting && jobs->n_threads < jobs->most && first_in_turn (jobs) != NULL
       && pthread_create (&jobs->threads[jobs->n_threads], NULL, jobs_main, jobs) == 0)
     jobs->n_threads++;
   if (jobs->n_threads == 0)
@@ -97,6 +183,7 @@ jobs_free (Jobs *jobs)
     pthread_join (jobs->threads[i], NULL);
   pthread_mutex_destroy (&jobs->lock);
   pthread_cond_destroy (&jobs->changed);
+  g_hash_table_unref (jobs->lines);
   g_free (jobs->threads);
   g_free (jobs);
 }

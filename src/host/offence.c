@@ -178,7 +178,7 @@ offence_report (Channel *channel)
     }
   if (report->former)
     report->public.pid = 0;             /* who that was is not known any more */
-  host_submit (cell->host, report_run, report);
+  host_submit (cell->host, cell, report_run, report);
 }
 
 /* ---- what others say ---------------------------------------------------------------------------------------------- */
@@ -260,7 +260,7 @@ offence_claim (Connection *connection, const WireOffence *claim)
     {
       report->public.claimed = TRUE;
       report->public.witness = cell != NULL ? g_strdup (cell->name) : NULL;
-      host_submit (connection->host, report_run, report);
+      host_submit (connection->host, report->cell, report_run, report);
     }
   link_unref (link);
   return NULL;

@@ -142,7 +142,7 @@ due_cb (gpointer data)
 
   pthread_mutex_lock (&handed_over);
   pthread_mutex_unlock (&handed_over);
-  host_submit (cell->host, due_job, host_cell_ref (cell));
+  host_submit_restart (cell->host, due_job, host_cell_ref (cell));
   return G_SOURCE_REMOVE;
 }
 

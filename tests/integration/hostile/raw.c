@@ -172,7 +172,7 @@ raw_open_body (const char *cell, uint32_t capacity)
 }
 
 bool
-raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
+raw_open_unused (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
 {
   WireOpen body = raw_open_body (cell, capacity);
   WireMessage answer;
@@ -199,6 +199,14 @@ raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
   atomic_store (&ret->requests->control->released, ret->body.answered);
   ring_writer_init (&ret->out, ret->requests, ret->replies->control, ret->body.taken);
   ring_reader_init (&ret->replies_at, ret->replies, ret->requests->control, ret->body.answered);
+  return true;
+}
+
+bool
+raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
+{
+  if (!raw_open_unused (raw, cell, capacity, ret))
+    return false;
   raw_send (raw, WIRE_MAPPED, &(WireRef) { ret->body.channel }, NULL, 0, NULL, 0);
   return true;
 }

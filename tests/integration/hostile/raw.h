@@ -56,6 +56,8 @@ CellStatus raw_refusal (Raw *raw, WireType type, const void *body, const int *fd
 WireOpen raw_open_body (const char *cell, uint32_t capacity);
 /* A channel, mapped and in use.  false: refused. */
 bool raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret);
+/* The same, but that it is not in use before WIRE_MAPPED is said of it. */
+bool raw_open_unused (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret);
 void raw_channel_clear (RawChannel *channel);
 /* Writes a request, with the rest of its head as it should be, and rings.  false: there is no room. */
 bool raw_request (Raw *raw, RawChannel *channel, uint16_t method, uint64_t id, const void *payload, uint32_t length);

@@ -18,7 +18,7 @@
 #define QUESTIONS_MAX 128u              /* what the documentation says */
 #define QUESTIONS_OF_CELL_MAX 1024u
 #define MANY 10000u
-#define JOB_THREADS 16u
+#define JOB_THREADS 64u                 /* likewise */
 #define BLOBS 100u
 #define BLOBS_MAX 512u                  /* what the documentation says */
 #define ASKERS 16u
@@ -57,7 +57,7 @@ hold_all (Scene *scene)
 {
   scene->go = FALSE;
   for (unsigned i = 0; i < JOB_THREADS; i++)
-    host_submit (scene->host.host, hold, scene);
+    host_submit (scene->host.host, NULL, hold, scene);
   pthread_mutex_lock (&scene->lock);
   while (scene->n_held < JOB_THREADS)
     pthread_cond_wait (&scene->changed, &scene->lock);

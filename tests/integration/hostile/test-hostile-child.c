@@ -11,9 +11,13 @@
 #include <cell/remote/sequence.h>
 
 #include "host-fixture.h"
+#include "raw.h"
 
 #define WARM_UP 4               /* rounds until the host has all that it keeps for good */
 #define DEATHS 40
+#define CROWD 4u                /* programs … */
+#define EACH 50u                /* … of so many channels */
+#define ATTEMPTS 6u
 #define PATIENCE_US (20 * G_USEC_PER_SEC)
 
 static guint
@@ -223,6 +227,119 @@ test_dies_at_start (void)
   host_fixture_tear_down (&fixture, NULL);
 }
 
+/* Who has channels to a cell that does not answer the host. */
+typedef struct
+{
+  Raw raw[CROWD];
+  RawChannel channels[CROWD][EACH];
+} Crowd;
+
+static void
+crowd_open (Crowd *crowd, const char *socket)
+{
+  for (guint i = 0; i < CROWD; i++)
+    {
+      crowd->raw[i] = raw_greeted (socket);
+      for (guint k = 0; k < EACH; k++)
+        g_assert_true (raw_open_unused (&crowd->raw[i], "late", 0, &crowd->channels[i][k]));
+    }
+}
+
+/* All of them are to be attached; the host has read that when it answers what is asked last, for which it needs no other thread. */
+static void
+crowd_press (Crowd *crowd)
+{
+  for (guint i = 0; i < CROWD; i++)
+    {
+      for (guint k = 0; k < EACH; k++)
+        g_assert_true (raw_say (&crowd->raw[i], WIRE_MAPPED, &(WireRef) { crowd->channels[i][k].body.channel }));
+      g_assert_cmpint (raw_refusal (&crowd->raw[i], WIRE_BLOB_NEW, &(WireBlob) { .size = 4096 }, NULL, 0), ==, CELL_OK);
+    }
+}
+
+static void
+crowd_assert_served (Crowd *crowd)
+{
+  for (guint i = 0; i < CROWD; i++)
+    for (guint k = 0; k < EACH; k++)
+      {
+        RawChannel *channel = &crowd->channels[i][k];
+        uint64_t id;
+
+        g_assert_true (raw_request (&crowd->raw[i], channel, 0xfffe, 1, "", 0));
+        g_assert_cmpint (raw_reply (channel, &id), ==, CELL_ERROR_NO_METHOD);
+      }
+}
+
+static void
+crowd_close (Crowd *crowd)
+{
+  for (guint i = 0; i < CROWD; i++)
+    {
+      for (guint k = 0; k < EACH; k++)
+        raw_channel_clear (&crowd->channels[i][k]);
+      raw_close (&crowd->raw[i]);
+    }
+}
+
+static gboolean
+comes_through (HostFixture *fixture, const char *cell)
+{
+  CellBus *bus = cell_open (fixture->socket);
+  gboolean good = FALSE;
+
+  {
+    cell_auto SequenceNext next = sequence_next (cell_bind (bus, Sequence, cell), .who = 1, .number = 0);
+
+    good = next.result.status == CELL_OK;
+  }
+  cell_close (bus);
+  return good;
+}
+
+/* TRUE: others were served while it had answered nobody.  FALSE: they were not, or its time was over before it could be seen. */
+static gboolean
+try_late (HostFixture *fixture)
+{
+  g_autoptr (HostCell) cell = host_fixture_load (fixture, "sequence", "late", NULL);
+  g_autofree Crowd *crowd = g_new0 (Crowd, 1);
+  HostCellInfo info;
+  gboolean through;
+
+  host_fixture_eject (cell);
+  host_cell_describe (cell, &info);
+  crowd_open (crowd, fixture->socket);
+  g_assert_no_errno (kill (info.pid, SIGSTOP));
+  crowd_press (crowd);
+  through = comes_through (fixture, "here") && comes_through (fixture, "there");
+  kill (info.pid, SIGCONT);
+  through &= host_fixture_restarts (cell) == 0;
+  if (through)
+    crowd_assert_served (crowd);
+  crowd_close (crowd);
+  host_cell_stop (cell, HOST_STOP_BY_FORCE, NULL);
+  return through;
+}
+
+/* A cell's process has seconds to answer the host for each caller that comes.  One that takes them, and has accomplices who come
+ * all the time, keeps nobody from other cells. */
+static void
+test_late (HostFixture *fixture, gconstpointer data)
+{
+  g_autoptr (HostCell) here = NULL, there = NULL;
+  gboolean through = FALSE;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  here = host_fixture_load (fixture, "sequence", "here", NULL);
+  there = host_fixture_load (fixture, "sequence", "there", NULL);
+  host_fixture_eject (there);
+  for (guint i = 0; i < ATTEMPTS && !through; i++)
+    through = try_late (fixture);
+  g_assert_true (through);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -231,5 +348,6 @@ main (int argc, char **argv)
   g_test_add_func ("/hostile-child/lies", test_lies);
   g_test_add ("/hostile-child/dies-at-attach", HostFixture, NULL, host_fixture_set_up, test_dies_at_attach, host_fixture_tear_down);
   g_test_add_func ("/hostile-child/dies-at-start", test_dies_at_start);
+  g_test_add ("/hostile-child/late", HostFixture, NULL, host_fixture_set_up, test_late, host_fixture_tear_down);
   return g_test_run ();
 }
