@@ -354,8 +354,10 @@ bool channel_send (Channel *channel, uint16_t kind, uint64_t id, uint16_t method
 /* What the cell's code sends outside of a call's own reply.  From any thread that runs it: in a serial cell that is whoever holds
  * the gate; the channel of a concurrent cell may be in use by another thread, which then sends what has been posted to it. */
 
-/* Sends a signal to all that have subscribed to it.  Never waits: where it does not fit, it is counted as missed. */
-void endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args);
+/* Sends a signal to all that have subscribed to it.  Never waits: where it does not fit, it is counted as missed.  False: so it is
+ * because it cannot be encoded, and fault says why. */
+bool endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args,
+                    CodecFault *fault);
 /* Answers a kept call; credit: what had been promised to it. */
 void channel_send_answer (Channel *channel, ThreadContext *thread, uint64_t id, uint16_t method, CellStatus status,
                           const void *payload, uint32_t length, uint32_t root, uint32_t credit);

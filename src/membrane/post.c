@@ -194,19 +194,20 @@ export_noted (void *data, CellBlob *blob)
 
 /* The payload of a signal, in the thread's arena; NULL: it cannot be sent, and is counted as missed. */
 static uint8_t *
-signal_encode (ThreadContext *thread, const CodecPlan *plan, const void *args, SignalBlobs *blobs, uint32_t *ret_length)
+signal_encode (ThreadContext *thread, const CodecPlan *plan, const void *args, SignalBlobs *blobs, uint32_t *ret_length,
+               CodecFault *fault)
 {
   CodecBlobs codec = { export_noted, NULL, blobs };
-  CodecFault fault;
 
+  *fault = (CodecFault) { CELL_ERROR_NO_RESOURCES, "there is no memory for it", "", 0 };
   for (uint32_t capacity = plan->size + 4096; capacity <= RECORD_MAX_PAYLOAD; capacity *= 4)
     {
       uint8_t *payload = arena_get (&thread->arena, capacity);
 
       *ret_length = plan->size;
-      if (payload == NULL || codec_encode (plan, args, payload, capacity, ret_length, &codec, &fault))
+      if (payload == NULL || codec_encode (plan, args, payload, capacity, ret_length, &codec, fault))
         return payload;
-      if (fault.status != CELL_ERROR_TOO_LARGE)
+      if (fault->status != CELL_ERROR_TOO_LARGE)
         break;
     }
   return NULL;
@@ -225,18 +226,20 @@ signal_to (Channel *channel, ThreadContext *thread, uint16_t number, const uint8
     post (channel, &(Kept) { .length = length, .root = root, .kind = RECORD_SIGNAL, .method = number }, payload);
 }
 
-void
-endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args)
+bool
+endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const CodecPlan *plan, const void *args,
+               CodecFault *fault)
 {
   uint64_t bit = number < 64 ? (uint64_t) 1 << number : 0;
   ArenaMark mark = arena_mark (&thread->arena);
   uint32_t n, length = 0, root = plan != NULL ? plan->size : 0;
   const uint8_t *payload = (const uint8_t *) "";
   SignalBlobs blobs = { NULL, true };
+  bool good = true;
   Channel **channels;
 
   if (likely ((load_relaxed (&endpoint->subscribed) & bit) == 0))
-    return;
+    return true;
   channels = subscribers (endpoint, bit, &n);
   for (uint32_t i = 0; i < n; i++)
     {
@@ -244,11 +247,13 @@ endpoint_emit (Endpoint *endpoint, ThreadContext *thread, uint16_t number, const
       if (plan != NULL && blobs.any)
         {
           blobs = (SignalBlobs) { channels[i]->blobs, false };
-          payload = signal_encode (thread, plan, args, &blobs, &length);
+          payload = signal_encode (thread, plan, args, &blobs, &length, fault);
+          good &= payload != NULL;
         }
       signal_to (channels[i], thread, number, payload, length, root);
       channel_unref (channels[i]);
     }
   free (channels);
   arena_release (&thread->arena, mark);
+  return good;
 }

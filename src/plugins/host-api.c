@@ -210,6 +210,19 @@ host_fail_status (CellCall *call, CellStatus status, const char *format, ...)
   return status;
 }
 
+/* Once: its author has to know, and it may be emitted all the time. */
+static void
+log_unsent (const CellInstance *instance, InstanceSignal *signal, const CodecFault *fault)
+{
+  g_autofree char *text = NULL;
+
+  if (atomic_exchange (&signal->unsent, TRUE))
+    return;
+  text = g_strdup_printf ("the signal %s cannot be sent, and its subscribers miss it: %s%s%s; that is said once",
+                          signal->item->name, fault->field, fault->field[0] != 0 ? ": " : "", fault->rule);
+  log_text (instance, CELL_LOG_ERROR, text);
+}
+
 static void
 host_emit (void *self, const CellItem *item, const void *args)
 {
@@ -220,7 +233,11 @@ host_emit (void *self, const CellItem *item, const void *args)
   for (guint i = 0; i < instance->n_signals; i++)
     if (instance->signals[i].item == item)
       {
-        endpoint_emit (instance->env.endpoint, thread_context (), instance->signals[i].number, instance->signals[i].plan, args);
+        InstanceSignal *signal = &instance->signals[i];
+        CodecFault fault;
+
+        if (!endpoint_emit (instance->env.endpoint, thread_context (), signal->number, signal->plan, args, &fault))
+          log_unsent (instance, signal, &fault);
         return;
       }
   log_text (instance, CELL_LOG_ERROR, "a signal was emitted that is none of the cell's");

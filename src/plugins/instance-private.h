@@ -13,6 +13,7 @@ typedef struct
   const CellItem *item;
   const CodecPlan *plan;        /* NULL: no arguments */
   uint16_t number;
+  _Atomic gboolean unsent;      /* it could not be encoded, and that was said */
 } InstanceSignal;
 
 struct CellInstance

@@ -288,7 +288,7 @@ try_callee (Input *input)
         case 3: write_words (input, channel->answers.head, step[1]); break;
         case 4: write_byte (input); break;
         case 5: answer_one (); break;
-        case 6: endpoint_emit (scene.endpoint, thread, step[1] % 64, scene.plans[0], &(Pair) { 1, 2 }); break;
+        case 6: endpoint_emit (scene.endpoint, thread, step[1] % 64, scene.plans[0], &(Pair) { 1, 2 }, &(CodecFault) { 0 }); break;
         }
       channel_serve_ready (channel, thread);
       check_end (channel);
