@@ -6,11 +6,17 @@
 #include "membrane-fixture.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "membrane/blob.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+#define LARGE ((size_t) 64 << 20)       /* there may be fewer of these on their way than there are slots */
 
 static void
 test_sealed (void)
@@ -177,6 +183,65 @@ test_threads (void)
   blob_unref (blob);
 }
 
+/* From now on it is so much later: in a time namespace of this process's own.  FALSE: there is none here, or it has threads. */
+static gboolean
+go_on_in_time (unsigned seconds)
+{
+  g_autofree char *offset = g_strdup_printf ("monotonic %u 0", seconds);
+  gint64 before = g_get_monotonic_time ();
+  int own;
+
+  if (unshare (CLONE_NEWUSER) < 0 || unshare (CLONE_NEWTIME) < 0
+      || !g_file_set_contents_full ("/proc/self/timens_offsets", offset, -1, G_FILE_SET_CONTENTS_NONE, 0600, NULL))
+    return FALSE;
+  own = open ("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+  if (own < 0 || setns (own, CLONE_NEWTIME) < 0)
+    return FALSE;
+  close (own);
+  return g_get_monotonic_time () - before >= seconds * G_USEC_PER_SEC;
+}
+
+/* How many of it an owner can have on their way. */
+static unsigned
+fill (CellBlob *blob, uint64_t owner)
+{
+  unsigned n = 0;
+
+  while (blob_transit_put (blob, owner) != 0)
+    n++;
+  return n;
+}
+
+/* What nobody has fetched for a minute is in nobody's way: neither where somebody's share is short nor where the bytes of all are,
+ * though there are slots that nobody has used yet.  The last test: this process stays where it goes. */
+static void
+test_stale (void)
+{
+  Fault fault = { 0 };
+  CellBlob *blob = blob_new (LARGE, &fault);
+  unsigned all, share;
+
+  g_assert_nonnull (blob);
+  g_assert_true (blob_seal (blob, &fault));
+  share = fill (blob, 1);
+  all = fill (blob, 0) + share;
+  g_assert_cmpuint (share, >, 0);
+  g_assert_cmpuint (all, >, share);
+  g_assert_cmpuint (blob_transit_bytes (), ==, (size_t) all * LARGE);
+  if (go_on_in_time (61))
+    {
+      g_assert_cmpuint (blob_transit_put (blob, 1), !=, 0);
+      g_assert_cmpuint (blob_transit_bytes (), ==, (all - share + 1) * LARGE);
+      g_assert_cmpuint (fill (blob, 0), ==, all - 1);
+    }
+  else
+    g_test_skip ("this process cannot have a time of its own");
+  for (uint64_t owner = 0; owner <= 1; owner++)
+    blob_transit_drop (owner);
+  g_assert_cmpuint (blob_transit_bytes (), ==, 0);
+  blob_unref (blob);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -187,5 +252,6 @@ main (int argc, char **argv)
   g_test_add_func ("/blob/held-open", test_held_open);
   g_test_add_func ("/blob/transit", test_transit);
   g_test_add_func ("/blob/threads", test_threads);
+  g_test_add_func ("/blob/stale", test_stale);
   return g_test_run ();
 }
