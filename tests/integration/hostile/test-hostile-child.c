@@ -340,6 +340,80 @@ test_late (HostFixture *fixture, gconstpointer data)
   g_assert_true (through);
 }
 
+/* ---- who comes and goes while a process stands -------------------------------------------------------------------- */
+
+#define PASSING 6000u           /* more than there may be messages that a process has not read */
+
+typedef struct
+{
+  HostFixture host;
+  gboolean armed;
+} Passing;
+
+static void
+come_and_go (const char *socket, const char *cell)
+{
+  Raw raw = raw_greeted (socket);
+
+  for (guint i = 0; i < PASSING; i++)
+    {
+      RawChannel channel;
+
+      g_assert_true (raw_open (&raw, cell, 0, &channel));
+      raw_send (&raw, WIRE_CLOSE, &(WireRef) { channel.body.channel }, NULL, 0, NULL, 0);
+      raw_channel_clear (&channel);
+    }
+  raw_close (&raw);
+}
+
+/* The old process has given everything and stands; the new one dies of what it is told next. */
+static void
+pass_by (const char *cell, const char *step, GPid child, gpointer data)
+{
+  Passing *scene = data;
+
+  if (!scene->armed || !g_str_equal (step, "restore its state"))
+    return;
+  scene->armed = FALSE;
+  come_and_go (scene->host.socket, cell);
+  kill (child, SIGKILL);
+}
+
+/* They are nothing that it was told of, and when it goes on nothing is to be read. */
+static void
+test_come_and_go (void)
+{
+  Passing scene = { .host = { .on_step = pass_by, .on_step_data = &scene } };
+  g_autoptr (GError) error = NULL;
+  HostCellInfo before, after;
+  HostCell *cell;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  host_fixture_set_up (&scene.host, NULL);
+  cell = host_fixture_load (&scene.host, "sequence", NULL, NULL);
+  host_fixture_eject (cell);
+  g_assert_true (comes_through (&scene.host, "sequence"));
+  host_cell_describe (cell, &before);
+  scene.armed = TRUE;
+  g_assert_false (relocate_restart (cell, &error));
+  g_assert_false (scene.armed);
+  g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_CRASHED);
+  {
+    CellBus *bus = cell_open (scene.host.socket);
+    cell_auto SequenceTotals totals = sequence_totals (cell_bind (bus, Sequence, "sequence"));
+
+    g_assert_cmpint (totals.result.status, ==, CELL_OK);
+    g_assert_cmpuint (totals.calls, ==, 1);
+    cell_close (bus);
+  }
+  host_cell_describe (cell, &after);
+  g_assert_cmpint (after.pid, ==, before.pid);
+  g_assert_cmpuint (after.restarts, ==, 0);
+  host_cell_unref (cell);
+  host_fixture_tear_down (&scene.host, NULL);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -348,6 +422,7 @@ main (int argc, char **argv)
   g_test_add_func ("/hostile-child/lies", test_lies);
   g_test_add ("/hostile-child/dies-at-attach", HostFixture, NULL, host_fixture_set_up, test_dies_at_attach, host_fixture_tear_down);
   g_test_add_func ("/hostile-child/dies-at-start", test_dies_at_start);
+  g_test_add_func ("/hostile-child/come-and-go", test_come_and_go);
   g_test_add ("/hostile-child/late", HostFixture, NULL, host_fixture_set_up, test_late, host_fixture_tear_down);
   return g_test_run ();
 }
