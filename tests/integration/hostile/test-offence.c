@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <poll.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -312,6 +313,64 @@ test_child (Scene *scene, gconstpointer data)
   cell_close (bus);
 }
 
+/* Has the rogue leave a lie behind, which is found when its successor serves.  NULL: it was found before. */
+static Told *
+leave_lie (Scene *scene, HostCell *rogue, CellClient *from_outside, CellClient *inside)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (Told) told = NULL;
+  pid_t liar = pid_of (rogue);
+
+  g_assert_cmpint (have_victim_count (inside), ==, CELL_OK);
+  {
+    cell_auto RogueAttack attack = rogue_attack (from_outside, .how = "lie");
+
+    g_assert_true (attack.result.status == CELL_OK || attack.result.status == CELL_ERROR_CORRUPT);
+  }
+  g_assert_true (relocate_restart (rogue, &error));
+  g_assert_no_error (error);
+  have_victim_count (inside);
+  do
+    {
+      g_clear_pointer (&told, told_free);
+      told = wait_told (scene);
+    }
+  while (told->offence.claimed);        /* the program was lied to as well */
+  return told->offence.pid != liar ? g_steal_pointer (&told) : NULL;
+}
+
+/* What a process has left is nothing that the one after it has done. */
+static void
+test_former (Scene *scene, gconstpointer data)
+{
+  gint64 until = g_get_monotonic_time () + 3 * PATIENCE_US;
+  g_autoptr (HostCell) rogue = NULL, victim = NULL;
+  g_autoptr (Told) told = NULL;
+  CellBus *bus;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  scene->many = TRUE;
+  rogue = host_fixture_load (&scene->fixture, g_getenv ("TEST_ROGUE"), NULL, NULL);
+  victim = host_fixture_load (&scene->fixture, g_getenv ("TEST_VICTIM"), NULL, NULL);
+  host_fixture_eject (rogue);
+  bus = cell_open (scene->fixture.socket);
+  {
+    CellClient *from_outside = cell_bind (bus, Rogue, "rogue"), *inside = cell_bind (bus, Victim, "victim");
+
+    while (told == NULL)
+      {
+        g_assert_cmpint (g_get_monotonic_time (), <, until);
+        told = leave_lie (scene, rogue, from_outside, inside);
+      }
+  }
+  g_assert_cmpstr (told->offence.by, ==, "rogue");
+  g_assert_cmpint (told->offence.pid, ==, 0);
+  g_assert_cmpint (sched_getscheduler (pid_of (rogue)), ==, SCHED_OTHER);
+  cell_close (bus);
+}
+
 /* A program is lied to: its channel to a sandbox does not pass through the host. */
 static void
 test_program (Scene *scene, gconstpointer data)
@@ -448,6 +507,7 @@ main (int argc, char **argv)
   g_test_add ("/offence/client-of-child", Scene, "sequence", set_up, test_client, tear_down);
   g_test_add ("/offence/cursor", Scene, NULL, set_up, test_cursor, tear_down);
   g_test_add ("/offence/child", Scene, NULL, set_up, test_child, tear_down);
+  g_test_add ("/offence/former", Scene, NULL, set_up, test_former, tear_down);
   g_test_add ("/offence/child-of-child", Scene, "victim", set_up, test_child, tear_down);
   g_test_add ("/offence/program", Scene, NULL, set_up, test_program, tear_down);
   g_test_add ("/offence/slander", Scene, NULL, set_up, test_slander, tear_down);
