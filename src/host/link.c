@@ -202,18 +202,37 @@ attach (Link *link, GError **error)
   return TRUE;
 }
 
+/* Unless it has left, or its cell is held again or somewhere else: then it goes along. */
+static void
+late_run (gpointer data)
+{
+  Link *link = data;
+  HostCell *cell = link->cell;
+  g_autoptr(GError) error = NULL;
+  gboolean good = TRUE;
+
+  pthread_rwlock_rdlock (&cell->place);
+  pthread_mutex_lock (&link->lock);
+  if (link->late && !link->closed && !cell->held && cell->location == CELL_LOCATION_CHILD)
+    {
+      link->late = FALSE;
+      good = attach (link, &error);
+    }
+  pthread_mutex_unlock (&link->lock);
+  pthread_rwlock_unlock (&cell->place);
+  if (!good)
+    {
+      g_warning ("a caller of cell %s has to begin anew: %s", cell->name, error->message);
+      link_refuse (link);
+    }
+  link_unref (link);
+}
+
 void
 link_attach_late (Link *link)
 {
-  g_autoptr(GError) error = NULL;
-
-  if (!link->late)
-    return;
-  link->late = FALSE;
-  if (attach (link, &error))
-    return;
-  g_warning ("a caller of cell %s has to begin anew: %s", link->cell->name, error->message);
-  link_moved (link, NULL, link->cell->generation, FALSE, FALSE);
+  if (link->late)
+    host_submit (link->cell->host, link->cell, late_run, link_ref (link));
 }
 
 /* Where the cell is.  With its place locked for reading, and the link. */

@@ -86,7 +86,8 @@ void link_find_positions (Link *link, gboolean here);
 void link_find_lost (Link *link);
 /* Gives a child the callee's end, with these replies, which are to be sealed when it has answered. */
 ChildQuestion *link_attach (Link *link, Child *child, Half *replies);
-/* Of one that came while a child was held that goes on.  With the cell's place locked for writing. */
+/* Of one that came while a child was held that goes on.  Does not wait for that, for it may take its time.  With the cell's place
+ * locked for writing. */
 void link_attach_late (Link *link);
 /* Tells the caller where its callee went; takes the new half (NULL: it is gone).  there: it is, or will be, in a child. */
 void link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed);

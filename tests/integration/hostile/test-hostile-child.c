@@ -18,6 +18,7 @@
 #define CROWD 4u                /* programs … */
 #define EACH 50u                /* … of so many channels */
 #define ATTEMPTS 6u
+#define STANDS_US (5 * G_USEC_PER_SEC)  /* a process that does not answer for twice as long is replaced */
 #define PATIENCE_US (20 * G_USEC_PER_SEC)
 
 static guint
@@ -305,15 +306,17 @@ try_late (HostFixture *fixture)
   g_autofree Crowd *crowd = g_new0 (Crowd, 1);
   HostCellInfo info;
   gboolean through;
+  gint64 since;
 
   host_fixture_eject (cell);
   host_cell_describe (cell, &info);
   crowd_open (crowd, fixture->socket);
+  since = g_get_monotonic_time ();
   g_assert_no_errno (kill (info.pid, SIGSTOP));
   crowd_press (crowd);
   through = comes_through (fixture, "here") && comes_through (fixture, "there");
   kill (info.pid, SIGCONT);
-  through &= host_fixture_restarts (cell) == 0;
+  through &= g_get_monotonic_time () - since < STANDS_US;
   if (through)
     crowd_assert_served (crowd);
   crowd_close (crowd);
@@ -348,6 +351,11 @@ typedef struct
 {
   HostFixture host;
   gboolean armed;
+  gboolean stay;
+  _Atomic gboolean stops;       /* the process, when it hears of the first who has stayed */
+  _Atomic gint64 stopped;       /* monotonic µs; 0: it has not */
+  Raw raw;
+  RawChannel channels[EACH];
 } Passing;
 
 static void
@@ -366,16 +374,53 @@ come_and_go (const char *socket, const char *cell)
   raw_close (&raw);
 }
 
+static guint
+count_mapped (HostCell *cell)
+{
+  guint n = 0;
+
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; i < cell->links->len; i++)
+    n += ((Link *) g_ptr_array_index (cell->links, i))->mapped;
+  pthread_mutex_unlock (&cell->lock);
+  return n;
+}
+
+static void
+come_and_stay (Passing *scene, const char *name)
+{
+  g_autoptr (HostCell) cell = host_find (scene->host.host, name, NULL);
+  gint64 until = g_get_monotonic_time () + 3 * PATIENCE_US;
+
+  scene->raw = raw_greeted (scene->host.socket);
+  for (guint i = 0; i < EACH; i++)
+    g_assert_true (raw_open (&scene->raw, name, 0, &scene->channels[i]));
+  while (count_mapped (cell) < EACH)
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      g_thread_yield ();
+    }
+}
+
 /* The old process has given everything and stands; the new one dies of what it is told next. */
 static void
 pass_by (const char *cell, const char *step, GPid child, gpointer data)
 {
   Passing *scene = data;
 
+  if (g_str_equal (step, "attach a caller") && atomic_exchange (&scene->stops, FALSE))
+    {
+      kill (child, SIGSTOP);
+      scene->stopped = g_get_monotonic_time ();
+    }
   if (!scene->armed || !g_str_equal (step, "restore its state"))
     return;
   scene->armed = FALSE;
-  come_and_go (scene->host.socket, cell);
+  if (scene->stay)
+    come_and_stay (scene, cell);
+  else
+    come_and_go (scene->host.socket, cell);
+  scene->stops = scene->stay;
   kill (child, SIGKILL);
 }
 
@@ -414,6 +459,59 @@ test_come_and_go (void)
   host_fixture_tear_down (&scene.host, NULL);
 }
 
+/* TRUE: the move was over while the process had answered for nobody.  FALSE: its time was over before that could be seen. */
+static gboolean
+try_come_and_stay (void)
+{
+  Passing scene = { .stay = TRUE, .host = { .on_step = pass_by, .on_step_data = &scene } };
+  g_autoptr (GError) error = NULL;
+  HostCellInfo before;
+  gint64 until;
+  gboolean in_time;
+  HostCell *cell;
+
+  host_fixture_set_up (&scene.host, NULL);
+  cell = host_fixture_load (&scene.host, "sequence", NULL, NULL);
+  host_fixture_eject (cell);
+  g_assert_true (comes_through (&scene.host, "sequence"));
+  host_cell_describe (cell, &before);
+  scene.armed = TRUE;
+  g_assert_false (relocate_restart (cell, &error));
+  for (until = g_get_monotonic_time () + 3 * PATIENCE_US; scene.stopped == 0; g_thread_yield ())
+    g_assert_cmpint (g_get_monotonic_time (), <, until);
+  kill (before.pid, SIGCONT);
+  in_time = g_get_monotonic_time () - scene.stopped < STANDS_US;
+  for (guint i = 0; i < EACH; i++)
+    {
+      uint64_t id;
+
+      if (in_time)
+        {
+          g_assert_true (raw_request (&scene.raw, &scene.channels[i], 0xfffe, 1, "", 0));
+          g_assert_cmpint (raw_reply (&scene.channels[i], &id), ==, CELL_ERROR_NO_METHOD);
+        }
+      raw_channel_clear (&scene.channels[i]);
+    }
+  raw_close (&scene.raw);
+  host_cell_unref (cell);
+  host_fixture_tear_down (&scene.host, NULL);
+  return in_time;
+}
+
+/* A process that goes on after all may take its time for each of them, and whoever has tried to move the cell does not wait for
+ * that. */
+static void
+test_come_and_stay (void)
+{
+  gboolean in_time = FALSE;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  for (guint i = 0; i < ATTEMPTS && !in_time; i++)
+    in_time = try_come_and_stay ();
+  g_assert_true (in_time);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -423,6 +521,7 @@ main (int argc, char **argv)
   g_test_add ("/hostile-child/dies-at-attach", HostFixture, NULL, host_fixture_set_up, test_dies_at_attach, host_fixture_tear_down);
   g_test_add_func ("/hostile-child/dies-at-start", test_dies_at_start);
   g_test_add_func ("/hostile-child/come-and-go", test_come_and_go);
+  g_test_add_func ("/hostile-child/come-and-stay", test_come_and_stay);
   g_test_add ("/hostile-child/late", HostFixture, NULL, host_fixture_set_up, test_late, host_fixture_tear_down);
   return g_test_run ();
 }
