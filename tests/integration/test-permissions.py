@@ -244,7 +244,7 @@ def devices(here):
 def places_that_are_taken(here):
     for path in ("/", "/usr/share", "/tmp", "/proc/1", "/run", "/dev/null"):
         key_file(here, f"ReadPaths={path}")
-        said = here.refused("INVALID", "validate", here.path("escaper.cell"))
+        said = here.refused("INVALID", "validate", "--json", here.path("escaper.cell"))
         assert f"ReadPaths: {path} is the sandbox's own" in said, said
 
 
