@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * cellgen contract|header FILE.so: what `cellctl` asks a running host for, taken from the file at build time.  It loads the file
- * into itself, so it is for cells that were just built from the same source tree.
+ * cellgen contract|header FILE.so OUTPUT: what `cellctl` asks a running host for, taken from the file at build time.  It loads
+ * the file into itself, so it is for cells that were just built from the same source tree.
  */
 #include <gmodule.h>
 #include <stdio.h>
@@ -45,17 +45,17 @@ main (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   g_autofree char *text = NULL;
 
-  if (argc != 3 || (strcmp (argv[1], "contract") != 0 && strcmp (argv[1], "header") != 0))
+  if (argc != 4 || (strcmp (argv[1], "contract") != 0 && strcmp (argv[1], "header") != 0))
     {
-      fputs ("usage: cellgen contract|header FILE.so\n", stderr);
+      fputs ("usage: cellgen contract|header FILE.so OUTPUT\n", stderr);
       return cell_error_exit_code (CELL_ERROR_INVALID);
     }
   text = generate (argv[1], argv[2], &error);
-  if (text == NULL)
+  if (text == NULL || !g_file_set_contents (argv[3], text, -1, &error))
     {
       fprintf (stderr, "cellgen: %s%s%s\n", error->domain == CELL_ERROR_DOMAIN ? argv[2] : "",
                error->domain == CELL_ERROR_DOMAIN ? ": " : "", error->message);      /* GModule's own messages name the file */
       return cell_error_exit_code (cell_status_from_error (error));
     }
-  return fputs (text, stdout) < 0 || fflush (stdout) != 0;
+  return 0;
 }
