@@ -879,7 +879,7 @@ test_flood_of_replies (void)
 {
   static const unsigned kinds[] = { RECORD_REPLY, RECORD_SIGNAL };
   /* Under a sanitizer a look at the largest ring there is takes half a minute. */
-  const uint32_t capacity = scaled (2) == 2 ? HALF_CAPACITY_MAX : HALF_CAPACITY_MAX / 16;
+  const uint32_t capacity = scaled (2) == 2 ? HALF_CAPACITY_MAX : HALF_CAPACITY_MAX / 64;
   _Atomic uint32_t *go = shared_memory (4096);
 
   for (unsigned i = 0; i < G_N_ELEMENTS (kinds); i++)

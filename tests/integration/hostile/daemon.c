@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define PATIENCE_US (20 * G_USEC_PER_SEC)       /* for what happens soon or never */
+#define GOOD_RESTS_US 20000     /* after a thousand calls: who is hostile has use for a processor, too */
 
 /* In a child that is about to start: it ends with the test, however that ends. */
 static void
@@ -240,6 +241,7 @@ good_main (gpointer data)
       stop = good->stop;
       g_cond_signal (&good->changed);
       g_mutex_unlock (&good->lock);
+      g_usleep (GOOD_RESTS_US);
     }
   cell_close (bus);
   return NULL;

@@ -32,7 +32,7 @@ guint64 daemon_private_kb (Daemon *daemon);
 /* Until it has at most that many descriptors again. */
 void daemon_wait_for_fds (Daemon *daemon, guint most);
 
-/* Calls all the time, in threads of the test's process, and looks at every answer. */
+/* Calls all the time, with short rests, in a thread of the test's process, and looks at every answer. */
 typedef struct Good Good;
 Good *good_start (Daemon *daemon, guint who);
 /* Waits for that many thousands of calls more. */
