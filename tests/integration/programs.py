@@ -40,11 +40,12 @@ def cell(name):
 
 
 def wait_until(condition, what):
-    """Looks again and again; a test that waits for nothing else than this is as fast as what it waits for."""
-    until = time.monotonic() + BOUND
+    """Looks again and again, the less often the longer it takes: a look may be a program that is started."""
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < until, f"{what} does not come about"
-        time.sleep(0.002)
+        waited = time.monotonic() - began
+        assert waited < BOUND, f"{what} does not come about"
+        time.sleep(min(max(waited / 8, 0.002), 0.5))
     return found
 
 
