@@ -403,7 +403,8 @@ main (int argc, char **argv)
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* a warning that a child died is what is wanted */
   for (guint i = 0; i < G_N_ELEMENTS (troubles); i++)
     {
-      g_autofree char *path = g_strdup_printf ("/moves-fail/%s/%s", troubles[i].trouble, troubles[i].where);
+      const char *part = g_str_has_prefix (troubles[i].trouble, "hang") ? "waits/" : "";
+      g_autofree char *path = g_strdup_printf ("/moves-fail/%s%s/%s", part, troubles[i].trouble, troubles[i].where);
 
       add (path, &troubles[i], test_trouble);
     }
@@ -415,6 +416,6 @@ main (int argc, char **argv)
   add ("/moves-fail/killed-at-start", NULL, test_killed_at_start);
   add ("/moves-fail/deaf", NULL, test_deaf);
   add ("/moves-fail/movers", NULL, test_many_movers);
-  add ("/moves-fail/unloaded", NULL, test_unloaded);
+  add ("/moves-fail/waits/unloaded", NULL, test_unloaded);
   return g_test_run ();
 }

@@ -879,10 +879,10 @@ main (int argc, char **argv)
   add ("/moves/asked/serial", "traveller", test_asked);
   add ("/moves/asked/loop", "traveller-loop", test_asked);
   add ("/moves/asked/many", "traveller-many", test_asked);
-  add ("/moves/asked/in-vain", "traveller", test_asked_in_vain);
-  add ("/moves/deadlines/serial", NULL, test_deadlines_serial);
-  add ("/moves/deadlines/loop", NULL, test_deadlines_loop);
-  add ("/moves/deadlines/many", NULL, test_deadlines_many);
+  add ("/moves/waits/asked-in-vain", "traveller", test_asked_in_vain);
+  add ("/moves/waits/deadlines/serial", NULL, test_deadlines_serial);
+  add ("/moves/waits/deadlines/loop", NULL, test_deadlines_loop);
+  add ("/moves/waits/deadlines/many", NULL, test_deadlines_many);
   add ("/moves/subscribers/serial", "traveller", test_subscribers);
   add ("/moves/subscribers/loop", "traveller-loop", test_subscribers);
   add ("/moves/subscribers/many", "traveller-many", test_subscribers);

@@ -659,18 +659,18 @@ main (int argc, char **argv)
   add ("/restart/window", NULL, test_window);
   g_test_add_func ("/restart/delays", test_delays);
   add_three ("/restart/hung", test_hung);
-  add ("/restart/hung-and-left", NULL, test_hung_and_left);
-  add ("/restart/hung-and-others", "phoenix", test_hung_and_others);
-  add ("/restart/hung-and-others/loop", "phoenix-loop", test_hung_and_others);
+  add ("/restart/waits/hung-and-left", NULL, test_hung_and_left);
+  add ("/restart/waits/hung-and-others", "phoenix", test_hung_and_others);
+  add ("/restart/waits/hung-and-others/loop", "phoenix-loop", test_hung_and_others);
   add ("/restart/bounds", NULL, test_bounds);
   for (guint i = 0; i < G_N_ELEMENTS (drains); i++)
     {
-      g_autofree char *path = g_strdup_printf ("/restart/drained/%s%s/%u", drains[i].build, drains[i].ejected ? "" : "/in-process",
-                                               drains[i].ms);
+      g_autofree char *path = g_strdup_printf ("/restart/waits/drained/%s%s/%u", drains[i].build,
+                                               drains[i].ejected ? "" : "/in-process", drains[i].ms);
 
       add (path, &drains[i], test_drained);
     }
-  add ("/restart/not-drained", NULL, test_not_drained);
+  add ("/restart/waits/not-drained", NULL, test_not_drained);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
   return g_test_run ();
