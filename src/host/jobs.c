@@ -172,15 +172,31 @@ jobs_submit (Jobs *jobs, uint64_t for_whom, void (*run) (gpointer data), gpointe
   pthread_mutex_unlock (&jobs->lock);
 }
 
+/* While others are at work they may start one more. */
+static gboolean
+find_thread (Jobs *jobs, guint i, pthread_t *ret)
+{
+  gboolean found;
+
+  pthread_mutex_lock (&jobs->lock);
+  found = i < jobs->n_threads;
+  if (found)
+    *ret = jobs->threads[i];
+  pthread_mutex_unlock (&jobs->lock);
+  return found;
+}
+
 void
 jobs_free (Jobs *jobs)
 {
+  pthread_t thread;
+
   pthread_mutex_lock (&jobs->lock);
   jobs->ending = TRUE;
   pthread_cond_broadcast (&jobs->changed);
   pthread_mutex_unlock (&jobs->lock);
-  for (guint i = 0; i < jobs->n_threads; i++)
-    pthread_join (jobs->threads[i], NULL);
+  for (guint i = 0; find_thread (jobs, i, &thread); i++)
+    pthread_join (thread, NULL);
   pthread_mutex_destroy (&jobs->lock);
   pthread_cond_destroy (&jobs->changed);
   g_hash_table_unref (jobs->lines);
