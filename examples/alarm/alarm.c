@@ -40,10 +40,10 @@ static void
 set_timer (Alarm *self, uint64_t id, int64_t at)
 {
   g_autoptr (GMainContext) context = g_main_context_ref_thread_default ();      /* this cell's own */
-  int64_t left = MAX (at - g_get_monotonic_time (), 0);
+  int64_t left = at - g_get_monotonic_time ();
   Waiting *w = g_new (Waiting, 1);
   *w = (Waiting) { .alarm = self, .id = id, .at = at,
-                   .timer = g_timeout_source_new ((guint) MIN ((left + 999) / 1000, G_MAXUINT)) };
+                   .timer = g_timeout_source_new (left > 0 ? (guint) MIN ((left + 999) / 1000, G_MAXUINT) : 0) };
   g_source_set_callback (w->timer, on_time, w, NULL);
   g_source_attach (w->timer, context);
   g_ptr_array_add (self->waiting, w);
