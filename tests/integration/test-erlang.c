@@ -52,12 +52,16 @@ make_tree (Tree *tree, gboolean slow)
       .restart_window = slow ? (guint) g_test_rand_int_range (1, 3) : LONG,
     };
   for (guint i = 0; i < tree->n_steps; i++)
-    tree->steps[i] = (Step) {
-      .cell = (guint) g_test_rand_int_range (0, (gint) tree->n_cells),
-      .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)),
-      .fails = (guint) MAX (0, g_test_rand_int_range (-6, 4)),
-      .wait = slow && g_test_rand_bit () ? (guint) g_test_rand_int_range (1, 1600) : 0,
-    };
+    {
+      gint32 fails = g_test_rand_int_range (-6, 4);
+
+      tree->steps[i] = (Step) {
+        .cell = (guint) g_test_rand_int_range (0, (gint) tree->n_cells),
+        .end = (guint) g_test_rand_int_range (0, G_N_ELEMENTS (ends)),
+        .fails = (guint) MAX (0, fails),
+        .wait = slow && g_test_rand_bit () ? (guint) g_test_rand_int_range (1, 1600) : 0,
+      };
+    }
 }
 
 static void
