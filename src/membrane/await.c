@@ -13,14 +13,27 @@ something_new (Channel *channel)
          || (load_relaxed (&channel->endpoint->gate.word) & (GATE_PASS | GATE_CLOSED)) == GATE_PASS;
 }
 
+static void
+say_processor (HalfControl *own)
+{
+  uint32_t cpu = 1 + current_cpu ();
+
+  if (load_relaxed (&own->cpu) != cpu)
+    store_relaxed (&own->cpu, cpu);
+}
+
 bool
 caller_spin (Channel *channel)
 {
-  uint32_t budget = spin_budget (&channel->spin, load_relaxed (&channel->out.peer->cpu));
+  uint32_t peer_cpu = load_relaxed (&channel->out.peer->cpu), budget = spin_budget (&channel->spin, peer_cpu);
   uint64_t until = 0;
 
   if (budget == 0)
     return something_new (channel);
+  /* Another process that has just taken over may wait for our processor, or has not begun. */
+  if (peer_cpu == 0 && (channel->remote || channel->replies_untrusted))
+    budget = SPIN_MIN_NS;
+  say_processor (channel->caller_half->control);
   for (unsigned n = 0;; n++)
     {
       if (something_new (channel))
@@ -57,12 +70,11 @@ sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
   unsigned n_words = 2;
   bool local = !channel->remote, woken = true;
 
-  caller_drop_former (channel);
   if (local)
     words[n_words++] = (FutexWord) { &gate->turn, load_acquire (&gate->turn) };
   if (interrupt != NULL)
     words[n_words++] = *interrupt;
-  store_relaxed (&own->cpu, 1 + current_cpu ());
+  say_processor (own);
   if (local)
     atomic_fetch_add (&gate->sleepers, 1);
   atomic_exchange (&own->waiting, WAITING_FUTEX);       /* a full fence: from here on whoever commits wakes us */
@@ -71,6 +83,8 @@ sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
   channel_rest (channel);
   if (local)
     atomic_fetch_sub (&gate->sleepers, 1);
+  if (!woken)
+    caller_drop_former (channel);
   return woken;
 }
 

@@ -244,6 +244,8 @@ channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *plan,
 {
   bool across = channel->remote || gate_is_closed (&channel->endpoint->gate);
 
+  if (unlikely (channel->former_half != NULL))
+    caller_drop_former (channel);
   if (unlikely (channel->broken != CELL_OK))
     call_slow (channel, thread, plan, args, result);
   else if (across && plan->oneway && plan->plain)
@@ -274,6 +276,8 @@ channel_start (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   Pending *pending;
   uint64_t id;
 
+  if (unlikely (channel->former_half != NULL))
+    caller_drop_former (channel);
   /* Said before the request can be seen, so that its answer finds it said. */
   if (async)
     {

@@ -37,8 +37,8 @@ void caller_break (Channel *channel, CellStatus status, const char *rule, uint32
 bool caller_look_at_epoch (Channel *channel, ThreadContext *thread);
 /* What no word tells: the host is gone, or what it has to say came later than the word. */
 void caller_look_again (Channel *channel, ThreadContext *thread);
-/* For a context that is about to sleep: gives back the half of before, if its successor has answered.  Whoever has just followed a
- * callee does not wait for that, since the kernel may take longer for it than for all the rest. */
+/* Gives back the half of before, if its successor has answered.  Whoever has just followed a callee does not wait for that, since
+ * the kernel may take longer for it than for all the rest; nor does a callee for a caller that has asked it something. */
 void caller_drop_former (Channel *channel);
 
 /* ---- sending: send.c ----------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@ struct futex_waitv { uint64_t val, uaddr; uint32_t flags, __reserved; };
 #endif
 
 #define WORDS_MAX 4
+#define ASK_MS 100u             /* after which a process looks again if it still has one processor */
 
 uint64_t
 monotonic_ns (void)
@@ -42,14 +43,17 @@ unsigned
 processors (void)
 {
   static _Atomic unsigned known;
+  static _Atomic uint32_t asked_at;
   unsigned n = load_relaxed (&known);
 
-  if (n == 0)
+  /* One may be for a while: see host/placement.h. */
+  if (n == 0 || (n == 1 && coarse_ms () - load_relaxed (&asked_at) > ASK_MS))
     {
       cpu_set_t set;
 
       n = sched_getaffinity (0, sizeof set, &set) == 0 ? (unsigned) CPU_COUNT (&set) : 1;
       store_relaxed (&known, n);
+      store_relaxed (&asked_at, coarse_ms ());
     }
   return n;
 }
@@ -93,11 +97,9 @@ uint32_t
 spin_budget (const SpinBudget *budget, uint32_t peer_cpu)
 {
   /* The other side cannot run while we spin on its processor. */
-  if (peer_cpu != 0 && peer_cpu == 1 + current_cpu ())
-    return 0;
-  if (peer_cpu == 0 && processors () < 2)
-    return 0;
-  return budget->budget_ns;
+  if (peer_cpu != 0)
+    return peer_cpu != 1 + current_cpu () ? budget->budget_ns : 0;
+  return processors () >= 2 ? budget->budget_ns : 0;
 }
 
 void
@@ -113,5 +115,5 @@ void
 spin_lost (SpinBudget *budget)
 {
   if (++budget->misses >= 3)
-    budget->budget_ns = budget->misses % 16 == 0 ? SPIN_MAX_NS / 4 : 5000;
+    budget->budget_ns = budget->misses % 16 == 0 ? SPIN_MAX_NS / 4 : SPIN_MIN_NS;
 }

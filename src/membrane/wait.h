@@ -9,6 +9,7 @@
 #include "atomic.h"
 
 #define SPIN_MAX_NS 200000u
+#define SPIN_MIN_NS 5000u
 
 uint64_t monotonic_ns (void);
 /* Milliseconds, to a few of them, for next to nothing. */
