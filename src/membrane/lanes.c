@@ -18,6 +18,7 @@
 #define IDLE_LOOKS 8192u        /* in vain at hot channels, while others are served, before each of them is to ring again */
 #define VAIN_HANDOVERS 8u       /* then a channel is not believed any more */
 #define SPIN_NS 100000u
+#define SETTLE_LOOKS 1000u
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 
 typedef struct
@@ -452,6 +453,21 @@ start_thread (Lanes *lanes)
     }
   lanes->n_threads++;
   return true;
+}
+
+void
+lanes_settle (Lanes *lanes)
+{
+  bool wait = true;
+
+  for (unsigned i = 0; wait && i < SETTLE_LOOKS; i++)
+    {
+      lanes_lock (lanes);
+      wait = lanes->spares + (load_relaxed (&lanes->poller) != NOBODY) < lanes->n_threads;
+      pthread_mutex_unlock (&lanes->lock);
+      if (wait)
+        sched_yield ();
+    }
 }
 
 Lanes *

@@ -25,6 +25,8 @@ struct LaneTask
 Lanes *lanes_start (Fault *fault);
 /* Waits for every thread; handlers that run are waited for. */
 void lanes_stop (Lanes *lanes);
+/* Waits for a moment until its threads have begun, which takes each of them longer than many calls. */
+void lanes_settle (Lanes *lanes);
 /* How often the thread that polled was stuck, in a handler that was not known to take long or in a task, and others waited for
  * that. */
 uint32_t lanes_overtaken (const Lanes *lanes);

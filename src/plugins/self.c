@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "self.h"
 
+#include "heap.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -92,9 +94,9 @@ self_new (CellInstance *instance, uint32_t size)
   pthread_mutex_unlock (&lock);
   if (pages == NULL)
     return NULL;
-  /* At once and while nobody waits: when a cell moves, what it restores is written while its callers do. */
+  /* While nobody waits: when a cell moves, what it restores is written while its callers do. */
   if (whole > (size_t) getpagesize () && whole <= READY_MAX)
-    madvise (pages, whole, MADV_POPULATE_WRITE);
+    heap_warm (pages, whole);
   self = pages + before;
   atomic_store (&header_of (self)->instance, instance);
   ASAN_POISON_MEMORY_REGION ((uint8_t *) self + size, whole - before - size);

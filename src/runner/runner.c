@@ -570,8 +570,9 @@ do_start (Runner *runner, WireMessage *message)
     cell_instance_take_over (runner->instance);
   runner->started = TRUE;
   cell_instance_attach (runner->instance);
-  for_each_channel (runner, poll_it);
+  /* Before anybody polls: who finds a request and a closed gate looks again and again, perhaps on the processor that we need. */
   cell_instance_go_on (runner->instance);
+  for_each_channel (runner, poll_it);
   /* Last, for whoever waits for it takes our processor from us. */
   done (runner, message);
 }
@@ -653,17 +654,23 @@ end_cell (Runner *runner)
     cell_instance_free (g_steal_pointer (&runner->instance));
 }
 
-/* Nobody waits yet. */
+/* Nobody waits yet.  Once more for the kernel, which copies there what is said to us, and may have page tables of its own. */
 static void
 warm_heap (void)
 {
+  const size_t size = HEAP_AHEAD - 4096;
+  int zero = open ("/dev/zero", O_RDONLY | O_CLOEXEC);
   void *kept;
 
   heap_keep ();
-  kept = malloc (HEAP_AHEAD - 4096);
+  kept = malloc (size);
   if (kept != NULL)
-    explicit_bzero (kept, HEAP_AHEAD - 4096);
+    heap_warm (kept, size);
+  if (kept != NULL && read (zero, kept, size) < 0)
+    g_debug ("it costs some time when this cell moves: /dev/zero cannot be read");
   free (kept);
+  if (zero >= 0)
+    close (zero);
 }
 
 /* As a shell would say it. */
@@ -698,13 +705,17 @@ main (int argc, char **argv)
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
   runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
   runner.timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  runner.uplink = uplink_new (HOST_SOCKET, NULL, UPLINK_BLOBS_OF_HOST, monotonic_ns () + HELLO_NS, &fault);
-  if (runner.uplink != NULL)
-    runner.lanes = lanes_start (&fault);
-  if (runner.lanes == NULL)
+  /* Each takes longer to begin than many calls: before the host is told that somebody is here. */
+  runner.lanes = lanes_start (&fault);
+  if (runner.lanes != NULL)
+    {
+      lanes_settle (runner.lanes);
+      runner.uplink = uplink_new (HOST_SOCKET, NULL, UPLINK_BLOBS_OF_HOST, monotonic_ns () + HELLO_NS, &fault);
+    }
+  if (runner.uplink == NULL)
     {
       g_printerr ("cell-runner: %s\n", fault.message);
-      return 1;
+      _exit (1);                        /* there may be threads */
     }
   runner.bell = lanes_add_bell (runner.lanes, uplink_get_bell (runner.uplink), bell_rang, &runner);
   if (runner.bell != NULL)
