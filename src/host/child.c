@@ -29,6 +29,7 @@
 #include "watchdog.h"
 
 #define GREETING_MS 10000u
+#define TOGETHER_MS 50u         /* that several answers are waited for together; then for one after the other */
 #define QUIT_MS 2000
 #define GONE_MS 5000
 #define END_MS 2000             /* for one that has closed its connection to end, and for bubblewrap to say how */
@@ -40,7 +41,7 @@ struct ChildQuestion
   WireType type;
   uint64_t serial;
   unsigned milliseconds;
-  gboolean got;
+  gboolean got, awaited;
   WireMessage answer;
 };
 
@@ -54,6 +55,7 @@ struct Child
   GPid pid;                     /* of the runner */
   int pidfd;                    /* likewise; -1: not known */
   int last_word;                /* of the runner; see plugins/sandbox/last-word.h */
+  Freezer *freezer;             /* NULL: it was not to stand so far.  Of who has claimed its cell */
   guint hang_ms;
   guint64 memory;               /* bytes that it may take */
   StatsPage stats;              /* made before it loads its cell */
@@ -94,7 +96,7 @@ gboolean
 child_answered (Child *child, WireMessage *message)
 {
   ChildQuestion *question;
-  gboolean wanted;
+  gboolean wanted, awaited = FALSE;
 
   pthread_mutex_lock (&child->lock);
   wanted = message->header.serial <= child->last_serial;
@@ -105,9 +107,11 @@ child_answered (Child *child, WireMessage *message)
       question->answer = *message;
       *message = no_message;
       question->got = TRUE;
-      pthread_cond_broadcast (&child->changed);
+      awaited = question->awaited;
     }
   pthread_mutex_unlock (&child->lock);
+  if (awaited)
+    pthread_cond_broadcast (&child->changed);           /* whoever waits may take our processor, and wants the lock */
   return wanted;                        /* an answer that came too late is nobody's */
 }
 
@@ -286,17 +290,35 @@ child_drop (ChildQuestion *question)
   question_free (question);
 }
 
+/* With the lock. */
+static gboolean
+await (ChildQuestion *question, unsigned milliseconds)
+{
+  struct timespec until = in_milliseconds (milliseconds);
+  Child *child = question->child;
+
+  question->awaited = TRUE;
+  while (!question->got && !child->closed && wait_until (child, &until))
+    continue;
+  return question->got;
+}
+
+void
+child_await (ChildQuestion *last)
+{
+  pthread_mutex_lock (&last->child->lock);
+  await (last, TOGETHER_MS);
+  pthread_mutex_unlock (&last->child->lock);
+}
+
 static gboolean
 wait_for_answer (ChildQuestion *question, GError **error)
 {
-  struct timespec until = in_milliseconds (question->milliseconds);
   Child *child = question->child;
   gboolean got, closed;
 
   pthread_mutex_lock (&child->lock);
-  while (!question->got && !child->closed && wait_until (child, &until))
-    continue;
-  got = question->got;
+  got = await (question, question->milliseconds);
   closed = child->closed;
   forget (question);
   pthread_mutex_unlock (&child->lock);
@@ -569,8 +591,8 @@ child_quit (Child *child)
   child_kill (child);
 }
 
-static void
-note_killed (Child *child)
+void
+child_expect_end (Child *child)
 {
   pthread_mutex_lock (&child->lock);
   child->killed = TRUE;
@@ -596,11 +618,17 @@ child_resume (Child *child)
   send_signal (child, SIGCONT);
 }
 
+void
+child_will_freeze (Child *child)
+{
+  freezer_free (child->freezer);
+  child->freezer = freezer_new (child_get_pid (child), child->pidfd);
+}
+
 gboolean
 child_freeze (Child *child)
 {
-  note_killed (child);
-  return freeze_process (child_get_pid (child), child->pidfd) || child_kill (child);
+  return (child->freezer != NULL && freezer_stop (child->freezer)) || child_kill (child);
 }
 
 void
@@ -632,7 +660,7 @@ child_kill (Child *child)
 {
   gboolean gone;
 
-  note_killed (child);
+  child_expect_end (child);
   wait_for_pid (child);
   child_kill_frozen (child);
   if (child->process != NULL)
@@ -775,6 +803,7 @@ child_unref (Child *child)
   if (child == NULL || atomic_fetch_sub (&child->refs, 1) != 1)
     return;
   granted_drop (child);
+  freezer_free (child->freezer);
   connection_unref (child->connection);
   process_free (child->process);
   host_cell_unref (child->cell);

@@ -17,6 +17,9 @@ Child *child_spawn (Host *host, HostCell *cell, const char *key_file, GError **e
  * dropped. */
 ChildQuestion *child_begin (Child *child, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds,
                             unsigned n_fds, unsigned milliseconds);
+/* Waits for a moment for the last of several questions, which are then finished: each answer that is waited for wakes somebody up,
+ * and the others are there when it is. */
+void child_await (ChildQuestion *last);
 /* Waits for the answer; takes the question.  answer: to be cleared; NULL: it says nothing but its type, which is `expected`, or
  * error says what the child says, or which step it did not answer. */
 gboolean child_finish (ChildQuestion *question, WireType expected, WireMessage *answer, GError **error);
@@ -35,6 +38,10 @@ void child_say (Child *child, WireType type, const void *body);
 void child_quit (Child *child);
 /* Kills it and waits until it is gone: from then on it cannot write to any memory.  FALSE: it does not go. */
 gboolean child_kill (Child *child);
+/* Its cell is served by another from now on: that it ends is nothing to be told of. */
+void child_expect_end (Child *child);
+/* While nobody waits: what child_freeze () needs. */
+void child_will_freeze (Child *child);
 /* It is to stand, and has until child_freeze () to come to it; or goes on after all. */
 void child_pause (Child *child);
 void child_resume (Child *child);

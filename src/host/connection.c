@@ -761,6 +761,8 @@ listen_for (Connection *connection, GIOCondition condition)
     g_source_destroy (connection->source);
   g_clear_pointer (&connection->source, g_source_unref);
   connection->source = g_unix_fd_source_new (connection->socket, condition | G_IO_HUP | G_IO_ERR);
+  /* It never does; but around each call of a source that may not GLib wakes itself up, twice. */
+  g_source_set_can_recurse (connection->source, TRUE);
   g_source_set_callback (connection->source, (GSourceFunc) (void (*) (void)) readable_cb, connection_ref (connection),
                          (GDestroyNotify) connection_unref);
   g_source_attach (connection->source, NULL);

@@ -153,6 +153,7 @@ hold_child (Consumer *consumer, GError **error)
 
   consumer->saving = child_begin (consumer->child, WIRE_SAVE, NULL, NULL, 0, NULL, 0, STATE_MS);
   consumer->giving = child_begin (consumer->child, WIRE_GIVE, NULL, NULL, 0, NULL, 0, STATE_MS);
+  child_await (consumer->giving);
   if (child_finish (stopping, WIRE_DONE, NULL, error))
     return TRUE;
   consumer_forget (consumer);

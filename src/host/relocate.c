@@ -15,9 +15,12 @@
 #include "trust.h"
 #include "watchdog.h"
 
+#include <time.h>
+
 #define ANSWER_MS 5000u
 #define ATTACH_MS 30000u                /* to attach all callers: one that takes its time for each would keep all of them waiting */
 #define CLAIM_SECONDS 20
+#define LET_GO_NS 1000000u              /* for callers to have their first answers */
 #define TOLD_MAX 64u                     /* questions that a new process has not answered, at a time */
 
 typedef struct
@@ -204,8 +207,10 @@ has_old (const Move *move)
   return move->old.instance != NULL || move->old.child != NULL;
 }
 
-/* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it stands for good are its positions
- * what they will ever be.  It is killed when callers go on: what the kernel does then takes a processor from them. */
+/* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it is seen to stand for good are its
+ * positions what they will ever be.  That takes a quarter of a move, and one whose code is let into the host in this moment is
+ * only told to stand: if it has what it takes to go on all the same it can answer calls that are taken once more.  It is killed
+ * when callers go on: what the kernel does then takes a processor from them. */
 static gboolean
 find_positions (Move *move, GError **error)
 {
@@ -213,7 +218,9 @@ find_positions (Move *move, GError **error)
   Child *child = move->old.child;
 
   move->no_way_back = child != NULL;
-  if (child != NULL && !child_freeze (child))
+  if (child != NULL)
+    child_expect_end (child);
+  if (child != NULL && move->new.child != NULL && !child_freeze (child))
     return cell_set_error (error, CELL_ERROR_CRASHED, "cell %s: its process cannot be ended", cell->name);
   for (guint i = 0; i < cell->links->len && has_old (move); i++)
     link_find_positions (link_at (cell, i), move->old.instance != NULL);
@@ -293,6 +300,8 @@ get_all_ready (Move *move, GError **error)
       return FALSE;
   if (!wait_for_new (move, 0, error))
     return FALSE;
+  if (move->old.child != NULL && move->new.child != NULL)
+    child_will_freeze (move->old.child);
   move->attached_by = 0;                /* those who come later, later: the old one may take its time to stop and to save */
   return TRUE;
 }
@@ -375,7 +384,11 @@ settle (Move *move, GError **error)
     return TRUE;
   if (!place_all (move, error))
     return FALSE;
-  if ((move->carry != NULL && !consumer_take (&move->new, move->carry, &move->told, error)) || !wait_for_new (move, 0, error))
+  if (move->carry != NULL && !consumer_take (&move->new, move->carry, &move->told, error))
+    return FALSE;
+  if (!g_queue_is_empty (&move->told))
+    child_await (g_queue_peek_tail (&move->told));
+  if (!wait_for_new (move, 0, error))
     return FALSE;
   for (guint i = 0; i < cell->links->len; i++)
     if (!link_at (cell, i)->gone && link_at (cell, i)->mapped && !seal (g_ptr_array_index (move->halves, i), error))
@@ -401,9 +414,14 @@ arrive_here (Move *move)
     {
       Link *link = link_at (cell, i);
 
-      if (!link->gone)
-        channel_set_callee (link->channel, half_ref (link->requests), half_ref (g_ptr_array_index (move->halves, i)), link->taken,
-                            link->answered);
+      if (link->gone)
+        continue;
+      channel_set_callee (link->channel, half_ref (link->requests), half_ref (g_ptr_array_index (move->halves, i)), link->taken,
+                          link->answered);
+      /* All of the half is free, and no caller is asked what it has read: a process that was not seen to stand may have gone on,
+       * and what it has answered then is no fault of whoever has read it. */
+      if (move->old.child != NULL)
+        ring_writer_all_free (&link->channel->answers);
     }
   if (move->carried != NULL)
     carry_apply (move->carried, cell_instance_get_service (instance), TRUE, NULL);
@@ -460,10 +478,13 @@ hand_over (Move *move, GError **error)
       watchdog_wake (cell->host, child_get_hang_ms (move->new.child));
     }
   /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of
-   * yet. */
-  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+   * yet.  To map its new half takes it about as long as a process takes to begin. */
+  epoch_page_write (&cell->epoch, cell->generation, EPOCH_SERVING);
   if (there)
-    starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
+    {
+      epoch_page_wake (&cell->epoch);
+      starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
+    }
   else
     return_to_lanes (cell);
   notify_callers (cell);
@@ -484,10 +505,9 @@ exchange (Move *move)
   cell_instance_attach (move->new.instance);
   set_place (cell, CELL_LOCATION_HERE, &move->new);
   move->handed_over = TRUE;
-  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
+  epoch_page_write (&cell->epoch, cell->generation, EPOCH_SERVING);
   return TRUE;
 }
-
 
 /* The old one is held. */
 static gboolean
@@ -638,13 +658,31 @@ run (Move *move, gboolean there, GError **error)
 {
   g_auto(GStrv) uses = NULL;
 
-  if ((there && !may_call_from_there (move, &uses, error)) || !consumer_prepare (&move->new, move->cell, move->build, there, error)
-      || !get_all_ready (move, error) || !hold (move, error))
+  if (there && !may_call_from_there (move, &uses, error))
+    return FALSE;
+  if (!consumer_prepare (&move->new, move->cell, move->build, there, error))
+    return FALSE;
+  if (!get_all_ready (move, error))
+    return FALSE;
+  if (!hold (move, error))
     return FALSE;
   if (move_held (move, &uses, error))
     return TRUE;
   fail (move, (*error)->message);
   return FALSE;
+}
+
+/* Callers go on first: to clean up takes as long as a move. */
+static void
+clean_up (Move *move, gboolean good)
+{
+  if (good && has_old (move) && !stays_here (move))
+    clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, LET_GO_NS }, NULL);
+  consumer_forget (&move->old);
+  g_queue_clear_full (&move->told, (GDestroyNotify) child_drop);
+  g_clear_pointer (&move->state, g_bytes_unref);
+  g_clear_pointer (&move->carry, g_bytes_unref);
+  g_clear_pointer (&move->carried, g_variant_unref);
 }
 
 static gboolean
@@ -661,13 +699,12 @@ move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
   g_autoptr(GError) wrong = NULL;
   gboolean good = run (&move, there, &wrong);
 
-  consumer_forget (&move.old);
-  g_queue_clear_full (&move.told, (GDestroyNotify) child_drop);
-  g_clear_pointer (&move.state, g_bytes_unref);
-  g_clear_pointer (&move.carry, g_bytes_unref);
-  g_clear_pointer (&move.carried, g_variant_unref);
   if (good && !there)
-    cell_instance_go_on (move.new.instance);
+    {
+      cell_instance_go_on (move.new.instance);
+      epoch_page_wake (&cell->epoch);
+    }
+  clean_up (&move, good);
   /* Who is left over.  Its fini may call others. */
   consumer_end (move.handed_over ? &move.old : &move.new);
   if (wrong != NULL)

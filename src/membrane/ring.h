@@ -116,6 +116,13 @@ typedef struct
   const HalfControl *peer;
 } RingWriter;
 
+/* Nothing was written to its half so far. */
+static inline void
+ring_writer_all_free (RingWriter *writer)
+{
+  writer->limit = writer->head + writer->mask + 1;
+}
+
 typedef struct
 {
   uint8_t *data;                /* read-only memory when the writer is in another process */

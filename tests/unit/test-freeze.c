@@ -127,6 +127,16 @@ stands (const Victim *victim)
   return TRUE;
 }
 
+static gboolean
+freeze (GPid pid, int pidfd)
+{
+  Freezer *freezer = freezer_new (pid, pidfd);
+  gboolean stopped = freezer_stop (freezer);
+
+  freezer_free (freezer);
+  return stopped;
+}
+
 /* On a busy machine one may not stop in time, which is said; most do. */
 static void
 freeze_many (void (*run) (Shared *shared))
@@ -137,7 +147,7 @@ freeze_many (void (*run) (Shared *shared))
     {
       Victim victim = victim_start (run);
 
-      if (freeze_process (victim.pid, victim.pidfd))
+      if (freeze (victim.pid, victim.pidfd))
         {
           g_assert_true (stands (&victim));
           frozen++;
@@ -165,7 +175,7 @@ test_parent (void)
 {
   Victim victim = victim_start (parent);
 
-  g_assert_false (freeze_process (victim.pid, victim.pidfd));
+  g_assert_false (freeze (victim.pid, victim.pidfd));
   victim_end (&victim);
 }
 
@@ -176,9 +186,9 @@ test_gone (void)
 
   kill (victim.pid, SIGKILL);
   g_assert_cmpint (waitpid (victim.pid, NULL, 0), ==, victim.pid);
-  g_assert_false (freeze_process (victim.pid, victim.pidfd));
-  g_assert_false (freeze_process (getpid (), -1));
-  g_assert_false (freeze_process (0, victim.pidfd));
+  g_assert_false (freeze (victim.pid, victim.pidfd));
+  g_assert_false (freeze (getpid (), -1));
+  g_assert_false (freeze (0, victim.pidfd));
   close (victim.pidfd);
   munmap (victim.shared, sizeof (Shared));
 }

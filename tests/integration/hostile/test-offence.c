@@ -228,6 +228,60 @@ test_cursor (Scene *scene, gconstpointer data)
   raw_close (&raw);
 }
 
+/* Waits until the channel's cell is somewhere else, and goes there. */
+static void
+follow (Raw *raw, RawChannel *channel)
+{
+  const uint64_t until = monotonic_ns () + 20000000000u;
+  WireMessage message;
+  Fault fault = { 0 };
+
+  g_assert_cmpint (wire_receive (raw->socket, &message, until, &fault), ==, 1);
+  g_assert_cmpint (message.header.type, ==, WIRE_MOVED);
+  g_assert_cmpuint (message.body.moved.gone, ==, 0);
+  half_unref (channel->replies);
+  channel->replies = half_map (wire_message_take_fd (&message, 0), message.body.moved.reply_capacity, message.body.moved.reply_salt,
+                               false, &fault);
+  g_assert_nonnull (channel->replies);
+  ring_reader_init (&channel->replies_at, channel->replies, channel->requests->control, message.body.moved.final_reply);
+  ring_writer_set_peer (&channel->out, channel->replies->control, message.body.moved.final_taken);
+  wire_message_clear (&message);
+}
+
+/* A caller that has read an answer which its cell's process has written after it had stopped, before the caller hears of that. */
+static void
+test_heard (Scene *scene, gconstpointer data)
+{
+  g_autoptr (HostCell) cell = NULL;
+  const uint64_t args[2] = { 15, 0 };
+  RawChannel channel;
+  uint64_t end, id;
+  Raw raw;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  cell = host_fixture_load (&scene->fixture, "sequence", NULL, NULL);
+  raw = raw_greeted (scene->fixture.socket);
+  host_fixture_eject (cell);
+  g_assert_true (raw_open (&raw, "sequence", 0, &channel));
+  assert_serves (&raw, &channel, 1);
+  host_fixture_absorb (cell);
+  end = channel.replies_at.at;
+  atomic_store (&channel.requests->control->released, end + 64);
+  channel.callee_bell = -1;
+  g_assert_true (raw_request (&raw, &channel, 0, 2, args, sizeof args));
+  follow (&raw, &channel);
+  g_assert_cmpuint (channel.replies_at.at, ==, end);
+  g_assert_cmpint (raw_reply (&channel, &id), ==, CELL_OK);
+  g_assert_cmpuint (id, ==, 2);
+  atomic_store (&channel.requests->control->released, channel.replies_at.at);
+  assert_serves (&raw, &channel, 3);
+  g_assert_null (g_async_queue_try_pop (scene->told));
+  raw_channel_clear (&channel);
+  raw_close (&raw);
+}
+
 /* ---- a child --------------------------------------------------------------------------------------------------- */
 
 /* Has the rogue lie until that process has found out: a true answer that comes before the caller has looked takes the lie's place,
@@ -506,6 +560,7 @@ main (int argc, char **argv)
   g_test_add ("/offence/client", Scene, NULL, set_up, test_client, tear_down);
   g_test_add ("/offence/client-of-child", Scene, "sequence", set_up, test_client, tear_down);
   g_test_add ("/offence/cursor", Scene, NULL, set_up, test_cursor, tear_down);
+  g_test_add ("/offence/heard", Scene, NULL, set_up, test_heard, tear_down);
   g_test_add ("/offence/child", Scene, NULL, set_up, test_child, tear_down);
   g_test_add ("/offence/former", Scene, NULL, set_up, test_former, tear_down);
   g_test_add ("/offence/child-of-child", Scene, "victim", set_up, test_child, tear_down);
