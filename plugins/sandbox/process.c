@@ -15,6 +15,7 @@
 
 struct Process
 {
+  pid_t pid;
   int pidfd;
   pthread_mutex_t lock;         /* of what follows */
   gboolean ended;
@@ -74,6 +75,7 @@ process_new (pid_t pid)
 {
   Process *process = g_new0 (Process, 1);
 
+  process->pid = pid;
   process->pidfd = (int) syscall (SYS_pidfd_open, pid, 0);
   pthread_mutex_init (&process->lock, NULL);
   if (process->pidfd >= 0)
@@ -102,6 +104,17 @@ process_start (const char *const *argv, const ProcessFd *fds, guint n_fds, GErro
     return process_new (pid);
   cell_set_error (error, CELL_ERROR_NO_RESOURCES, "%s cannot be started: %s", argv[0], g_strerror (wrong));
   return NULL;
+}
+
+pid_t
+process_get_pid (Process *process)
+{
+  gboolean ended;
+
+  pthread_mutex_lock (&process->lock);
+  ended = process->ended;
+  pthread_mutex_unlock (&process->lock);
+  return ended ? 0 : process->pid;
 }
 
 int

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include <glib.h>
+#include <sys/types.h>
 
 typedef struct Process Process;
 
@@ -20,6 +21,8 @@ typedef struct
 Process *process_start (const char *const *argv, const ProcessFd *fds, guint n_fds, GError **error);
 /* Kills it, if that has not happened, and waits. */
 void process_free (Process *process);
+/* 0: it has ended, and has been waited for. */
+pid_t process_get_pid (Process *process);
 /* Readable when it has ended. */
 int process_get_pidfd (const Process *process);
 void process_kill (Process *process);

@@ -30,6 +30,7 @@ typedef struct
   const ProcessFd *fds;
   guint n_fds;
   int log;
+  const cpu_set_t *processors;  /* see SandboxAccess */
   Process *process;
   GError *error;
   gboolean finished;
@@ -46,6 +47,19 @@ copy (int fd)
   return fcntl (fd, F_DUPFD_CLOEXEC, 3);
 }
 
+/* What was started before may have been meant for other processors. */
+static void
+place (const Spawn *what)
+{
+  cpu_set_t set;
+
+  if (what->processors != NULL)
+    set = *what->processors;
+  else if (sched_getaffinity (getpid (), sizeof set, &set) < 0)
+    return;
+  sched_setaffinity (0, sizeof set, &set);
+}
+
 /* What it prints is no output of ours. */
 static void
 spawn (Spawn *what)
@@ -56,6 +70,7 @@ spawn (Spawn *what)
 
   g_array_append_vals (fds, own, G_N_ELEMENTS (own));
   g_array_append_vals (fds, what->fds, what->n_fds);
+  place (what);
   what->process = process_start (what->argv, (const ProcessFd *) (void *) fds->data, fds->len, &what->error);
 }
 
@@ -209,7 +224,7 @@ Process *
 sandbox_spawn (SandboxTools tools, const SandboxAccess *access, const char *const *args, const ProcessFd *fds, guint n_fds,
                int log, int *ret_last_word, GError **error)
 {
-  Spawn what = { .fds = fds, .n_fds = n_fds, .log = log };
+  Spawn what = { .fds = fds, .n_fds = n_fds, .log = log, .processors = access != NULL ? access->processors : NULL };
   g_autofree ProcessFd *all = g_new (ProcessFd, n_fds + OWN_FDS);
   g_auto(GStrv) argv = NULL;
   gboolean info = FALSE;

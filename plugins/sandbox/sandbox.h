@@ -4,6 +4,8 @@
  * calls less (filter.h), and memory of a limited size where a cell can write.  The runner itself sets the limits of its process.
  */
 #pragma once
+#include <sched.h>
+
 #include "plugins/cell-error.h"
 
 #include "process.h"
@@ -23,6 +25,7 @@ typedef struct
   gboolean network;
   gboolean strict;              /* see filter.h: FILTER_SERVING */
   const char *const *mounts;    /* arguments of bubblewrap; the descriptors that they name are among those given */
+  const cpu_set_t *processors;  /* where it is to run; NULL: where this process is */
 } SandboxAccess;
 
 /* Whether there is one; if not, a sentence that says what to do. */

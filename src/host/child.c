@@ -19,6 +19,7 @@
 #include "child-log.h"
 #include "freeze.h"
 #include "offence.h"
+#include "placement.h"
 #include "restrain.h"
 #include "plugins/sandbox/bounds.h"
 #include "plugins/sandbox/granted.h"
@@ -462,7 +463,8 @@ static void
 start_sandbox (Child *child, Access *access, int socket, int info, GError **error)
 {
   g_auto(GStrv) mounts = g_strv_builder_end (access->mounts);
-  const SandboxAccess what = { access->network, access->strict, (const char *const *) mounts };
+  const SandboxAccess what = { access->network, access->strict, (const char *const *) mounts,
+                               placement_processors () };
   const ProcessFd own[] = { { socket, 3 }, { info, SANDBOX_INFO } };
 
   for (guint i = 0; i < access->writable->len; i++)
@@ -562,6 +564,7 @@ child_spawn (Host *host, HostCell *cell, const char *key_file, GError **error)
                               (GDestroyNotify) connection_unref);
   if (wait_for_greeting (child, error))
     {
+      placement_let_go (child_get_live_pid (child));
       bound (child);
       return child;
     }
@@ -635,6 +638,14 @@ void
 child_kill_frozen (Child *child)
 {
   send_signal (child, SIGKILL);
+}
+
+void
+child_take_aside (Child *child)
+{
+  placement_take (child_get_live_pid (child));
+  if (child->process != NULL)
+    placement_take (process_get_pid (child->process));
 }
 
 /* Bubblewrap says who the runner is and then lets it begin.  Killed in between it would leave the runner to wait for that for
@@ -776,6 +787,13 @@ child_get_pid (Child *child)
   pid = child->pid;
   pthread_mutex_unlock (&child->lock);
   return pid;
+}
+
+/* One that has not been waited for keeps its number. */
+GPid
+child_get_live_pid (Child *child)
+{
+  return child->pidfd < 0 || syscall (SYS_pidfd_send_signal, child->pidfd, 0, NULL, 0) == 0 ? child_get_pid (child) : 0;
 }
 
 int

@@ -47,11 +47,15 @@ void child_pause (Child *child);
 void child_resume (Child *child);
 /* It writes to no memory any more: it stands until it is killed, or is gone.  FALSE: it does not stop, and does not go. */
 gboolean child_freeze (Child *child);
+/* It is about to end, and does so where this thread works; see placement.h. */
+void child_take_aside (Child *child);
 /* Does not wait for it: child_kill () does. */
 void child_kill_frozen (Child *child);
 
 /* Of the runner itself; 0: not known. */
 GPid child_get_pid (Child *child);
+/* The same of one that has not ended: nobody else's number. */
+GPid child_get_live_pid (Child *child);
 /* How long its handlers may run on after their deadlines. */
 guint child_get_hang_ms (const Child *child);
 /* Its connection has ended: it answers nothing any more. */

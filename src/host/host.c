@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #define G_LOG_DOMAIN "cellhost"
 #include "config.h"
 
 #include "host.h"
 
 #include <glib/gstdio.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "cell.h"
@@ -148,6 +150,8 @@ host_new (const HostConfig *config, GError **error)
   host->builds = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   host->connections = g_ptr_array_new_with_free_func ((GDestroyNotify) connection_unref);
   host->started = g_get_monotonic_time ();
+  if (sched_getaffinity (0, sizeof host->processors, &host->processors) < 0)
+    CPU_ZERO (&host->processors);       /* there are more than the C library has room for */
   host->state_lock = -1;
   host->jobs = jobs_new (JOB_THREADS);
   host->lanes = lanes_start (&fault);

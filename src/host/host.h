@@ -72,6 +72,8 @@ struct Host
   _Atomic uint64_t stop_until;  /* it ends: what was accepted is waited for until then, monotonic ns; 0: it does not */
   _Atomic uint64_t last_generation;
   _Atomic uint64_t last_link;
+  cpu_set_t processors;         /* those that it was given */
+  _Atomic gboolean is_placing;  /* see placement.h */
   gint64 started;               /* monotonic µs */
 };
 

@@ -7,6 +7,7 @@
 #include "child.h"
 #include "consumer.h"
 #include "membrane/wait.h"
+#include "placement.h"
 #include "plugins/carry.h"
 #include "roster.h"
 #include "state-file.h"
@@ -36,6 +37,7 @@ typedef struct
   GHashTable *ready;            /* serial of a link → half for its replies: made, and with a child attached, before anybody waits */
   GArray *places;               /* WirePlace: where the new one, a child, goes on with them */
   GQueue told;                  /* questions to the new one, to be answered with WIRE_DONE, in order */
+  Placement placement;
   gint64 attached_by;           /* monotonic µs: when callers have to be attached; 0: none has been yet */
   GPtrArray *left;              /* halves that nobody here reads any more: given back when callers go on, and not before */
   gboolean no_way_back;         /* the old one is gone, or about to be */
@@ -653,6 +655,13 @@ hold (Move *move, GError **error)
   return FALSE;
 }
 
+/* 0: it is none, or has ended. */
+static GPid
+pid_of (Child *child)
+{
+  return child != NULL ? child_get_live_pid (child) : 0;
+}
+
 static gboolean
 run (Move *move, gboolean there, GError **error)
 {
@@ -660,10 +669,16 @@ run (Move *move, gboolean there, GError **error)
 
   if (there && !may_call_from_there (move, &uses, error))
     return FALSE;
+  if (there)
+    placement_begin (&move->placement, move->cell);
   if (!consumer_prepare (&move->new, move->cell, move->build, there, error))
     return FALSE;
+  /* What its init has started here runs where it is to stay. */
+  if (!there)
+    placement_begin (&move->placement, move->cell);
   if (!get_all_ready (move, error))
     return FALSE;
+  placement_again (&move->placement, pid_of (move->old.child));
   if (!hold (move, error))
     return FALSE;
   if (move_held (move, &uses, error))
@@ -672,17 +687,37 @@ run (Move *move, gboolean there, GError **error)
   return FALSE;
 }
 
+/* The process that serves from now on, or goes on; 0: none does. */
+static GPid
+server_of (const Move *move, gboolean good)
+{
+  return good ? pid_of (move->new.child) : !move->no_way_back ? pid_of (move->old.child) : 0;
+}
+
 /* Callers go on first: to clean up takes as long as a move. */
 static void
 clean_up (Move *move, gboolean good)
 {
   if (good && has_old (move) && !stays_here (move))
     clock_nanosleep (CLOCK_MONOTONIC, 0, &(struct timespec) { 0, LET_GO_NS }, NULL);
+  placement_again (&move->placement, server_of (move, good));
   consumer_forget (&move->old);
   g_queue_clear_full (&move->told, (GDestroyNotify) child_drop);
   g_clear_pointer (&move->state, g_bytes_unref);
   g_clear_pointer (&move->carry, g_bytes_unref);
   g_clear_pointer (&move->carried, g_variant_unref);
+}
+
+/* Who is left over.  Its fini may call others, and take long. */
+static void
+end_other (Move *move, gboolean good)
+{
+  const Consumer *other = move->handed_over ? &move->old : &move->new;
+
+  if (other->child != NULL)
+    child_take_aside (other->child);
+  placement_end (&move->placement, server_of (move, good));
+  consumer_end (other);
 }
 
 static gboolean
@@ -705,8 +740,7 @@ move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
       epoch_page_wake (&cell->epoch);
     }
   clean_up (&move, good);
-  /* Who is left over.  Its fini may call others. */
-  consumer_end (move.handed_over ? &move.old : &move.new);
+  end_other (&move, good);
   if (wrong != NULL)
     g_propagate_error (error, g_steal_pointer (&wrong));
   return good;

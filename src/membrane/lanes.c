@@ -470,6 +470,16 @@ lanes_settle (Lanes *lanes)
     }
 }
 
+void
+lanes_run_on (Lanes *lanes, const cpu_set_t *set)
+{
+  lanes_lock (lanes);
+  for (uint32_t i = 0; i < lanes->n_threads; i++)
+    if (!pthread_equal (lanes->threads[i], pthread_self ()))
+      pthread_setaffinity_np (lanes->threads[i], sizeof *set, set);
+  pthread_mutex_unlock (&lanes->lock);
+}
+
 Lanes *
 lanes_start (Fault *fault)
 {

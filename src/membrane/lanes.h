@@ -8,6 +8,8 @@
  * Lanes also run tasks: going on with a gate that was passed on, completions of calls that a cell in this process has made.
  */
 #pragma once
+#include <sched.h>
+
 #include "channel.h"
 
 typedef struct Lanes Lanes;
@@ -27,6 +29,8 @@ Lanes *lanes_start (Fault *fault);
 void lanes_stop (Lanes *lanes);
 /* Waits for a moment until its threads have begun, which takes each of them longer than many calls. */
 void lanes_settle (Lanes *lanes);
+/* Where its threads run, but for the one that asks.  Each call takes the place of the one before. */
+void lanes_run_on (Lanes *lanes, const cpu_set_t *set);
 /* How often the thread that polled was stuck, in a handler that was not known to take long or in a task, and others waited for
  * that. */
 uint32_t lanes_overtaken (const Lanes *lanes);

@@ -705,7 +705,7 @@ main (int argc, char **argv)
   runner.outgoing = g_ptr_array_new_with_free_func ((GDestroyNotify) channel_unref);
   runner.channels = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify) channel_unref);
   runner.timer = timerfd_create (CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  /* Each takes longer to begin than many calls: before the host is told that somebody is here. */
+  /* What begins before the greeting begins where no caller waits: see host/placement.h. */
   runner.lanes = lanes_start (&fault);
   if (runner.lanes != NULL)
     {
