@@ -480,13 +480,10 @@ hand_over (Move *move, GError **error)
       watchdog_wake (cell->host, child_get_hang_ms (move->new.child));
     }
   /* The epoch first: a caller that withdraws a call must not be told that it was not taken by a consumer it does not know of
-   * yet.  To map its new half takes it about as long as a process takes to begin. */
-  epoch_page_write (&cell->epoch, cell->generation, EPOCH_SERVING);
+   * yet.  To map its new half takes it about as long as a consumer takes to begin. */
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   if (there)
-    {
-      epoch_page_wake (&cell->epoch);
-      starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
-    }
+    starting = child_begin (move->new.child, WIRE_START, NULL, NULL, 0, NULL, 0, ANSWER_MS);
   else
     return_to_lanes (cell);
   notify_callers (cell);
@@ -507,7 +504,7 @@ exchange (Move *move)
   cell_instance_attach (move->new.instance);
   set_place (cell, CELL_LOCATION_HERE, &move->new);
   move->handed_over = TRUE;
-  epoch_page_write (&cell->epoch, cell->generation, EPOCH_SERVING);
+  epoch_page_set (&cell->epoch, cell->generation, EPOCH_SERVING);
   return TRUE;
 }
 
@@ -735,10 +732,7 @@ move_to (HostCell *cell, HostBuild *build, gboolean there, GError **error)
   gboolean good = run (&move, there, &wrong);
 
   if (good && !there)
-    {
-      cell_instance_go_on (move.new.instance);
-      epoch_page_wake (&cell->epoch);
-    }
+    cell_instance_go_on (move.new.instance);
   clean_up (&move, good);
   end_other (&move, good);
   if (wrong != NULL)

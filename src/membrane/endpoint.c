@@ -75,23 +75,11 @@ epoch_page_clear (EpochPage *page)
 }
 
 void
-epoch_page_write (EpochPage *page, uint64_t generation, uint32_t state)
+epoch_page_set (EpochPage *page, uint64_t generation, uint32_t state)
 {
   atomic_store (&page->page->generation, generation);
   atomic_store (&page->page->word, (uint32_t) (generation << 2) | state);
-}
-
-void
-epoch_page_wake (EpochPage *page)
-{
   futex_wake (&page->page->word, INT_MAX);
-}
-
-void
-epoch_page_set (EpochPage *page, uint64_t generation, uint32_t state)
-{
-  epoch_page_write (page, generation, state);
-  epoch_page_wake (page);
 }
 
 static void

@@ -19,10 +19,6 @@ void epoch_unmap (const Epoch *epoch);
 void epoch_page_clear (EpochPage *page);
 /* A new generation, or the end; wakes whoever sleeps on it. */
 void epoch_page_set (EpochPage *page, uint64_t generation, uint32_t state);
-/* The same in two steps.  Whoever is woken may take our processor and look for an answer: what has to be done before there can be
- * one is done in between. */
-void epoch_page_write (EpochPage *page, uint64_t generation, uint32_t state);
-void epoch_page_wake (EpochPage *page);
 
 /* kick: finds a thread that goes on with a gate that was passed on; NULL in processes where nothing is served. */
 Endpoint *endpoint_new (const Epoch *epoch, uint32_t threading, void (*kick) (Gate *gate));
