@@ -2,6 +2,8 @@
 #define G_LOG_DOMAIN "cellhost-relocate"
 #include "relocate.h"
 
+#include <time.h>
+
 #include "authority.h"
 #include "cell-build.h"
 #include "child.h"
@@ -15,8 +17,6 @@
 #include "suspects.h"
 #include "trust.h"
 #include "watchdog.h"
-
-#include <time.h>
 
 #define ANSWER_MS 5000u
 #define ATTACH_MS 30000u                /* to attach all callers: one that takes its time for each would keep all of them waiting */

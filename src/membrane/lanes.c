@@ -18,7 +18,7 @@
 #define IDLE_LOOKS 8192u        /* in vain at hot channels, while others are served, before each of them is to ring again */
 #define VAIN_HANDOVERS 8u       /* then a channel is not believed any more */
 #define SPIN_NS 100000u
-#define SETTLE_LOOKS 1000u
+#define SETTLE_LOOKS 1000u      /* at threads that begin; then nobody waits for them any more */
 #define STAY_LOOKS 256u         /* looks at the only hot channel before the lock is taken again */
 
 typedef struct

@@ -2,12 +2,12 @@
 #define _GNU_SOURCE
 #include "self.h"
 
-#include "heap.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "heap.h"
 
 #if defined (__SANITIZE_ADDRESS__)
 # include <sanitizer/asan_interface.h>
