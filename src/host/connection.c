@@ -9,12 +9,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "authority.h"
-#include "binding.h"
+#include "answers.h"
 #include "child.h"
 #include "membrane/bell.h"
 #include "membrane/blob.h"
@@ -25,11 +22,8 @@
 #define QUESTIONS_MAX 128u              /* of a program, that wait for their answers or whose answers it has not read */
 #define QUESTIONS_OF_CELL_MAX (2 * BOUNDS_PROCESSES)    /* its answers come over the same socket: more than its threads can ask at
                                                          * once */
-#define CONNECTIONS_MAX 1024u
 #define LINKS_MAX 512u                  /* of one connection */
 #define LINK_BYTES_MAX (256u << 20)     /* memory for the requests and replies of all of them */
-#define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */
-#define PAUSE_MS 100u                   /* until it is tried again whether there are descriptors */
 
 static void listen_for (Connection *connection, GIOCondition condition);
 
@@ -201,19 +195,10 @@ connection_send (Connection *connection, WireType type, uint64_t serial, const v
     connection_close (connection);
 }
 
-static void
-answer_error (Connection *connection, uint64_t serial, const GError *error)
-{
-  WireError body = { .status = cell_status_from_error (error) };
+/* ---- its links ------------------------------------------------------------------------------------------ */
 
-  connection_send (connection, WIRE_ERROR, serial, &body, error->message, (uint32_t) strlen (error->message), NULL, 0);
-}
-
-/* ---- questions: on a job's thread --------------------------------------------------------------------- */
-
-/* The connection's reference, by the link's serial.  FALSE: the connection has closed, or has as many as it may. */
-static gboolean
-keep_link (Connection *connection, Link *link, GError **error)
+gboolean
+connection_keep_link (Connection *connection, Link *link, GError **error)
 {
   gboolean closed, full, large;
   guint64 bytes = atomic_load (&link->bytes);
@@ -238,58 +223,14 @@ keep_link (Connection *connection, Link *link, GError **error)
   return !closed || cell_set_error (error, CELL_ERROR_GONE, "the connection has ended");
 }
 
-/* Something is wrong with what it says. */
-static void
-complain (Connection *connection, const char *wrong, const char *what_follows)
+void
+connection_complain (Connection *connection, const char *wrong, const char *what_follows)
 {
   g_autofree char *who = offence_name (connection);
 
   offence_warn (connection->host, "%s: %s%s", who, wrong, what_follows);
 }
 
-/* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was
- * given. */
-static HostCell *
-find_for (Connection *connection, const char *name, uint32_t *ret_access, GError **error)
-{
-  HostCell *cell;
-
-  if (connection->cell == NULL)
-    {
-      *ret_access = connection->access;
-      return host_find (connection->host, name, error);
-    }
-  cell = authority_find (connection->cell, connection->key_file, name, ret_access, error);
-  /* Once: it may ask without end. */
-  if (cell == NULL && cell_status_from_error (*error) == CELL_ERROR_DENIED && !atomic_exchange (&connection->denied, TRUE))
-    g_warning ("%s", (*error)->message);
-  return cell;
-}
-
-static void
-do_open (Connection *connection, WireMessage *message)
-{
-  g_autoptr(GError) error = NULL;
-  uint32_t access = CELL_ACCESS_ANY;
-  g_autoptr(HostCell) cell = find_for (connection, message->body.open.cell, &access, &error);
-  Link *link = NULL;
-
-  if (cell != NULL && message->body.open.cell_id != 0 && message->body.open.cell_id != cell->id)
-    cell_set_error (&error, CELL_ERROR_GONE, "cell %s is another one now", cell->name);
-  else if (cell != NULL)
-    link = link_new (cell, connection, NULL, access, message->body.open.request_capacity, &error);
-  if (link != NULL && keep_link (connection, link, &error))
-    link_announce (link, message->header.serial);
-  else
-    {
-      if (link != NULL)
-        link_close (link);
-      answer_error (connection, message->header.serial, error);
-    }
-  link_unref (link);
-}
-
-/* A reference; steal: the connection's. */
 static Link *
 take_link (Connection *connection, uint64_t serial, gboolean steal)
 {
@@ -305,131 +246,19 @@ take_link (Connection *connection, uint64_t serial, gboolean steal)
   return link;
 }
 
-static void
-do_mapped (Connection *connection, WireMessage *message)
-{
-  g_autoptr(GError) error = NULL;
-  Link *link = take_link (connection, message->body.ref.channel, FALSE);
-
-  if (link != NULL && !link_in_use (link, &error))
-    {
-      complain (connection, error->message, "");
-      if (cell_status_from_error (error) == CELL_ERROR_CORRUPT)
-        connection_close (connection);
-      else
-        link_refuse (link);
-    }
-  link_unref (link);
-}
-
-static void
-do_close (Connection *connection, WireMessage *message)
-{
-  Link *link = take_link (connection, message->body.ref.channel, TRUE);
-
-  if (link != NULL)
-    link_close (link);
-  link_unref (link);
-}
-
 Link *
 connection_get_link (Connection *connection, uint64_t serial)
 {
   return take_link (connection, serial, FALSE);
 }
 
-static void
-do_bind (Connection *connection, WireMessage *message)
+Link *
+connection_take_link (Connection *connection, uint64_t serial)
 {
-  g_autoptr(GError) error = NULL;
-  uint32_t access = CELL_ACCESS_ANY;
-  g_autoptr(HostCell) cell = find_for (connection, message->body.bind.cell, &access, &error);
-  g_autoptr(GByteArray) numbers = NULL;
-  WireBound bound = { 0 };
-
-  if (cell != NULL)
-    numbers = binding_from_wire (cell->contract, &message->body.bind, message->tail, message->tail_size, &error);
-  if (numbers == NULL)
-    {
-      answer_error (connection, message->header.serial, error);
-      return;
-    }
-  bound.cell_id = cell->id;
-  bound.n_methods = message->body.bind.n_methods;
-  bound.n_signals = message->body.bind.n_signals;
-  bound.max_reply = host_cell_max_reply (cell);
-  connection_send (connection, WIRE_BOUND, message->header.serial, &bound, numbers->data, numbers->len, NULL, 0);
+  return take_link (connection, serial, TRUE);
 }
 
-/* It is whoever has asked who reserves the memory, and it counts as his: all of it, for as long as he or anybody has it, by the
- * limits that his processes have.  What he does with it is not for the host to know. */
-static void
-do_blob_new (Connection *connection, WireMessage *message)
-{
-  Fault fault = { CELL_ERROR_TOO_LARGE, "a blob may have up to 256 MiB" };
-  CellBlob *blob = NULL;
-  WireBlob body = { .size = message->body.blob.size };
-
-  if (body.size <= BLOB_BYTES_MAX)
-    blob = blob_new_for_other (body.size, &fault);
-  if (blob == NULL)
-    {
-      WireError wrong = { .status = fault.status };
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
-                       NULL, 0);
-      return;
-    }
-  int fd = blob_fd (blob);
-  connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, &fd, 1);
-  blob_unref (blob);
-}
-
-static void
-do_blob_export (Connection *connection, WireMessage *message)
-{
-  Fault fault = { CELL_ERROR_TOO_LARGE, "a blob may have up to 256 MiB" };
-  CellBlob *blob = NULL;
-  WireBlob body = { .size = message->body.blob.size };
-
-  if (body.size <= BLOB_BYTES_MAX)
-    blob = blob_from_fd (wire_message_take_fd (message, 0), body.size, &fault);
-  if (blob != NULL)
-    {
-      body.id = blob_transit_put (blob, connection->serial);
-      blob_unref (blob);
-      fault = (Fault) { CELL_ERROR_NO_RESOURCES, "too many blobs are on their way" };
-    }
-  if (body.id != 0)
-    connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, NULL, 0);
-  else
-    {
-      WireError wrong = { .status = fault.status };
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
-                       NULL, 0);
-    }
-}
-
-static void
-do_blob_import (Connection *connection, WireMessage *message)
-{
-  BlobPort *transit = blob_transit ();
-  CellBlob *blob = transit->import_blob (transit, message->body.blob.id);
-
-  if (blob == NULL)
-    {
-      WireError wrong = { .status = CELL_ERROR_NOT_FOUND };
-      const char *text = "there is no such blob on its way";
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, text, (uint32_t) strlen (text), NULL, 0);
-      return;
-    }
-  WireBlob body = { .id = message->body.blob.id, .size = blob_size (blob) };
-  int fd = blob_fd (blob);
-  connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, &fd, 1);
-  blob_unref (blob);
-}
+/* ---- questions: on a job's thread ------------------------------------------------------------------------- */
 
 typedef struct
 {
@@ -451,7 +280,7 @@ find_concerned (Connection *connection, const WireMessage *message)
     return host_find (connection->host, message->body.open.cell, NULL);
   if (message->header.type == WIRE_BIND)
     return NULL;
-  link = take_link (connection, message->body.ref.channel, FALSE);
+  link = connection_get_link (connection, message->body.ref.channel);
   if (link != NULL)
     cell = host_cell_ref (link->cell);
   link_unref (link);
@@ -490,10 +319,10 @@ question_run (gpointer data)
   host_look_at_handlers (connection->host);
   switch (message->header.type)
     {
-    case WIRE_BIND: do_bind (connection, message); break;
-    case WIRE_OPEN: do_open (connection, message); break;
-    case WIRE_MAPPED: do_mapped (connection, message); break;
-    case WIRE_CLOSE: do_close (connection, message); break;
+    case WIRE_BIND: answer_bind (connection, message); break;
+    case WIRE_OPEN: answer_open (connection, message); break;
+    case WIRE_MAPPED: answer_mapped (connection, message); break;
+    case WIRE_CLOSE: answer_close (connection, message); break;
     default: break;
     }
   wire_message_clear (message);
@@ -516,7 +345,7 @@ connection_end_link (Connection *connection, uint64_t serial)
   pthread_mutex_unlock (&connection->lock);
   if (closed)
     return;
-  link = take_link (connection, serial, TRUE);
+  link = connection_take_link (connection, serial);
   if (link != NULL)
     {
       link_refuse (link);
@@ -603,13 +432,13 @@ receive (Connection *connection, WireMessage *message)
       return NULL;
     /* These wait for nothing, and others wait for them. */
     case WIRE_BLOB_NEW:
-      do_blob_new (connection, message);
+      answer_blob_new (connection, message);
       return NULL;
     case WIRE_BLOB_EXPORT:
-      do_blob_export (connection, message);
+      answer_blob_export (connection, message);
       return NULL;
     case WIRE_BLOB_IMPORT:
-      do_blob_import (connection, message);
+      answer_blob_import (connection, message);
       return NULL;
     case WIRE_OFFENCE:
       return offence_claim (connection, &message->body.offence);
@@ -667,7 +496,7 @@ read_messages (Connection *connection, gboolean ended)
       if (got > 0)
         wire_message_clear (&message);
       if (wrong != NULL)
-        complain (connection, wrong, "; its connection ends");
+        connection_complain (connection, wrong, "; its connection ends");
       if (got < 0 || wrong != NULL)
         return FALSE;
     }
@@ -909,7 +738,7 @@ connection_close (Connection *connection)
 static void
 flooded_job (gpointer data)
 {
-  complain (data, "it rings its bell without end, and brings nothing", "");
+  connection_complain (data, "it rings its bell without end, and brings nothing", "");
   connection_unref (data);
 }
 
@@ -924,270 +753,12 @@ bell_flooded (void *data)
 
 static const BellLimit bell_limit = { NULL, bell_flooded };
 
-/* ---- listening ----------------------------------------------------------------------------------------------- */
-
-struct Listener
-{
-  gatomicrefcount references;
-  Host *host;
-  char *path;
-  int socket, lock;
-  int spare;                    /* given up for a moment when there is no other descriptor; without it nobody is accepted */
-  gboolean bound;
-  pthread_mutex_t mutex;        /* of what follows, and of the descriptors once it listens */
-  gboolean closed;
-  GSource *source;              /* has a reference */
-};
-
-static void
-listener_unref (gpointer data)
-{
-  Listener *listener = data;
-
-  if (!g_atomic_ref_count_dec (&listener->references))
-    return;
-  pthread_mutex_destroy (&listener->mutex);
-  g_free (listener->path);
-  g_free (listener);
-}
-
-/* Whoever waits to be accepted when there is no descriptor for him would make the main loop turn for ever: he is told instead. */
-static void
-refuse_one (Listener *listener)
-{
-  int socket;
-
-  close (listener->spare);
-  socket = accept4 (listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (socket >= 0)
-    {
-      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, "this host has no more descriptors", 0);
-      close (socket);
-    }
-  listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
-static void
-accept_one (Listener *listener)
-{
-  Host *host = listener->host;
-  int socket = accept4 (listener->socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  struct ucred peer = { 0 };
-  socklen_t size = sizeof peer;
-  g_autoptr(GError) error = NULL;
-  Connection *connection;
-  guint n;
-
-  if (socket < 0)
-    {
-      if (errno == EMFILE || errno == ENFILE)
-        refuse_one (listener);
-      return;
-    }
-  pthread_mutex_lock (&host->lock);
-  n = host->connections->len;
-  pthread_mutex_unlock (&host->lock);
-  if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid ())
-    {
-      wire_send_error (socket, 0, CELL_ERROR_DENIED, "this host belongs to another user", 0);
-      close (socket);
-    }
-  else if (n >= CONNECTIONS_MAX)
-    {
-      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, "this host has too many connections", 0);
-      close (socket);
-    }
-  else if ((connection = connection_new (host, socket, &error)) != NULL)
-    {
-      connection->bell = lanes_add_bell (host->lanes, connection->host_bell, NULL, NULL);
-      if (connection->bell != NULL)
-        lanes_limit_bell (host->lanes, connection->bell, &bell_limit, connection);
-      connection_start (connection);
-      connection_unref (connection);
-    }
-  else
-    g_warning ("%s", error->message);
-}
-
-static void wait_for_somebody (Listener *listener);
-
-static gboolean
-accept_cb (gint fd, GIOCondition condition, gpointer data)
-{
-  Listener *listener = data;
-  gboolean goes_on;
-
-  (void) fd;
-  (void) condition;
-  pthread_mutex_lock (&listener->mutex);
-  if (!listener->closed)
-    accept_one (listener);
-  goes_on = !listener->closed && listener->spare >= 0;
-  if (!listener->closed && !goes_on)
-    wait_for_somebody (listener);
-  pthread_mutex_unlock (&listener->mutex);
-  return goes_on;
-}
-
-static gboolean
-again_cb (gpointer data)
-{
-  Listener *listener = data;
-
-  pthread_mutex_lock (&listener->mutex);
-  if (!listener->closed)
-    wait_for_somebody (listener);
-  pthread_mutex_unlock (&listener->mutex);
-  return G_SOURCE_REMOVE;
-}
-
-/* Or, when somebody else has taken the place of the spare descriptor, for one that can be in its place.  With the mutex. */
-static void
-wait_for_somebody (Listener *listener)
-{
-  GSourceFunc func = again_cb;
-
-  g_clear_pointer (&listener->source, g_source_unref);
-  if (listener->spare < 0)
-    listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (listener->spare >= 0)
-    {
-      listener->source = g_unix_fd_source_new (listener->socket, G_IO_IN);
-      func = (GSourceFunc) (void (*) (void)) accept_cb;
-    }
-  else
-    listener->source = g_timeout_source_new (PAUSE_MS);
-  g_atomic_ref_count_inc (&listener->references);
-  g_source_set_callback (listener->source, func, listener, listener_unref);
-  g_source_attach (listener->source, NULL);
-}
-
-/* A lock beside the socket says whether its owner lives: a socket that a crash left behind is replaced, one in use is not. */
-static gboolean
-take_lock (Listener *listener, GError **error)
-{
-  g_autofree char *path = g_strconcat (listener->path, ".lock", NULL);
-  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-  listener->lock = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (listener->lock < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", path, g_strerror (errno));
-  if (fcntl (listener->lock, F_OFD_SETLK, &lock) < 0)
-    return cell_set_error (error, CELL_ERROR_EXISTS, "another host is running at %s; 'cellctl shutdown' ends it", listener->path);
-  return TRUE;
-}
-
-/* What lies there is taken away only when it is a socket that nobody listens at. */
-static gboolean
-clear_place (Listener *listener, const struct sockaddr_un *address, GError **error)
-{
-  struct stat st;
-
-  if (lstat (listener->path, &st) < 0)
-    return TRUE;                        /* bind () will say what else there is */
-  if (!S_ISSOCK (st.st_mode))
-    return cell_set_error (error, CELL_ERROR_EXISTS, "%s is there and is no socket; move it away, or choose another place",
-                           listener->path);
-  if (connect (listener->socket, (const struct sockaddr *) address, sizeof *address) == 0 || errno != ECONNREFUSED)
-    return cell_set_error (error, CELL_ERROR_EXISTS, "another program listens at %s; choose another place", listener->path);
-  unlink (listener->path);
-  return TRUE;
-}
-
-static gboolean
-bind_socket (Listener *listener, GError **error)
-{
-  struct sockaddr_un address = { .sun_family = AF_UNIX };
-  mode_t mask;
-  int bound;
-
-  g_strlcpy (address.sun_path, listener->path, sizeof address.sun_path);
-  listener->socket = socket (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (listener->socket < 0)
-    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, "no socket: %s", g_strerror (errno));
-  if (!clear_place (listener, &address, error))
-    return FALSE;
-  mask = umask (0177);                  /* 0600 from its first moment */
-  bound = bind (listener->socket, (struct sockaddr *) &address, sizeof address);
-  umask (mask);
-  if (bound < 0 || listen (listener->socket, 128) < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", listener->path, g_strerror (errno));
-  return TRUE;
-}
-
-/* Whoever can write to the folder can put a socket of his own in the place of ours.  In a sticky one he cannot. */
-static gboolean
-check_folder (const char *folder, GError **error)
-{
-  struct stat st;
-
-  if (stat (folder, &st) < 0)
-    return cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be looked at: %s", folder, g_strerror (errno));
-  if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
-    return cell_set_error (error, CELL_ERROR_DENIED,
-                           "others can write to %s, where the socket is to be: its mode is %04o; 'chmod 700 %s' mends it", folder,
-                           st.st_mode & 07777, folder);
-  if (st.st_uid != geteuid () && (st.st_uid != 0 || (st.st_mode & S_ISVTX) == 0))
-    return cell_set_error (error, CELL_ERROR_DENIED,
-                           "%s, where the socket is to be, belongs to user %u, and you are user %u; have it removed, or choose "
-                           "another place with --socket",
-                           folder, st.st_uid, geteuid ());
-  return TRUE;
-}
-
-Listener *
-listener_new (Host *host, const char *path, GError **error)
-{
-  Listener *listener = g_new0 (Listener, 1);
-  g_autofree char *folder = g_path_get_dirname (path);
-
-  g_atomic_ref_count_init (&listener->references);
-  pthread_mutex_init (&listener->mutex, NULL);
-  listener->host = host;
-  listener->path = g_strdup (path);
-  listener->socket = listener->lock = -1;
-  listener->spare = open ("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (strlen (path) >= sizeof ((struct sockaddr_un *) NULL)->sun_path)
-    cell_set_error (error, CELL_ERROR_INVALID, "%s: the path of a socket can have up to %zu bytes", path,
-                    sizeof ((struct sockaddr_un *) NULL)->sun_path - 1);
-  else if (g_mkdir_with_parents (folder, 0700) < 0)
-    cell_set_error (error, CELL_ERROR_DENIED, "%s cannot be made: %s", folder, g_strerror (errno));
-  else if (check_folder (folder, error) && take_lock (listener, error) && bind_socket (listener, error))
-    {
-      listener->bound = TRUE;
-      return listener;
-    }
-  listener_free (listener);
-  return NULL;
-}
-
 void
-listener_accept (Listener *listener)
+connection_hear_bell (Connection *connection)
 {
-  pthread_mutex_lock (&listener->mutex);
-  if (listener->source == NULL)
-    wait_for_somebody (listener);
-  pthread_mutex_unlock (&listener->mutex);
-}
+  Lanes *lanes = connection->host->lanes;
 
-void
-listener_free (Listener *listener)
-{
-  if (listener == NULL)
-    return;
-  pthread_mutex_lock (&listener->mutex);
-  listener->closed = TRUE;
-  if (listener->source != NULL)
-    g_source_destroy (listener->source);
-  g_clear_pointer (&listener->source, g_source_unref);
-  if (listener->bound)
-    unlink (listener->path);
-  if (listener->socket >= 0)
-    close (listener->socket);
-  if (listener->spare >= 0)
-    close (listener->spare);
-  if (listener->lock >= 0)
-    close (listener->lock);
-  pthread_mutex_unlock (&listener->mutex);
-  listener_unref (listener);
+  connection->bell = lanes_add_bell (lanes, connection->host_bell, NULL, NULL);
+  if (connection->bell != NULL)
+    lanes_limit_bell (lanes, connection->bell, &bell_limit, connection);
 }

@@ -41,6 +41,8 @@ struct Connection
 Connection *connection_new (Host *host, int socket, GError **error);
 Connection *connection_ref (Connection *connection);
 void connection_unref (Connection *connection);
+/* Listens to the bell of a program, and stops if it rings for nothing. */
+void connection_hear_bell (Connection *connection);
 /* Starts to read; on the main loop. */
 void connection_start (Connection *connection);
 /* Ends it and all its links; any thread. */
@@ -49,19 +51,18 @@ void connection_close (Connection *connection);
 void connection_forget_blobs (Connection *connection);
 /* Closes one link, and tells the peer that it is gone.  Where there is none by that serial any more nothing happens. */
 void connection_end_link (Connection *connection, uint64_t serial);
+/* The connection gets a reference to the link, by its serial.  FALSE: it has closed, or has as many as it may. */
+gboolean connection_keep_link (Connection *connection, Link *link, GError **error);
 /* A reference to the link by that serial; NULL: it has none. */
 Link *connection_get_link (Connection *connection, uint64_t serial);
+/* The connection's own reference: it has no such link any more. */
+Link *connection_take_link (Connection *connection, uint64_t serial);
 /* Of the program at its other end, or of the runner, which is not the process that the socket was made in. */
 pid_t connection_peer_pid (Connection *connection);
 /* A reference to the child at its other end; NULL: it is a program's, or closed. */
 Child *connection_get_child (Connection *connection);
+/* Logs that something is wrong with what it says. */
+void connection_complain (Connection *connection, const char *wrong, const char *what_follows);
 /* Never waits: what does not fit now is kept for later, up to a bound, beyond which the connection ends.  fds are duplicated. */
 void connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail,
                       uint32_t tail_size, const int *fds, unsigned n_fds);
-
-/* The socket that programs connect to. */
-typedef struct Listener Listener;
-/* Takes the place; who connects waits until listener_accept (). */
-Listener *listener_new (Host *host, const char *path, GError **error);
-void listener_accept (Listener *listener);
-void listener_free (Listener *listener);

@@ -11,6 +11,7 @@
 
 #include "cell.h"
 #include "connection.h"
+#include "listener.h"
 #include "membrane/wait.h"
 #include "plugins/heap.h"
 #include "plugins/misuse.h"
