@@ -125,6 +125,13 @@ come_back (Lanes *lanes, uint32_t number, Entry *entry, uint64_t left_at)
   lanes_make_hot (lanes, entry);
 }
 
+/* Its caller cannot go on while this thread looks for his next request, for he was on this processor last. */
+static bool
+waits_for_processor (const Channel *channel)
+{
+  return load_relaxed (&channel->answers.peer->cpu) == 1 + current_cpu ();
+}
+
 /* Without the lock.  alone: no other is hot, and the next request of this caller is looked for at once, without taking the lock in
  * between. */
 static void
@@ -132,6 +139,7 @@ serve_channel (Lanes *lanes, uint32_t number, Channel *channel, ThreadContext *t
 {
   channel_serve_ready (channel, thread);
   progressed (lanes, number);
+  alone = alone && !waits_for_processor (channel);
   for (unsigned looks = 0; alone && looks < STAY_LOOKS && may_stay (lanes, number); looks++)
     if (channel_is_ready (channel))
       {
@@ -271,13 +279,11 @@ cool_down (Lanes *lanes)
 static uint32_t
 spin_for (Lanes *lanes)
 {
-  unsigned cpu = 1 + current_cpu ();
-
   if (processors () < 2 && lanes->n_hot == 0)
     return 0;
   for (unsigned i = 0; i < lanes->n_hot; i++)
-    if (load_relaxed (&lanes->hot[i]->channel->answers.peer->cpu) == cpu)
-      return 0;                         /* its caller waits for our processor */
+    if (waits_for_processor (lanes->hot[i]->channel))
+      return 0;
   return lanes->n_hot > 0 ? SPIN_NS : 0;
 }
 
