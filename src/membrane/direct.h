@@ -33,7 +33,7 @@ direct_read (Channel *channel, const CallPlan *plan, const Record *reply, uint32
   copy_bytes (result_outputs (result), reply->payload, n);
   if (unlikely (n < size))
     memset ((uint8_t *) result_outputs (result) + n, 0, size - n);
-  channel->replies.at += record_size (root);
+  ring_take (&channel->replies, root);
   ring_release (&channel->replies);
 }
 

@@ -190,15 +190,17 @@ ring_reader_init (RingReader *reader, const Half *from, HalfControl *own, uint64
 bool
 ring_writer_refresh (RingWriter *writer, uint32_t size, Fault *fault)
 {
-  uint64_t released = load_acquire (&writer->peer->released);   /* once */
+  /* Once, and in this order: a reader says that it has taken a record before it says that it needs it no more. */
+  uint64_t released = load_acquire (&writer->peer->released), taken = load_relaxed (&writer->peer->taken);
   uint64_t capacity = writer->mask + 1;
 
-  /* After a hand-over the reader's cursor stays behind until it looks; what it has not read lies in the memory of before. */
+  /* After a hand-over the reader's cursors stay behind until it looks; what it has not read lies in the memory of before. */
   if (released < writer->base)
-    released = writer->base;
-  if (unlikely (released > writer->head || released % RECORD_ALIGN != 0 || released + capacity < writer->limit))
-    return fault_set (fault, CELL_ERROR_CORRUPT, "the peer's cursor is at %llu, what was written ends at %llu",
-                      (unsigned long long) released, (unsigned long long) writer->head);
+    released = taken = writer->base;
+  /* What is released but not taken would be written over, and whoever reads next would find nothing, or blame this side. */
+  if (unlikely (released > taken || released > writer->head || released % RECORD_ALIGN != 0 || released + capacity < writer->limit))
+    return fault_set (fault, CELL_ERROR_CORRUPT, "the peer's cursors are at %llu and %llu, what was written ends at %llu",
+                      (unsigned long long) released, (unsigned long long) taken, (unsigned long long) writer->head);
   writer->limit = released + capacity;
   if (fault != NULL)
     fault->status = CELL_OK;

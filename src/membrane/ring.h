@@ -136,8 +136,8 @@ void ring_reader_init (RingReader *reader, const Half *from, HalfControl *own, u
  * died between a commit and ring_publish_head () has written more than it said, and its reader may have read it. */
 uint64_t half_end (const Half *half, uint64_t from);
 
-/* Loads the peer's cursor once, checks it, and says whether `size` bytes are free.  A cursor that went back, or beyond what was
- * written, is a lie: fault. */
+/* Loads the peer's cursors once, checks them, and says whether `size` bytes are free.  A cursor that went back, or beyond what was
+ * written or taken, is a lie: fault. */
 bool ring_writer_refresh (RingWriter *writer, uint32_t size, Fault *fault);
 /* Another reader goes on at `taken`, with words of its own: what lies before has been read by the one before, released or not. */
 void ring_writer_set_peer (RingWriter *writer, const HalfControl *peer, uint64_t taken);

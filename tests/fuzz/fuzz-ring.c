@@ -238,7 +238,10 @@ write_words (Input *input, uint64_t ours, uint8_t how)
   switch (how % 6)
     {
     case 0: atomic_store (&control->released, word); break;
-    case 1: atomic_store (&control->released, ours - word % CAPACITY / 64 * 64); break;
+    case 1:
+      atomic_store (&control->taken, ours - word % CAPACITY / 64 * 64);
+      atomic_store (&control->released, ours - word % CAPACITY / 64 * 64);
+      break;
     case 2: atomic_store (&control->taken, word); break;
     case 3: atomic_store (&control->waiting, (uint32_t) word); break;
     case 4: atomic_store (&control->cpu, (uint32_t) word); break;

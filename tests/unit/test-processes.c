@@ -655,10 +655,13 @@ scribbler (void *data)
       Record *record = ring_reserve (writer, 256, &fault);
       Letter *letter;
       RecordHead head = { .length = 256, .root = sizeof (Letter), .kind = RECORD_REQUEST, .method = LETTER };
+      uint64_t answered;
 
       seed = seed * 1103515245u + 12345u;
       /* What the replies say does not matter; they are just given back. */
-      atomic_store (&child->pair->requests->control->released, atomic_load (&child->pair->replies->control->head));
+      answered = atomic_load (&child->pair->replies->control->head);
+      atomic_store (&child->pair->requests->control->taken, answered);
+      atomic_store (&child->pair->requests->control->released, answered);
       if (record == NULL)
         {
           if (fault.status != CELL_OK)

@@ -31,6 +31,7 @@ ring_open (Ring *ring, uint32_t capacity, uint64_t at)
   g_assert_true (ring->data != NULL && ring->cursors != NULL);
   ring_writer_init (&ring->writer, ring->data, ring->cursors->control, at);
   ring_reader_init (&ring->reader, ring->data, ring->cursors->control, at);
+  atomic_store (&ring->cursors->control->taken, at);
 }
 
 static void
@@ -233,10 +234,22 @@ test_lies (void)
       ring_close (&ring);
     }
 
-  /* Going back is a lie, even to where it has been. */
+  /* So is room for what has not been taken. */
   Fault fault = { 0 };
   uint32_t length;
 
+  ring_open (&ring, 4096, 0);
+  while (put (&ring.writer, 0, 1000, &fault))
+    continue;
+  g_assert_true (get (&ring.reader, 0, &length));
+  atomic_store (&ring.cursors->control->released, ring.reader.at + 64);
+  g_assert_false (put (&ring.writer, 1, 1000, &fault));
+  g_assert_cmpint (fault.status, ==, CELL_ERROR_CORRUPT);
+  atomic_store (&ring.cursors->control->released, ring.reader.at);
+  g_assert_true (put (&ring.writer, 1, 1000, &fault));
+  ring_close (&ring);
+
+  /* Going back is a lie, even to where it has been. */
   ring_open (&ring, 4096, 0);
   for (unsigned i = 0; i < 4; i++)
     {

@@ -396,8 +396,11 @@ lie_about_replies (Scribbler *self)
     case 2: atomic_store (&own->released, UINT64_MAX - g_rand_int (self->rand)); break;
     case 3: atomic_store (&own->waiting, g_rand_int (self->rand)); break;
     case 4: atomic_store (&own->cpu, g_rand_int (self->rand)); break;
-    case 5: break;
-    default: atomic_store (&own->released, head);
+    case 5: atomic_store (&own->taken, g_rand_int (self->rand)); break;
+    case 6: break;
+    default:
+      atomic_store (&own->taken, head);
+      atomic_store (&own->released, head);
     }
 }
 
