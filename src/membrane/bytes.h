@@ -16,7 +16,7 @@ copy_bytes (void *to, const void *from, size_t n)
   uint8_t *d = to, *end = d + n;
   const uint8_t *s = from, *from_end = s + n;
 
-  if (unlikely (n > 256))
+  if (unlikely (n > 128))
     memcpy (d, s, n);
   else if (n >= 32)
     {

@@ -250,8 +250,6 @@ channel_call_far (Channel *channel, ThreadContext *thread, const CallPlan *plan,
     call_slow (channel, thread, plan, args, result);
   else if (across && plan->oneway && plan->plain)
     post_across (channel, thread, plan, args, result);
-  else if (plan->encoded && !across && direct_call_encoded (channel, thread, plan, args, result))
-    return;
   else if (!plan->fast || channel->n_pending != 0)
     call_slow (channel, thread, plan, args, result);
   else if (across)

@@ -660,12 +660,12 @@ append (Encoder *e, uint64_t n, uint32_t align, uint32_t *ret_offset)
 }
 
 /* Bytes that refer to nothing; they are copied unless they were built there. */
-static bool
+static inline bool
 place (Encoder *e, const void *src, uint32_t n, uint32_t align, uint32_t *ret_offset)
 {
-  uint32_t offset = built_at (e, src, n);
+  uint32_t offset;
 
-  if (offset != 0 && offset % align == 0 && n <= e->spare)
+  if (unlikely (e->spare >= n) && (offset = built_at (e, src, n)) != 0 && offset % align == 0)
     {
       e->spare -= n;
       *ret_offset = offset;
@@ -981,7 +981,7 @@ referred (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint32_t off
 }
 
 /* The same, where it can be used. */
-static const uint8_t *
+static inline const uint8_t *
 referred_stable (Decoder *d, const CodecPlan *plan, const CodecStep *step, uint32_t offset, uint64_t n)
 {
   const uint8_t *data = referred (d, plan, step, offset, n);

@@ -31,28 +31,28 @@ serve_encoded (Channel *channel, ThreadContext *thread, const CallPlan *plan, co
   Service *service = channel->endpoint->service;
   const Method *method = &service->methods[plan->number];
   Record *request, *reply;
-  RecordHead head = plan->head;
   const void *in;
   uint64_t id, start = channel->out.head;
-  uint32_t root;
+  uint32_t root, length;
   CellStatus status;
 
   if (!direct_is_quiet (channel) || plan->number >= service->n_methods || !method->plain_reply || method->in == NULL
       || method->in->blobs || (request = ring_reserve (&channel->out, plan->args->size, NULL)) == NULL
       || (reply = ring_reserve (&channel->answers, method->max_reply, NULL)) == NULL
-      || (in = write_request (channel, thread, plan, method, args, request, &head.length)) == NULL)
+      || (in = write_request (channel, thread, plan, method, args, request, &length)) == NULL)
     {
       gate_leave (gate, thread);
       return false;
     }
   id = ++channel->next_id;
   root = method->head.root;
-  record_set_head (request, &head, id);
-  ring_commit (&channel->out, request, head.length);
-  ring_take (&channel->requests, head.length);
+  record_set_head (request, &plan->head, id);
+  request->length = length;
+  ring_commit (&channel->out, request, length);
+  ring_take (&channel->requests, length);
   channel->trivial_call.request = request;
-  channel->trivial_call.length = head.length;
-  channel->trivial_call.root = head.root;
+  channel->trivial_call.length = length;
+  channel->trivial_call.root = plan->head.root;
   status = direct_serve (channel, thread, service, method, id, reply, in);
   gate_leave (gate, thread);
   if (status == CELL_OK)

@@ -60,9 +60,9 @@ direct_serve (Channel *channel, ThreadContext *thread, Service *service, const M
   return status;
 }
 
-/* False: nothing has happened; channel_call_far () is the other way. */
+/* For a request without pointers. */
 static inline bool
-direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+direct_call_plain (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
 {
   Endpoint *endpoint = channel->endpoint;
   Service *service;
@@ -72,7 +72,7 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   uint32_t root;                        /* a method may go with its service once the gate is free */
   CellStatus status;
 
-  if (unlikely (!plan->fast || endpoint->threading != CELL_SERIAL || channel->broken != CELL_OK
+  if (unlikely (endpoint->threading != CELL_SERIAL || channel->broken != CELL_OK
                 || !gate_enter (&endpoint->gate, thread)))
     return false;
   service = endpoint->service;
@@ -102,5 +102,14 @@ direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   return true;
 }
 
-/* The same for a request that has pointers, but carries no blobs: plan->encoded. */
+/* For one that has pointers, but carries no blobs. */
 bool direct_call_encoded (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result);
+
+/* False: nothing has happened; channel_call_far () is the other way. */
+static inline bool
+direct_call (Channel *channel, ThreadContext *thread, const CallPlan *plan, const void *args, CellResult *result)
+{
+  if (likely (plan->fast))
+    return direct_call_plain (channel, thread, plan, args, result);
+  return plan->encoded && direct_call_encoded (channel, thread, plan, args, result);
+}
