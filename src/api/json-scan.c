@@ -470,19 +470,6 @@ json_scan_root (const JsonScan *scan)
   return &g_array_index (scan->nodes, JsonScanNode, 0);
 }
 
-const JsonScanNode *
-json_scan_member (const JsonScanNode *object, const char *key)
-{
-  const JsonScanNode *child = json_scan_first (object);
-
-  if (object->type != JSON_SCAN_OBJECT)
-    return NULL;
-  for (guint i = 0; i < object->n_children; i++, child = json_scan_next (child))
-    if (strcmp (child->key, key) == 0)
-      return child;
-  return NULL;
-}
-
 const char *
 json_scan_describe (const JsonScanNode *node)
 {
@@ -566,14 +553,6 @@ json_scan_to_node (const JsonScanNode *node, GError **error)
   else
     json_node_set_boolean (to, node->type == JSON_SCAN_TRUE);
   return g_steal_pointer (&to);
-}
-
-JsonNode *
-json_scan_parse (const char *text, gssize length, gsize limit, GError **error)
-{
-  g_autoptr (JsonScan) scan = json_scan_new (text, length, limit, error);
-
-  return scan == NULL ? NULL : json_scan_to_node (json_scan_root (scan), error);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

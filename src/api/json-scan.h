@@ -41,9 +41,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (JsonScan, json_scan_free)
 
 const JsonScanNode *json_scan_root (const JsonScan *scan);
 
-/* The member of an object, or NULL: not there, or no object. */
-const JsonScanNode *json_scan_member (const JsonScanNode *object, const char *key);
-
 static inline const JsonScanNode *
 json_scan_first (const JsonScanNode *node)
 {
@@ -64,9 +61,6 @@ gboolean json_scan_is_integer (const char *text);
 
 /* The same as json-glib's tree.  Refuses integers beyond 64 bits with a sign, which a JsonNode cannot hold. */
 JsonNode *json_scan_to_node (const JsonScanNode *node, GError **error);
-
-/* Both in one: what json_from_string () should have been. */
-JsonNode *json_scan_parse (const char *text, gssize length, gsize limit, GError **error);
 
 /* The other way round: what json_to_string () should have been, which leaves U+001F as it is.  pretty: by lines, indented. */
 char *json_write (JsonNode *node, gboolean pretty);

@@ -80,8 +80,9 @@ value_arena_clear (ValueArena *arena)
   arena->taken = 0;
 }
 
-void
-value_arena_own (ValueArena *arena, gpointer owned, GDestroyNotify release)
+/* Calls release with what is the arena's from now on, when it is cleared. */
+static void
+arena_own (ValueArena *arena, gpointer owned, GDestroyNotify release)
 {
   Piece piece = { owned, release };
 
@@ -110,7 +111,7 @@ value_arena_alloc (ValueArena *arena, gsize size, GError **error)
       return NULL;
     }
   arena->taken += cost;
-  value_arena_own (arena, memory, g_free);
+  arena_own (arena, memory, g_free);
   return memory;
 }
 
@@ -146,8 +147,8 @@ value_list_rows (const CellField *rows, guint n_rows, int role)
   return g_string_free (g_steal_pointer (&list), FALSE);
 }
 
-const char *
-value_role_noun (int role)
+static const char *
+role_noun (int role)
 {
   return role == CELL_ROLE_IN ? "argument" : role == CELL_ROLE_OUT ? "output" : "member";
 }
@@ -246,7 +247,7 @@ set_bytes (const char *text, gsize size, const ValueHooks *hooks, ValueArena *ar
       GBytes *bytes = hooks->bytes_from_text (text, hooks->data, error);
       if (bytes == NULL)
         return FALSE;
-      value_arena_own (arena, bytes, (GDestroyNotify) g_bytes_unref);
+      arena_own (arena, bytes, (GDestroyNotify) g_bytes_unref);
       to->data = g_bytes_get_data (bytes, &n);
       to->size = (guint32) n;
       return n <= G_MAXUINT32 || cell_set_error (error, CELL_ERROR_TOO_LARGE, "bytes are at most 4 GiB long");
@@ -281,7 +282,7 @@ set_blob (const char *text, const ValueHooks *hooks, ValueArena *arena, CellBlob
   *to = hooks->blob_from_text (text, hooks->data, error);
   if (*to == NULL)
     return FALSE;
-  value_arena_own (arena, *to, (GDestroyNotify) hooks->blob_unref);
+  arena_own (arena, *to, (GDestroyNotify) hooks->blob_unref);
   return TRUE;
 }
 
@@ -436,7 +437,7 @@ unknown_member (Reader *r, const Path *path, const char *owner, const CellField 
 {
   g_autofree char *known = value_list_rows (rows, n_rows, role);
   g_autofree char *shown = json_escape_text (key, 40, '\'');
-  const char *noun = value_role_noun (role);
+  const char *noun = role_noun (role);
 
   if (owner != NULL)
     invalid (r->error, "%s has no member %s; it has %s", owner, shown, known);
@@ -462,7 +463,7 @@ check_missing (Reader *r, const Path *path, const CellField *rows, guint n_rows,
       }
   if (n == 0)
     return TRUE;
-  invalid (r->error, "the %s%s %s %s missing", value_role_noun (role), n == 1 ? "" : "s", list->str,
+  invalid (r->error, "the %s%s %s %s missing", role_noun (role), n == 1 ? "" : "s", list->str,
         n == 1 ? "is" : "are");
   return at_path (path, r->error);
 }
@@ -494,7 +495,7 @@ json_to_value (const CellField *rows, guint n_rows, int role, const JsonScanNode
   Reader r = { hooks, arena, error };
 
   if (json->type != JSON_SCAN_OBJECT)
-    return invalid (error, "the %ss are given as one object, not %s", value_role_noun (role),
+    return invalid (error, "the %ss are given as one object, not %s", role_noun (role),
                  json_scan_describe (json));
   return read_members (&r, NULL, NULL, rows, n_rows, role, json, local);
 }

@@ -36,8 +36,6 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (ValueArena, value_arena_clear)
 
 /* Zeroed memory; NULL and an error when the limit would be passed. */
 gpointer value_arena_alloc (ValueArena *arena, gsize size, GError **error);
-/* Calls release with what is the arena's from now on, when it is cleared. */
-void value_arena_own (ValueArena *arena, gpointer owned, GDestroyNotify release);
 
 /* ---- what only the caller knows ------------------------------------------------------------- */
 
@@ -93,5 +91,3 @@ char *value_type_name (const CellField *row);
 const CellField *value_find_row (const CellField *rows, guint n_rows, int role, const char *name);
 /* "from, to, amount": the names of a role's rows. */
 char *value_list_rows (const CellField *rows, guint n_rows, int role);
-/* "argument", "output", "member". */
-const char *value_role_noun (int role);

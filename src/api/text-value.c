@@ -103,8 +103,9 @@ typedef struct
   gboolean named;               /* a word had a name: no more positions */
 } Words;
 
-char *
-value_usage (const CellField *rows, guint n_rows, int role)
+/* "from=u64 to=u64 [memo=str]": how to call it. */
+static char *
+usage_of (const CellField *rows, guint n_rows, int role)
 {
   g_autoptr (GString) usage = g_string_new (NULL);
 
@@ -160,7 +161,7 @@ row_of_position (Words *w, const char *word, GError **error)
     w->next++;
   if (w->next < w->n_rows)
     return &w->rows[w->next++];
-  usage = value_usage (w->rows, w->n_rows, w->role);
+  usage = usage_of (w->rows, w->n_rows, w->role);
   if (*usage == 0)
     invalid (error, "%s is one argument too many; there are none at all", shown);
   else
@@ -180,7 +181,7 @@ check_missing (const Words *w, GError **error)
       g_string_append_printf (list, "%s%s", n++ == 0 ? "" : ", ", w->rows[i].name);
   if (n == 0)
     return TRUE;
-  usage = value_usage (w->rows, w->n_rows, w->role);
+  usage = usage_of (w->rows, w->n_rows, w->role);
   return invalid (error, "the argument%s %s %s missing; they are: %s", n == 1 ? "" : "s", list->str, n == 1 ? "is" : "are", usage);
 }
 

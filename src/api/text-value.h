@@ -21,6 +21,3 @@ gboolean words_to_value (const CellField *rows, guint n_rows, int role, const ch
 /* Fills the one member of a row, a property's value for instance, from a text. */
 gboolean text_to_field (const CellField *row, const char *text, const ValueHooks *hooks, ValueArena *arena, gpointer local,
                         GError **error);
-
-/* "from=u64 to=u64 [memo=str]": how to call it. */
-char *value_usage (const CellField *rows, guint n_rows, int role);

@@ -3,7 +3,6 @@
  * trust: which foreign files may be in the host's process.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "command.h"
 #include "table.h"

@@ -7,7 +7,6 @@
 #include <glib/gi18n.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cell/remote/host.h>
 #include <cell/remote/thumbnailer.h>

@@ -91,8 +91,8 @@ host_default_socket (void)
   return g_build_filename (g_get_user_runtime_dir (), "cellhost", "socket", NULL);
 }
 
-char *
-host_default_policy (void)
+static char *
+default_policy (void)
 {
   return g_build_filename (g_get_user_config_dir (), "cellhost", "policy", NULL);
 }
@@ -139,7 +139,7 @@ host_new (const HostConfig *config, GError **error)
     .state_dir = g_strdup (config->state_dir),
     .step_ms = config->step_ms, .hang_ms = config->hang_ms, .probe_ms = config->probe_ms,
     .system_policy_path = g_strdup (config->system_policy_path),
-    .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : host_default_policy (),
+    .policy_path = config->policy_path != NULL ? g_strdup (config->policy_path) : default_policy (),
     .trust_path = config->trust_path != NULL ? g_strdup (config->trust_path) : default_trust (),
     .cache_dir = g_strdup (config->cache_dir),
     .on_offence = config->on_offence, .on_offence_data = config->on_offence_data,

@@ -105,4 +105,3 @@ void host_submit_restart (Host *host, void (*run) (gpointer data), gpointer data
 
 /* The default places. */
 char *host_default_socket (void);
-char *host_default_policy (void);

@@ -2,7 +2,6 @@
  *
  * Calls, from the caller's end.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "caller.h"

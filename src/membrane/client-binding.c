@@ -3,10 +3,8 @@
  * A client's tables, compiled, and the numbers that its cell has for them.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "client-own.h"
-#include "wire.h"
 
 static void
 extend (uint32_t *size, uint32_t *align, uint32_t offset, uint32_t bytes, uint32_t alignment)

@@ -241,5 +241,4 @@ const char *caller_under_way (const Caller *caller);
 /* A channel to call this method on.  NULL: fault. */
 Channel *caller_prepare (Caller *caller, ThreadContext *thread, uint32_t method, Fault *fault);
 const char *client_method_name (const Client *client, uint32_t method);
-void client_fail (const Client *client, uint32_t method, const Fault *fault, CellResult *reply);
 void client_unref (Client *client);

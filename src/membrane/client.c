@@ -17,7 +17,7 @@ client_method_name (const Client *client, uint32_t method)
   return method < client->n_methods ? remote_method (client->remote, method)->name : "?";
 }
 
-void
+static void
 client_fail (const Client *client, uint32_t method, const Fault *fault, CellResult *reply)
 {
   result_set_error (reply, fault->status, "%s: %s", client_method_name (client, method), fault->message);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "gate.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "wait.h"

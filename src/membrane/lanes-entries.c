@@ -7,8 +7,9 @@
 
 #include "lanes-own.h"
 
-bool
-lanes_is_in_use (Lanes *lanes, const Channel *channel)
+/* Another thread is serving it, or was and has not come back yet; then it looks again. */
+static bool
+is_in_use (Lanes *lanes, const Channel *channel)
 {
   for (uint32_t i = 0; i < lanes->n_threads; i++)
     if (lanes->in_use[i] == channel && !pthread_equal (lanes->threads[i], pthread_self ()))
@@ -19,7 +20,7 @@ lanes_is_in_use (Lanes *lanes, const Channel *channel)
 bool
 entry_is_ready (Lanes *lanes, const Entry *entry)
 {
-  return channel_is_ready (entry->channel) && !lanes_is_in_use (lanes, entry->channel);
+  return channel_is_ready (entry->channel) && !is_in_use (lanes, entry->channel);
 }
 
 Entry *
@@ -144,7 +145,7 @@ lanes_remove (Lanes *lanes, Channel *channel)
 
   lanes_lock (lanes);
   entry = take_out (lanes, channel);
-  while (lanes_is_in_use (lanes, channel))
+  while (is_in_use (lanes, channel))
     {
       atomic_fetch_add (&lanes->wanted, 1);
       pthread_mutex_unlock (&lanes->lock);
@@ -154,17 +155,4 @@ lanes_remove (Lanes *lanes, Channel *channel)
     }
   pthread_mutex_unlock (&lanes->lock);
   entry_free (entry);
-}
-
-void
-lanes_wake (Lanes *lanes, Channel *channel)
-{
-  Entry *entry;
-
-  lanes_lock (lanes);
-  entry = lanes_find (lanes, channel, NULL);
-  if (entry != NULL)
-    lanes_make_hot (lanes, entry);
-  pthread_mutex_unlock (&lanes->lock);
-  lanes_ring (lanes);
 }

@@ -96,8 +96,6 @@ entry_words (Entry *entry)
   return entry->channel->requests.own;
 }
 
-/* Another thread is serving it, or was and has not come back yet; then it looks again. */
-bool lanes_is_in_use (Lanes *lanes, const Channel *channel);
 bool entry_is_ready (Lanes *lanes, const Entry *entry);
 /* NULL: it is not there.  ret_link: where the entry hangs; may be NULL. */
 Entry *lanes_find (Lanes *lanes, Channel *channel, Entry ***ret_link);

@@ -62,8 +62,6 @@ void lanes_limit_bell (Lanes *lanes, Bell *bell, const BellLimit *limit, void *d
 void lanes_add (Lanes *lanes, Bell *bell, Channel *channel);
 void lanes_remove (Lanes *lanes, Channel *channel);
 void lanes_forget (Lanes *lanes, Channel *channel);
-/* Makes a lane look at it soon, as if its bell had rung. */
-void lanes_wake (Lanes *lanes, Channel *channel);
 
 /* Runs a task on some lane; it stays the caller's memory until it runs. */
 void lanes_submit (Lanes *lanes, LaneTask *task);

@@ -69,8 +69,9 @@ status_is_known (int32_t status)
 }
 
 /* An error's payload is two strings, one after the other, each with its NUL: name and message. */
-void
-result_from_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length)
+/* From an error reply's payload, which is private memory. */
+static void
+fill_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length)
 {
   const uint8_t *name_end = memchr (payload, 0, length), *message, *message_end;
   char *copy;
@@ -173,7 +174,7 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
 
   if (status != CELL_OK)
     {
-      result_from_error (result, status, payload, length);
+      fill_error (result, status, payload, length);
       if (reply != NULL)
         memset (outputs, 0, reply->size);
       return NULL;

@@ -13,8 +13,6 @@ result_outputs (CellResult *result)
 }
 
 bool status_is_known (int32_t status);
-/* From an error reply's payload, which is private memory. */
-void result_from_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length);
 /* Writes an error's payload; capacity at least 2. */
 uint32_t error_payload (uint8_t *payload, uint32_t capacity, const char *name, const char *message);
 /* Fills a result from a reply's payload, which is private or written by this process; it is copied.  NULL, or the rule that it

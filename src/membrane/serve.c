@@ -270,8 +270,9 @@ send_unsent (Channel *channel)
   return true;
 }
 
-void
-serve_flush_signal (Channel *channel)
+/* The signal that waits for room, if it is there now. */
+static void
+flush_signal (Channel *channel)
 {
   if (channel->unsent == NULL || send_unsent (channel))
     return;
@@ -321,7 +322,7 @@ serve_signal (Channel *channel, uint64_t missed, uint16_t number, const void *pa
       stash_signal (channel, missed, number, payload, length, root);
       return;
     }
-  serve_flush_signal (channel);
+  flush_signal (channel);
   channel->missed += missed;
   if (channel->unsent == NULL && channel_send (channel, RECORD_SIGNAL, channel->missed, number, CELL_OK, payload, length, root))
     {
@@ -329,7 +330,7 @@ serve_signal (Channel *channel, uint64_t missed, uint16_t number, const void *pa
       return;
     }
   channel_keep_signal (channel, number, payload, length, root);
-  serve_flush_signal (channel);
+  flush_signal (channel);
 }
 
 /* ---- one request, whatever it is --------------------------------------------------------------- */
@@ -692,7 +693,7 @@ channel_serve (Channel *channel, ThreadContext *thread)
   uint64_t start = channel->requests.at;
 
   if (unlikely (load_relaxed (&channel->has_unsent) != 0) && channel->broken == CELL_OK)
-    serve_flush_signal (channel);
+    flush_signal (channel);
   for (unsigned n = 0; n < SERVE_RECORDS && channel->requests.at - start < SERVE_BYTES; n++)
     {
       if (channel->broken != CELL_OK || load_relaxed (&channel->ended) != 0)

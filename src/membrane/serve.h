@@ -27,8 +27,6 @@ CellStatus serve_reply_fault (const CodecFault *fault, uint32_t capacity, char *
 void serve_flush_stash (Channel *channel);
 /* Sends a signal, or keeps it in the place of one that waits for room.  missed: before it, that the channel does not know of. */
 void serve_signal (Channel *channel, uint64_t missed, uint16_t number, const void *payload, uint32_t length, uint32_t root);
-/* The signal that waits for room, if it is there now. */
-void serve_flush_signal (Channel *channel);
 /* Gives back what such a call has taken besides its reply. */
 void call_clean (CellCall *call);
 /* Tells a caller that sleeps. */

@@ -740,22 +740,10 @@ cell_instance_get_module (CellInstance *instance)
   return instance->module;
 }
 
-const char *
-cell_instance_get_name (CellInstance *instance)
-{
-  return instance->name;
-}
-
 Service *
 cell_instance_get_service (CellInstance *instance)
 {
   return &instance->service;
-}
-
-void *
-cell_instance_get_self (CellInstance *instance)
-{
-  return instance->self;
 }
 
 guint

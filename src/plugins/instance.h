@@ -93,10 +93,7 @@ GBytes *cell_instance_save (CellInstance *instance, uint32_t *ret_version, GErro
 gboolean cell_instance_restore (CellInstance *instance, uint32_t version, GBytes *bytes, GError **error);
 
 CellModule *cell_instance_get_module (CellInstance *instance);
-const char *cell_instance_get_name (CellInstance *instance);
 Service *cell_instance_get_service (CellInstance *instance);
-/* What the cell's functions are given. */
-void *cell_instance_get_self (CellInstance *instance);
 /* How many calls it has kept, to be answered later. */
 guint cell_instance_count_kept (CellInstance *instance);
 

@@ -4,7 +4,6 @@
 #include "misuse.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "loader.h"
 #include "membrane/client.h"

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glib/gstdio.h>
 #include <nettle/sha2.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -61,8 +61,9 @@ check_folder (const char *path, GError **error)
   return TRUE;
 }
 
-char *
-own_file_place (int fd, GError **error)
+/* Where an open one lies, without a link on the way: what is judged is what was opened, whatever its name leads to by now. */
+static char *
+place_of (int fd, GError **error)
 {
   g_autofree char *link = g_strdup_printf ("/proc/self/fd/%d", fd), *place = g_file_read_link (link, NULL);
 
@@ -71,8 +72,10 @@ own_file_place (int fd, GError **error)
   return g_steal_pointer (&place);
 }
 
-gboolean
-own_file_check_way (const char *place, GError **error)
+/* Nobody else can put another file there: each folder on the way is the user's or root's, and others can write to none, unless it
+ * is sticky. */
+static gboolean
+check_way (const char *place, GError **error)
 {
   g_autofree char *path = g_strdup (place);
 
@@ -120,16 +123,16 @@ char **
 own_file_way (int fd, const char *path, GError **error)
 {
   g_autoptr(GPtrArray) way = g_ptr_array_new_with_free_func (g_free);
-  g_autofree char *place = own_file_place (fd, error), *end = place != NULL ? follow (path, way) : NULL;
+  g_autofree char *place = place_of (fd, error), *end = place != NULL ? follow (path, way) : NULL;
 
-  if (place == NULL || !own_file_check_way (place, error))
+  if (place == NULL || !check_way (place, error))
     return NULL;
   if (end == NULL)
     return cell_set_error (error, CELL_ERROR_REFUSED, "its path leads over more than %u links", LINKS_MAX), NULL;
   /* One that was put elsewhere meanwhile, or in whose place another one was put, does not lie where the path leads. */
   g_ptr_array_add (way, g_steal_pointer (&end));
   for (guint i = 0; i < way->len; i++)
-    if (!own_file_check_way (way->pdata[i], error))
+    if (!check_way (way->pdata[i], error))
       return NULL;
   g_ptr_array_add (way, NULL);
   return (char **) g_ptr_array_steal (way, NULL);
@@ -138,9 +141,9 @@ own_file_way (int fd, const char *path, GError **error)
 gboolean
 own_file_check_folders (int fd, GError **error)
 {
-  g_autofree char *place = own_file_place (fd, error);
+  g_autofree char *place = place_of (fd, error);
 
-  return place != NULL && own_file_check_way (place, error);
+  return place != NULL && check_way (place, error);
 }
 
 /* What it has become since it was looked at may be shorter or longer. */

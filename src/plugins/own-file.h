@@ -10,15 +10,10 @@
 /* An open one: regular, of the user or root, writable by nobody else, of at most so many bytes.  CELL_ERROR_REFUSED, with a
  * sentence about "it". */
 gboolean own_file_check (int fd, gsize most, gsize *ret_size, GError **error);
-/* Where an open one lies, without a link on the way: what is judged is what was opened, whatever its name leads to by now. */
-char *own_file_place (int fd, GError **error);
 /* How `path` leads to what was opened by it: where each link on the way lies, and last where it leads to, which is where the file
  * itself lies unless something was put elsewhere meanwhile (origin_of () looks); none of them by a link.  Whoever can write to any
  * of these decides what is opened.  Nobody else can put another in its place: each is looked at as below. */
 char **own_file_way (int fd, const char *path, GError **error);
-/* Nobody else can put another file there: each folder on the way is the user's or root's, and others can write to none, unless it
- * is sticky. */
-gboolean own_file_check_way (const char *place, GError **error);
 /* Both of an open one. */
 gboolean own_file_check_folders (int fd, GError **error);
 /* All of a small one, checked in both ways, NUL-terminated.  NULL without an error: there is no such file.  The error names the

@@ -5,7 +5,6 @@
  */
 #define _GNU_SOURCE
 #define G_LOG_DOMAIN "cell-runner"
-#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
 #include <pthread.h>
@@ -38,7 +37,7 @@ typedef struct
 {
   Uplink *uplink;
   Lanes *lanes;
-  Bell *bell, *timer_bell;
+  Bell *bell;
   int timer;                    /* goes off at the first deadline of an asynchronous call that was open when it was set */
   _Atomic uint64_t due;         /* when that will be: monotonic ns; 0: it is not set */
   char name[WIRE_NAME_MAX];
@@ -720,8 +719,8 @@ main (int argc, char **argv)
   runner.bell = lanes_add_bell (runner.lanes, uplink_get_bell (runner.uplink), bell_rang, &runner);
   if (runner.bell != NULL)
     lanes_limit_bell (runner.lanes, runner.bell, &bell_limit, &runner);
-  runner.timer_bell = lanes_add_bell (runner.lanes, runner.timer, timer_rang, &runner);
-  while ((got = uplink_next (runner.uplink, &message, UINT64_MAX, &fault)) >= 0 && !asked_to_quit)
+  lanes_add_bell (runner.lanes, runner.timer, timer_rang, &runner);
+  while ((got = uplink_next (runner.uplink, &message, UINT64_MAX, &fault)) >= 0)
     if (got > 0)
       {
         asked_to_quit = !handle (&runner, &message);

@@ -91,6 +91,7 @@ check_node (const JsonScanNode *root)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (JsonNode) node = json_scan_to_node (root, &error), again = NULL;
+  g_autoptr (JsonScan) scan = NULL;
   g_autofree char *text = NULL, *same = NULL;
 
   if (node == NULL)
@@ -99,7 +100,9 @@ check_node (const JsonScanNode *root)
       return;
     }
   text = json_write (node, TRUE);
-  again = json_scan_parse (text, -1, G_MAXINT32, &error);       /* indented it may be larger than what came in */
+  scan = json_scan_new (text, -1, G_MAXINT32, &error);          /* indented it may be larger than what came in */
+  g_assert_no_error (error);
+  again = json_scan_to_node (json_scan_root (scan), &error);
   g_assert_no_error (error);
   same = json_write (again, TRUE);
   g_assert_cmpstr (text, ==, same);

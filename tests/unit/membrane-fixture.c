@@ -103,12 +103,6 @@ letter_plan (void)
   return &plan;
 }
 
-const CodecPlan *
-token_codec (void)
-{
-  return token_plan_made;
-}
-
 /* ---- the cell ------------------------------------------------------------------------------------ */
 
 static void

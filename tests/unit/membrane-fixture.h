@@ -104,7 +104,6 @@ extern const CallPlan plan_of[N_METHODS];
 CallPlan plan_with (unsigned method, uint32_t timeout_ms);
 /* Plans of the letters, which need tables: filled in by the first rig. */
 const CallPlan *letter_plan (void);
-const CodecPlan *token_codec (void);
 
 void reply_free (CellResult *result);
 /* One call of a method that has tokens on both sides; argument: the first. */
