@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The one table of errors.  Status codes at the ABI, names on D-Bus, problem types in REST and exit codes of the command line
- * are all taken from here; nothing else numbers an error.
+ * The one table of errors.  Status codes at the ABI, their names and the exit codes of the command line are all taken from here;
+ * nothing else numbers an error.
  *
  * CELL_ERROR_TABLE (X) calls X (NAME, code, Name, exit, text) once for each:
- *   NAME  gives the constant CELL_ERROR_NAME       Name  gives org.cellhost.Error.Name and /problems/Name
+ *   NAME  gives the constant CELL_ERROR_NAME       Name  gives org.cellhost.Error.Name
  *   code  the status, never renumbered             exit  the exit code of cellctl      text  what it means, for a person
  */
 #ifndef CELL_ERRORS_H

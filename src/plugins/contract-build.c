@@ -13,6 +13,7 @@ struct ContractBuilder
   GHashTable *structs;          /* name → ContractStruct; the storage owns both */
   GPtrArray *items;             /* CellItem; the storage owns them */
   GHashTable *by_kind_and_name; /* "kind name" → CellItem */
+  guint n_signals;
 };
 
 /* A struct and how many structs stand within each other in it. */
@@ -315,6 +316,14 @@ same_struct (const CellType *a, const CellType *b)
 }
 
 static gboolean
+check_signals (ContractBuilder *builder, const CellItem *item, GError **error)
+{
+  if (item->kind != CELL_ITEM_SIGNAL || ++builder->n_signals <= CONTRACT_MAX_SIGNALS)
+    return TRUE;
+  return cell_set_error (error, CELL_ERROR_INVALID, "an interface has at most %d signals", CONTRACT_MAX_SIGNALS);
+}
+
+static gboolean
 check_count (ContractBuilder *builder, GError **error)
 {
   if (g_hash_table_size (builder->structs) + builder->items->len < CONTRACT_MAX_ITEMS)
@@ -528,7 +537,7 @@ contract_builder_add_item (ContractBuilder *builder, const CellItem *draft, GArr
   other = g_hash_table_lookup (builder->by_kind_and_name, key);
   if (other != NULL)
     return merge_item (&made, other, error);
-  if (!check_count (builder, error))
+  if (!check_count (builder, error) || !check_signals (builder, &made, error))
     return NULL;
 
   kept = contract_storage_block (builder->contract, sizeof *kept);

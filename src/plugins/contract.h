@@ -26,6 +26,7 @@ enum
 {
   CONTRACT_MAX_TEXT = 256 * 1024,       /* bytes */
   CONTRACT_MAX_ITEMS = 1024,            /* structs included */
+  CONTRACT_MAX_SIGNALS = 64,            /* whoever subscribes names them by a bit each */
   CONTRACT_MAX_FIELDS = 31,             /* of a struct; arguments, outputs: what the macros of <cell/cell.h> take */
   CONTRACT_MAX_NAME = 63,
   CONTRACT_MAX_INTERFACE = 255,

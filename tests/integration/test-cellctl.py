@@ -13,7 +13,7 @@ import stat
 import subprocess
 import time
 
-from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, stop, wait_until
+from programs import BOUND, CTL, EXIT, HOST, Skip, cell, main, need, stop, wait_until
 
 SUBCOMMANDS = ["list", "load", "unload", "introspect", "client", "call", "eject", "absorb", "trust", "restart", "swap", "grants",
                "stats", "logs", "debug", "shutdown"]
@@ -156,8 +156,7 @@ def replaced(here):
 
 def knows_code(here, argv):
     """A debugger that is started so knows the cell's functions, and where they lie."""
-    if not shutil.which("gdb"):
-        return
+    need("gdb")
     ours, its = pty.openpty()                                   # or it would not ask whatever it asks of a person
     quiet = ["-iex", "set pagination off"]
     done = subprocess.run([argv[0], *quiet, *argv[1:], "-ex", "info address Phoenix_rise_invoke", "-ex", "detach", "-ex", "quit"],

@@ -234,6 +234,8 @@ test_bounds (void)
 
   check_bound (repeat (head, "error E#\n", 1024, ""), repeat (head, "error E#\n", 1025, ""),
                "line 1026: an interface has at most 1024 items, structs included");
+  check_bound (repeat (head, "signal S# ()\n", 64, ""), repeat (head, "signal S# ()\n", 65, ""),
+               "line 66: an interface has at most 64 signals");
   check_bound (repeat ("interface a.B 1 method m (u8 x", ",u8 x#", 30, ") -> ()"),
                repeat ("interface a.B 1 method m (u8 x", ",u8 x#", 31, ") -> ()"), "line 1: expected at most 31 fields");
   check_bound (g_strconcat (head, "error ", name63, NULL), g_strconcat (head, "error ", name64, NULL),
