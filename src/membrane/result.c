@@ -162,6 +162,54 @@ reply_import (void *data, uint64_t id)
   return blob;
 }
 
+/* Whoever made it is another build, or does not keep to the rules: then its rule is returned. */
+static const char *
+fill_unreadable (CellResult *result, const CodecPlan *reply, const CodecFault *fault)
+{
+  memset (result_outputs (result), 0, reply->size);
+  if (fault->status == CELL_ERROR_GONE)
+    result_set_error (result, CELL_ERROR_GONE, "%s", BLOB_GONE);
+  else
+    result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault->rule);
+  return fault->status == CELL_ERROR_CORRUPT ? fault->rule : NULL;
+}
+
+/* Outputs that refer to nothing. */
+static const char *
+fill_flat (CellResult *result, const CodecPlan *reply, const uint8_t *payload, uint32_t length, uint32_t root, bool untrusted)
+{
+  uint8_t *outputs = result_outputs (result);
+  uint32_t n = root < reply->size ? root : reply->size;
+  Arena none = { 0 };
+  CodecFault fault;
+
+  if (!reply->trivial)
+    return codec_decode (reply, payload, length, root, untrusted ? 0 : CODEC_TRUSTED, &none, NULL, outputs, &fault)
+             ? NULL : fill_unreadable (result, reply, &fault);
+  copy_bytes (outputs, payload, n);
+  zero_bytes (outputs + n, reply->size - n);
+  return NULL;
+}
+
+/* A copy of what the outputs refer to, in memory that goes with the result.  NULL: there is none. */
+static ReplyMemory *
+memory_for (const uint8_t *payload, uint32_t length, uint8_t **ret_copy)
+{
+  ReplyMemory *memory = calloc (1, sizeof *memory + BLOBS_MAX * sizeof (CellBlob *));
+
+  if (memory == NULL)
+    return NULL;
+  arena_init (&memory->arena, 8u << 20);
+  *ret_copy = arena_get (&memory->arena, length);
+  if (*ret_copy == NULL)
+    {
+      free (memory);
+      return NULL;
+    }
+  memcpy (*ret_copy, payload, length);
+  return memory;
+}
+
 /* Fills a result from a reply's payload, which is private or written by this process; it is copied. */
 const char *
 result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uint8_t *payload, uint32_t length, uint32_t root,
@@ -169,7 +217,7 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
 {
   const CodecPlan *reply = plan->reply;
   uint8_t *outputs = result_outputs (result), *copy;
-  ReplyMemory *memory;
+  ReplyImport import = { port, NULL };
   CodecFault fault;
 
   if (status != CELL_OK)
@@ -182,56 +230,23 @@ result_fill (CellResult *result, const CallPlan *plan, int32_t status, const uin
   *result = (CellResult) { .status = CELL_OK };
   if (reply == NULL)
     return NULL;
-  if (reply->trivial)
-    {
-      uint32_t n = root < reply->size ? root : reply->size;
-
-      copy_bytes (outputs, payload, n);
-      zero_bytes (outputs + n, reply->size - n);
-      return NULL;
-    }
   if (reply->flat)
+    return fill_flat (result, reply, payload, length, root, untrusted);
+  import.memory = memory_for (payload, length, &copy);
+  if (import.memory == NULL)
     {
-      Arena none = { 0 };
-
-      if (!codec_decode (reply, (uint8_t *) payload, length, root, untrusted ? 0 : CODEC_TRUSTED, &none, NULL, outputs, &fault))
-        {
-          memset (outputs, 0, reply->size);
-          result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
-          return fault.status == CELL_ERROR_CORRUPT ? fault.rule : NULL;
-        }
-      return NULL;
-    }
-  memory = calloc (1, sizeof *memory + BLOBS_MAX * sizeof (CellBlob *));
-  copy = NULL;
-  if (memory != NULL)
-    {
-      arena_init (&memory->arena, 8u << 20);
-      copy = arena_get (&memory->arena, length);
-    }
-  if (copy == NULL)
-    {
-      free (memory);
       memset (outputs, 0, reply->size);
       *result = (CellResult) { .status = CELL_ERROR_NO_RESOURCES, .error = status_name (CELL_ERROR_NO_RESOURCES),
                                .message = status_text (CELL_ERROR_NO_RESOURCES) };
       return NULL;
     }
-  memcpy (copy, payload, length);
-  ReplyImport import = { port, memory };
-  CodecBlobs blobs = { NULL, reply_import, &import };
-  if (!codec_decode (reply, copy, length, root, CODEC_PRIVATE | (untrusted ? 0 : CODEC_TRUSTED), &memory->arena, &blobs, outputs,
-                     &fault))
+  if (!codec_decode (reply, copy, length, root, CODEC_PRIVATE | (untrusted ? 0 : CODEC_TRUSTED), &import.memory->arena,
+                     &(CodecBlobs) { NULL, reply_import, &import }, outputs, &fault))
     {
-      reply_memory_free (memory);
-      memset (outputs, 0, reply->size);
-      if (fault.status == CELL_ERROR_GONE)
-        result_set_error (result, CELL_ERROR_GONE, "%s", BLOB_GONE);
-      else
-        result_set_error (result, CELL_ERROR_CORRUPT, "the reply breaks the rule '%s'", fault.rule);
-      return fault.status == CELL_ERROR_CORRUPT ? fault.rule : NULL;
+      reply_memory_free (import.memory);
+      return fill_unreadable (result, reply, &fault);
     }
-  result->memory = memory;
+  result->memory = import.memory;
   result->release = reply_memory_free;
   return NULL;
 }

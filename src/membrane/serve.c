@@ -504,65 +504,114 @@ subscribe (void *self, CellCall *call, const void *in, void *out)
   return CELL_OK;
 }
 
+/* What is called by that number: `none`, which is filled in, if it is nothing, or nothing that the caller may call. */
+static Method *
+choose_method (const Channel *channel, Service *service, uint32_t number, Method *none)
+{
+  Method *method = number < service->n_methods ? &service->methods[number] : NULL;
+
+  if (method != NULL && method->invoke != NULL && method->access <= channel->access)
+    return method;
+  *none = (Method) { .invoke = number == WIRE_METHOD_SUBSCRIBE ? subscribe : no_method, .max_reply = ERROR_ROOM, .name = "",
+                     .stats = &no_method_stats };
+  if (method != NULL && method->invoke != NULL)
+    {
+      none->invoke = denied;
+      none->access = method->access;
+      none->stats = method->stats;
+    }
+  return none;
+}
+
+/* SERVE_DONE: there is room for a reply. */
+static ServeResult
+reserve_reply (Channel *channel, Service *service, uint32_t capacity, Record **ret_reply)
+{
+  RingWriter *answers = &channel->answers;
+  Fault fault = { 0 };
+  Record *reply = ring_reserve (answers, capacity + channel->reserved, &fault);
+
+  if (reply == NULL && fault.status == CELL_OK && channel->reserved != 0 && deferred_end_overdue (service, channel))
+    reply = ring_reserve (answers, capacity + channel->reserved, &fault);
+  if (reply == NULL && fault.status == CELL_OK)
+    {
+      /* The caller's cursor as it was before the last look: what it reads from here on changes it. */
+      store_relaxed (&channel->blocked_at, load_acquire (&answers->peer->released));
+      store_relaxed (&answers->own->blocked, 1);
+      full_fence ();
+      reply = ring_reserve (answers, capacity + channel->reserved, &fault);
+      if (reply == NULL && fault.status == CELL_OK)
+        return SERVE_BLOCKED;
+    }
+  if (reply == NULL)
+    return broken (channel, "released-cursor", offsetof (HalfControl, released));
+  if (load_relaxed (&answers->own->blocked) != 0)
+    {
+      store_relaxed (&channel->blocked_at, BLOCKED_SIGNAL);
+      store_relaxed (&answers->own->blocked, load_relaxed (&channel->has_unsent));
+    }
+  *ret_reply = reply;
+  return SERVE_DONE;
+}
+
+/* False: the request is not what it should be; nothing has run. */
+static bool
+execute (CellCall *call, Method *method, Record *record, const Header *header, CodecFault *fault)
+{
+  ThreadContext *thread = call->thread;
+  uint32_t depth;
+
+  call->channel->building = call;
+  call->in = request_decode (call, record, header, fault);
+  if (call->in == NULL && fault->status == CELL_ERROR_CORRUPT)
+    {
+      call->channel->building = NULL;
+      return false;
+    }
+  if (method->out != NULL && method->out->size > call->capacity)
+    call->status = CELL_ERROR_TOO_LARGE;
+  else if (call->in != NULL)
+    {
+      /* The reply belongs to it: what that points to may be wrong. */
+      depth = trail_enter (&thread->trail, call->service->endpoint->cell);
+      run_handler (call, method);
+      trail_leave (&thread->trail, depth);
+    }
+  else
+    {
+      call->status = fault->status;
+      call->message = fault->status == CELL_ERROR_GONE ? BLOB_GONE : NULL;
+    }
+  stats_count (call->service->endpoint, method, call->status < 0);
+  return true;
+}
+
 ServeResult
 serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
 {
-  Record *record = ring_peek (&channel->requests);
+  Record *record = ring_peek (&channel->requests), *reply;
   ArenaMark mark = arena_mark (&thread->arena);
-  Header header;
   uint64_t at = channel->requests.at;
-  const char *rule;
-  size_t word;
-  Method *method, none;
-  CellCall call;
-  CodecFault fault = { 0 };
-  Record *reply;
-  Fault ring_fault = { 0 };
   uint32_t capacity, whole = (uint32_t) (channel->answers.mask + 1 - sizeof (Record));
+  CodecFault fault = { 0 };
+  const char *rule;
+  Method *method, none;
+  ServeResult room;
+  Header header;
+  CellCall call;
+  size_t word;
 
   if (record == NULL)
     return SERVE_EMPTY;
   rule = header_read (channel, record, &header, &word);
   if (rule != NULL)
     return broken (channel, rule, ring_place (&channel->requests, at, word));
-  if (header.method < service->n_methods && service->methods[header.method].invoke != NULL)
-    method = &service->methods[header.method];
-  else
-    method = NULL;
-  if (method != NULL && method->access > channel->access)
-    {
-      none = (Method) { .invoke = denied, .max_reply = ERROR_ROOM, .access = method->access, .name = "", .stats = method->stats };
-      method = &none;
-    }
-  else if (method == NULL)
-    {
-      none = (Method) { .invoke = no_method, .max_reply = ERROR_ROOM, .name = "", .stats = &no_method_stats };
-      if (header.method == WIRE_METHOD_SUBSCRIBE)
-        none.invoke = subscribe;
-      method = &none;
-    }
+  method = choose_method (channel, service, header.method, &none);
   /* A ring that is smaller than the largest reply is a limit, not a reason to wait for ever. */
   capacity = method->max_reply < whole ? method->max_reply : whole;
-  reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
-  if (reply == NULL && ring_fault.status == CELL_OK && channel->reserved != 0 && deferred_end_overdue (service, channel))
-    reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
-  if (reply == NULL && ring_fault.status == CELL_OK)
-    {
-      /* The caller's cursor as it was before the last look: what it reads from here on changes it. */
-      store_relaxed (&channel->blocked_at, load_acquire (&channel->answers.peer->released));
-      store_relaxed (&channel->answers.own->blocked, 1);
-      full_fence ();
-      reply = ring_reserve (&channel->answers, capacity + channel->reserved, &ring_fault);
-      if (reply == NULL && ring_fault.status == CELL_OK)
-        return SERVE_BLOCKED;
-    }
-  if (reply == NULL)
-    return broken (channel, "released-cursor", offsetof (HalfControl, released));
-  if (load_relaxed (&channel->answers.own->blocked) != 0)
-    {
-      store_relaxed (&channel->blocked_at, BLOCKED_SIGNAL);
-      store_relaxed (&channel->answers.own->blocked, load_relaxed (&channel->has_unsent));
-    }
+  room = reserve_reply (channel, service, capacity, &reply);
+  if (room != SERVE_DONE)
+    return room;
 
   /* Not as one compound literal: the compiler fills so many bytes with an instruction that takes its time to start. */
   zero_bytes (&call, sizeof call);
@@ -586,43 +635,20 @@ serve_one (Channel *channel, ThreadContext *thread, Service *service, bool own)
   if (!own && !channel->untrusted)
     full_fence ();
   call.flags = load_relaxed (&record->flags);
-  if (!(call.flags & RECORD_CANCELLED))
-    {
-      channel->building = &call;
-      call.in = request_decode (&call, record, &header, &fault);
-      if (call.in == NULL && fault.status == CELL_ERROR_CORRUPT)
-        {
-          channel->building = NULL;
-          call_release_blobs (&call);
-          arena_release (&thread->arena, mark);
-          return broken (channel, fault.rule, ring_place (&channel->requests, at, sizeof (Record)));
-        }
-      if (method->out != NULL && method->out->size > capacity)
-        call.status = CELL_ERROR_TOO_LARGE;
-      else if (call.in != NULL)
-        {
-          /* The reply belongs to it: what that points to may be wrong. */
-          uint32_t depth = trail_enter (&thread->trail, service->endpoint->cell);
-
-          run_handler (&call, method);
-          trail_leave (&thread->trail, depth);
-        }
-      else
-        {
-          call.status = fault.status;
-          call.message = fault.status == CELL_ERROR_GONE ? BLOB_GONE : NULL;
-        }
-      stats_count (service->endpoint, method, call.status < 0);
-      answer (&call, header.method, own);
-    }
-  else
+  if (call.flags & RECORD_CANCELLED)
     {
       /* Mostly nobody waits any more, and the mark says so: answers that nobody reads would leave no room for others.  Who marks it
        * and waits would have waited for itself, saw that we took it, and not that we saw the mark. */
       call.status = CELL_ERROR_DEADLOCK;
       call.message = WAITS_FOR_ITSELF;
-      answer (&call, header.method, own);
     }
+  else if (!execute (&call, method, record, &header, &fault))
+    {
+      call_release_blobs (&call);
+      arena_release (&thread->arena, mark);
+      return broken (channel, fault.rule, ring_place (&channel->requests, at, sizeof (Record)));
+    }
+  answer (&call, header.method, own);
   call_release_blobs (&call);
   arena_release (&thread->arena, mark);
   ring_release (&channel->requests);
