@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _GNU_SOURCE
-#include "uplink.h"
+#include "uplink-own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,240 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bell.h"
-#include "endpoint.h"
 #include "remote-text.h"
 #include "result.h"
 
 #define ASK_NS (5u * 1000000000ull)     /* how long an answer may take */
 #define COMMANDS_MAX 1024u              /* that wait for uplink_next () */
 #define EARLY_MAX 1024u                 /* news of channels that we have not heard of yet */
-
-typedef struct Leg Leg;
-typedef struct Question Question;
-typedef struct Command Command;
-
-/* A channel as the connection knows it. */
-struct Leg
-{
-  Leg *next;
-  uint64_t id, generation;
-  Uplink *uplink;
-  Channel *channel;             /* NULL until it is complete: what moves meanwhile is kept */
-  MovedHalf *early;
-  Endpoint *endpoint;
-  const Epoch *epoch;
-  uint32_t n_bells;
-  int *bells;                   /* the callee's, oldest first; ours to close, but for the host's own */
-  void *data;
-};
-
-struct Question
-{
-  Question *next;
-  uint64_t serial;
-  bool answered;
-  WireMessage answer;
-  Leg *leg;                     /* of a CHANNEL */
-};
-
-struct Command
-{
-  Command *next;
-  WireMessage message;
-};
-
-typedef struct
-{
-  BlobPort base;
-  Uplink *uplink;
-} UplinkPort;
-
-struct Uplink
-{
-  _Atomic uint32_t refs;
-  int socket, host_bell, bell;
-  int wake;                     /* eventfd: somebody else has read what the poller is waiting for */
-  unsigned flags;
-  UplinkPort port;
-  pthread_mutex_t lock;         /* of everything below, and of reading */
-  pthread_cond_t changed;
-  bool polling;                 /* a thread sleeps on the socket for all */
-  bool dead;
-  Fault fault;                  /* of the end */
-  uint64_t last_serial;
-  uint32_t opening, n_early, n_commands;
-  Question *questions;
-  Leg *legs;
-  Command *early;               /* MOVED of channels whose CHANNEL is under way */
-  Command *commands, **commands_end;
-};
-
-/* ---- channels that moved ---------------------------------------------------------------------------- */
-
-static void
-keep_bell (Leg *leg, int fd)
-{
-  int *grown = realloc (leg->bells, (leg->n_bells + 1) * sizeof *grown);
-
-  if (grown == NULL)
-    {
-      if (fd != leg->uplink->host_bell)
-        close (fd);
-      return;
-    }
-  leg->bells = grown;
-  leg->bells[leg->n_bells++] = fd;
-}
-
-/* Those before the one that the channel uses now are not needed any more.  In the channel's context. */
-static void
-drop_old_bells (Leg *leg)
-{
-  uint32_t n = leg->n_bells;
-
-  while (n > 0 && leg->bells[n - 1] != leg->channel->callee_bell)
-    n--;
-  if (n <= 1)
-    return;
-  for (uint32_t i = 0; i < n - 1; i++)
-    if (leg->bells[i] != leg->uplink->host_bell)
-      close (leg->bells[i]);
-  memmove (leg->bells, leg->bells + n - 1, (leg->n_bells - (n - 1)) * sizeof *leg->bells);
-  leg->n_bells -= n - 1;
-}
-
-/* Whoever reads the news need not be the one whom they concern. */
-static void
-ring (Uplink *uplink)
-{
-  bell_ring (uplink->bell);
-}
-
-/* Maps what the callee will write to.  It is the descriptor that the sender keeps, not we. */
-static Half *
-map_half (WireMessage *message, unsigned n, uint32_t capacity, uint64_t salt, bool writable, Fault *fault)
-{
-  Half *half = half_map (wire_message_take_fd (message, n), capacity, salt, writable, fault);
-
-  if (half != NULL)
-    {
-      close (half->fd);
-      half->fd = -1;
-    }
-  return half;
-}
-
-static void
-leg_moved (Leg *leg, WireMessage *message)
-{
-  const WireMoved *body = &message->body.moved;
-  MovedHalf *moved = calloc (1, sizeof *moved);
-
-  if (moved == NULL || (body->generation <= leg->generation && !body->gone))
-    {
-      free (moved);
-      return;                           /* its CHANNEL described it already */
-    }
-  leg->generation = body->generation;
-  *moved = (MovedHalf) {
-    .generation = body->generation, .final_taken = body->final_taken, .final_reply = body->final_reply,
-    .crashed = body->crashed != 0, .untrusted = true, .bell = leg->uplink->host_bell,
-  };
-  if (!body->gone && message->fds[0] >= 0)
-    moved->half = map_half (message, 0, body->reply_capacity, body->reply_salt, false, NULL);
-  if (message->fds[1] >= 0)
-    moved->bell = wire_message_take_fd (message, 1);
-  keep_bell (leg, moved->bell);
-  if (leg->channel != NULL)
-    {
-      channel_moved (leg->channel, moved);
-      ring (leg->uplink);
-    }
-  else
-    {
-      MovedHalf **link = &leg->early;
-
-      while (*link != NULL)
-        link = &(*link)->next;
-      *link = moved;
-    }
-}
-
-static Leg *
-leg_find (Uplink *uplink, uint64_t id)
-{
-  Leg *leg = uplink->legs;
-
-  while (leg != NULL && leg->id != id)
-    leg = leg->next;
-  return leg;
-}
-
-static Leg *
-leg_new (Uplink *uplink, const WireChannel *body)
-{
-  Leg *leg = calloc (1, sizeof *leg);
-  Command **link = &uplink->early;
-
-  if (leg == NULL)
-    return NULL;
-  leg->id = body->channel;
-  leg->generation = body->generation;
-  leg->uplink = uplink;
-  leg->next = uplink->legs;
-  uplink->legs = leg;
-  while (*link != NULL)
-    {
-      Command *early = *link;
-
-      if (early->message.body.moved.channel != leg->id)
-        {
-          link = &early->next;
-          continue;
-        }
-      *link = early->next;
-      uplink->n_early--;
-      leg_moved (leg, &early->message);
-      wire_message_clear (&early->message);
-      free (early);
-    }
-  return leg;
-}
-
-/* The leg is out of the list, or its uplink is about to end. */
-static void
-leg_free (Leg *leg)
-{
-  MovedHalf *moved;
-
-  while ((moved = leg->early) != NULL)
-    {
-      leg->early = moved->next;
-      half_unref (moved->half);
-      free (moved);
-    }
-  for (uint32_t i = 0; i < leg->n_bells; i++)
-    if (leg->bells[i] != leg->uplink->host_bell)
-      close (leg->bells[i]);
-  free (leg->bells);
-  endpoint_unref (leg->endpoint);
-  epoch_unmap (leg->epoch);
-  free (leg);
-}
-
-static void
-leg_unlink (Leg *leg)
-{
-  pthread_mutex_lock (&leg->uplink->lock);
-  for (Leg **link = &leg->uplink->legs; *link != NULL; link = &(*link)->next)
-    if (*link == leg)
-      {
-        *link = leg->next;
-        break;
-      }
-  pthread_mutex_unlock (&leg->uplink->lock);
-}
 
 /* ---- what comes: with the lock -------------------------------------------------------------------------- */
 
@@ -258,7 +30,7 @@ uplink_die (Uplink *uplink, CellStatus status, const char *why)
   uplink->dead = true;
   fault_set (&uplink->fault, status, "%s", why);
   shutdown (uplink->socket, SHUT_RDWR);
-  ring (uplink);
+  uplink_ring (uplink);
 }
 
 static Command *
@@ -457,9 +229,8 @@ collect (Uplink *uplink, Question *question, uint64_t deadline, Fault *fault)
   return !uplink->dead && fault_set (fault, CELL_ERROR_DEADLINE, "the host does not answer");
 }
 
-/* Asks and waits for the answer, which is of that type and to be cleared. */
-static bool
-ask (Uplink *uplink, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
+bool
+uplink_ask (Uplink *uplink, WireType type, const void *body, const void *tail, uint32_t tail_size, const int *fds, unsigned n_fds,
      WireType expected, Question *question, Fault *fault)
 {
   uint64_t deadline = monotonic_ns () + ASK_NS;
@@ -537,7 +308,7 @@ uplink_bind (Uplink *uplink, const char *name, const CellRemote *remote, uint32_
   tail = bind_tail (remote, &tail_size);
   if (tail == NULL)
     return fault_set (fault, CELL_ERROR_TOO_LARGE, "the caller's tables do not fit into a message");
-  good = ask (uplink, WIRE_BIND, &body, tail, tail_size, NULL, 0, WIRE_BOUND, &question, fault);
+  good = uplink_ask (uplink, WIRE_BIND, &body, tail, tail_size, NULL, 0, WIRE_BOUND, &question, fault);
   free (tail);
   if (!good)
     return false;
@@ -567,7 +338,7 @@ look (Channel *channel)
 
   pthread_mutex_lock (&uplink->lock);
   alive = pump (uplink, false);
-  drop_old_bells (leg);
+  leg_drop_old_bells (leg);
   pthread_mutex_unlock (&uplink->lock);
   return alive;
 }
@@ -600,8 +371,8 @@ build_channel (Leg *leg, WireMessage *message, Fault *fault)
 
   leg->epoch = epoch_map (wire_message_take_fd (message, 0), fault);
   leg->endpoint = leg->epoch != NULL ? endpoint_new (leg->epoch, CELL_SERIAL, NULL) : NULL;
-  requests = map_half (message, 1, body->request_capacity, body->request_salt, true, fault);
-  replies = map_half (message, 2, body->reply_capacity, body->reply_salt, false, fault);
+  requests = uplink_map_half (message, 1, body->request_capacity, body->request_salt, true, fault);
+  replies = uplink_map_half (message, 2, body->reply_capacity, body->reply_salt, false, fault);
   channel = leg->endpoint != NULL && requests != NULL && replies != NULL ? channel_new (leg->endpoint) : NULL;
   if (channel == NULL)
     {
@@ -666,7 +437,7 @@ uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_c
   bool good;
 
   if (!copy_name (body.cell, sizeof body.cell, name, "a cell", fault)
-      || !ask (uplink, WIRE_OPEN, &body, NULL, 0, NULL, 0, WIRE_CHANNEL, &question, fault))
+      || !uplink_ask (uplink, WIRE_OPEN, &body, NULL, 0, NULL, 0, WIRE_CHANNEL, &question, fault))
     return NULL;
   ref = (WireRef) { question.answer.body.channel.channel };
   if (question.leg != NULL)
@@ -720,67 +491,6 @@ uplink_close_channel (Channel *channel)
   leg_free (leg);
   channel_unref (channel);
   uplink_unref (uplink);
-}
-
-/* ---- blobs ----------------------------------------------------------------------------------------------------- */
-
-static uint64_t
-export_blob (BlobPort *port, CellBlob *blob)
-{
-  Uplink *uplink = ((UplinkPort *) port)->uplink;
-  WireBlob body = { .size = blob_size (blob) };
-  int fd = blob_fd (blob);
-  Question question;
-  Fault fault = { 0 };
-
-  if (!blob_seal (blob, &fault)
-      || !ask (uplink, WIRE_BLOB_EXPORT, &body, NULL, 0, &fd, 1, WIRE_BLOB, &question, &fault))
-    return 0;
-  body.id = question.answer.body.blob.id;
-  wire_message_clear (&question.answer);
-  return body.id;
-}
-
-static CellBlob *
-import_blob (BlobPort *port, uint64_t id)
-{
-  Uplink *uplink = ((UplinkPort *) port)->uplink;
-  WireBlob body = { .id = id };
-  CellBlob *blob = NULL;
-  Question question;
-  Fault fault = { 0 };
-
-  if (!ask (uplink, WIRE_BLOB_IMPORT, &body, NULL, 0, NULL, 0, WIRE_BLOB, &question, &fault))
-    return NULL;
-  if (question.answer.fds[0] >= 0)
-    blob = blob_from_fd (wire_message_take_fd (&question.answer, 0), question.answer.body.blob.size, &fault);
-  wire_message_clear (&question.answer);
-  return blob;
-}
-
-BlobPort *
-uplink_blobs (Uplink *uplink)
-{
-  return &uplink->port.base;
-}
-
-CellBlob *
-uplink_blob_new (Uplink *uplink, size_t size, Fault *fault)
-{
-  WireBlob body = { .size = size };
-  CellBlob *blob = NULL;
-  Question question;
-
-  if ((uplink->flags & UPLINK_BLOBS_OF_HOST) == 0)
-    return blob_new (size, fault);
-  if (!ask (uplink, WIRE_BLOB_NEW, &body, NULL, 0, NULL, 0, WIRE_BLOB, &question, fault))
-    return NULL;
-  if (question.answer.fds[0] >= 0)
-    blob = blob_from_fresh_fd (wire_message_take_fd (&question.answer, 0), size, fault);
-  else
-    fault_set (fault, CELL_ERROR_CORRUPT, "the host made a blob without memory");
-  wire_message_clear (&question.answer);
-  return blob;
 }
 
 /* ---- a runner's side ----------------------------------------------------------------------------------------------- */
@@ -876,7 +586,7 @@ uplink_new (int socket, const uint8_t *token, unsigned flags, uint64_t deadline,
     }
   *uplink = (Uplink) {
     .refs = 1, .socket = socket, .host_bell = fds[0], .bell = fds[1], .wake = wake, .flags = flags,
-    .port = { { export_blob, import_blob }, uplink },
+    .port = { { uplink_export_blob, uplink_import_blob }, uplink },
   };
   /* Several may want to read or write them at once. */
   fcntl (uplink->host_bell, F_SETFL, O_NONBLOCK);
