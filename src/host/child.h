@@ -3,6 +3,7 @@
  * An ejected cell's process: cell-runner in a sandbox, and what is said to it.
  */
 #pragma once
+#include "membrane/wire.h"
 #include "plugins/stats-page.h"
 
 #include "connection.h"
