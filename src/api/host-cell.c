@@ -7,6 +7,7 @@
 
 #include "host/access.h"
 #include "host/authority.h"
+#include "host/cell-stats.h"
 #include "host/cell.h"
 #include "host/come-back.h"
 #include "host/policy.h"

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cell-stats.h"
 #include "crash-log.h"
 #include "probe.h"
 #include "suspects.h"

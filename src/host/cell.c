@@ -3,7 +3,6 @@
 #define G_LOG_DOMAIN "cellhost-cell"
 #include "cell.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "authority.h"
 #include "cell-build.h"
+#include "cell-stats.h"
 #include "child-log.h"
 #include "child.h"
 #include "consumer.h"
@@ -19,7 +19,6 @@
 #include "membrane/bell.h"
 #include "membrane/wait.h"
 #include "membrane/wire.h"
-#include "offence.h"
 #include "probe.h"
 #include "provider.h"
 #include "relocate.h"
@@ -176,87 +175,7 @@ host_cell_set_suspicion (HostCell *cell, char *suspicion)
   pthread_mutex_unlock (&cell->lock);
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------------- */
-
-/* With the lock.  NULL: it is not in a process of its own. */
-static const MethodStats *
-stats_there (HostCell *cell, guint callable)
-{
-  const StatsPage *page = cell->child != NULL ? child_get_stats (cell->child) : NULL;
-
-  return page != NULL && callable < page->n ? &page->stats[callable] : NULL;
-}
-
-void
-host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret)
-{
-  const MethodStats *from[] = { NULL, NULL };
-
-  *ret = (HostCellStats) { 0 };
-  pthread_mutex_lock (&cell->lock);
-  from[0] = callable < cell->n_stats ? cell->stats[callable] : NULL;   /* a process may say that it has none */
-  from[1] = stats_there (cell, callable);
-  for (guint i = 0; i < G_N_ELEMENTS (from) && from[i] != NULL; i++)
-    {
-      ret->calls += load_relaxed (&from[i]->calls);
-      ret->errors += load_relaxed (&from[i]->errors);
-      for (guint k = 0; k < LATENCY_BUCKETS; k++)
-        ret->latency[k] += load_relaxed (&from[i]->latency[k]);
-    }
-  pthread_mutex_unlock (&cell->lock);
-  for (guint k = 0; k < LATENCY_BUCKETS; k++)
-    ret->samples += ret->latency[k];
-}
-
-void
-host_cell_count_calls (HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors)
-{
-  *ret_calls = *ret_errors = 0;
-  for (guint i = 0; i < cell->contract->n_callables; i++)
-    {
-      HostCellStats stats;
-
-      host_cell_read_stats (cell, i, &stats);
-      *ret_calls += stats.calls;
-      *ret_errors += stats.errors;
-    }
-}
-
-static void
-add_relaxed (_Atomic uint64_t *to, const _Atomic uint64_t *from)
-{
-  atomic_fetch_add_explicit (to, load_relaxed (from), memory_order_relaxed);
-}
-
-void
-host_cell_keep_stats (HostCell *cell)
-{
-  for (guint i = 0; i < cell->contract->n_callables; i++)
-    {
-      const MethodStats *there = stats_there (cell, i);
-
-      if (there == NULL)
-        continue;
-      add_relaxed (&cell->stats[i]->calls, &there->calls);
-      add_relaxed (&cell->stats[i]->errors, &there->errors);
-      for (guint k = 0; k < LATENCY_BUCKETS; k++)
-        add_relaxed (&cell->stats[i]->latency[k], &there->latency[k]);
-    }
-}
-
 /* ---- beginning -------------------------------------------------------------------------------------------- */
-
-static MethodStats *
-cell_stats (void *data, uint32_t number)
-{
-  HostCell *cell = data;
-  MethodStats *stats;
-
-  pthread_mutex_lock (&cell->lock);
-  stats = number < cell->n_stats ? cell->stats[number] : NULL;
-  pthread_mutex_unlock (&cell->lock);
-  return stats;
-}
 
 /* As its callers know them, whatever order its file has them in. */
 static const Contract *
@@ -324,7 +243,7 @@ CellInstance *
 host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error)
 {
   const CellInstanceEnv env = {
-    .endpoint = cell->endpoint, .method_stats = cell_stats, .log = cell_log, .data = cell, .clients = &host_provider,
+    .endpoint = cell->endpoint, .method_stats = host_cell_method_stats, .log = cell_log, .data = cell, .clients = &host_provider,
     .clients_data = cell,
     .method_number = cell_method_number, .signal_number = cell_signal_number, .number = cell_build_number (build, cell),
   };
@@ -347,16 +266,6 @@ host_cell_set_contract (HostCell *cell, Contract *contract)
 {
   cell->contract = contract;
   host_cell_make_room_for_stats (cell, contract->n_callables);
-}
-
-void
-host_cell_make_room_for_stats (HostCell *cell, guint n)
-{
-  pthread_mutex_lock (&cell->lock);
-  cell->stats = g_renew (MethodStats *, cell->stats, MAX (n, cell->n_stats) + 1);
-  for (; cell->n_stats < n; cell->n_stats++)
-    cell->stats[cell->n_stats] = g_new0 (MethodStats, 1);
-  pthread_mutex_unlock (&cell->lock);
 }
 
 gboolean
@@ -698,44 +607,7 @@ host_list (Host *host)
   return list;
 }
 
-/* ---- handlers of signals ------------------------------------------------------------------------------------- */
-
-/* NULL: none that is here now. */
-static HostCell *
-cell_of_code (Host *host, const void *code)
-{
-  g_autoptr(GPtrArray) cells = host_list (host);
-  Dl_info of_code, of_cell;
-
-  for (guint i = 0; i < cells->len && code != NULL && dladdr (code, &of_code) != 0; i++)
-    {
-      HostCell *cell = g_ptr_array_index (cells, i);
-      gboolean found = FALSE;
-
-      if (cell->is_host || pthread_rwlock_tryrdlock (&cell->place) != 0)
-        continue;                       /* it is moving, and may get another build */
-      found = cell->module != NULL && dladdr (cell->module->entry, &of_cell) != 0 && of_cell.dli_fbase == of_code.dli_fbase;
-      pthread_rwlock_unlock (&cell->place);
-      if (found)
-        return host_cell_ref (cell);
-    }
-  return NULL;
-}
-
-void
-host_look_at_handlers (Host *host)
-{
-  const void *handler = NULL;
-  g_autoptr(HostCell) cell = NULL;
-
-  if (!crash_log_go_first (&handler))
-    return;
-  cell = cell_of_code (host, handler);
-  offence_warn (host,
-                "%s%s has changed, since it began, what becomes of signals that crashes are told by; the host's handlers come "
-                "first again",
-                cell != NULL ? "cell " : "a cell", cell != NULL ? cell->name : "");
-}
+/* ---- what it says of itself ------------------------------------------------------------------------------ */
 
 const char *
 host_cell_location_text (CellLocation location)

@@ -98,17 +98,6 @@ typedef struct
 void host_cell_describe (HostCell *cell, HostCellInfo *ret);
 /* Takes it. */
 void host_cell_set_suspicion (HostCell *cell, char *suspicion);
-/* What was counted of one callable, or of all, wherever the cell was.  Of a sandboxed process these are what it says. */
-typedef struct
-{
-  uint64_t calls, errors;
-  uint64_t samples, latency[LATENCY_BUCKETS];
-} HostCellStats;
-
-void host_cell_read_stats (HostCell *cell, guint callable, HostCellStats *ret);
-void host_cell_count_calls (HostCell *cell, uint64_t *ret_calls, uint64_t *ret_errors);
-/* With its lock: its child goes, and what that has counted stays. */
-void host_cell_keep_stats (HostCell *cell);
 
 /* Makes it the caller's to move or to end.  seconds: how long to wait while somebody else has it; 0: as long as it takes. */
 gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
@@ -121,8 +110,7 @@ gboolean host_cell_prepare (HostCell *cell, uint32_t threading, GError **error);
 /* An instance for this process, which does not serve yet.  build: NULL: of the build that it has. */
 CellInstance *host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error);
 
-/* For another build: so many callables are counted; what was given goes before what its key file says; and it is counted itself. */
-void host_cell_make_room_for_stats (HostCell *cell, guint n);
+/* For another build: what was given goes before what its key file says; and it is counted itself. */
 GHashTable *host_cell_merge_config (GHashTable *of_manifest, GHashTable *given);
 guint host_count_build (Host *host, const char *name);
 
@@ -141,9 +129,6 @@ gboolean host_unload_by_force (Host *host, const char *name, char **ret_lost, GE
 HostCell *host_find (Host *host, const char *name, GError **error);
 /* References, sorted by name. */
 GPtrArray *host_list (Host *host);
-/* A cell may have installed handlers of the signals that crashes are told by: ours come first again, and that is said.  Costs
- * microseconds, so not in calls. */
-void host_look_at_handlers (Host *host);
 
 HostCell *host_cell_ref (HostCell *cell);
 void host_cell_unref (HostCell *cell);

@@ -13,6 +13,7 @@
 
 #include "answers.h"
 #include "child.h"
+#include "handlers.h"
 #include "membrane/bell.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"

@@ -6,6 +6,7 @@
 
 #include "authority.h"
 #include "cell-build.h"
+#include "cell-stats.h"
 #include "child.h"
 #include "membrane/wait.h"
 #include "plugins/carry.h"

@@ -4,6 +4,7 @@
 
 #include "cell.h"
 #include "child.h"
+#include "handlers.h"
 #include "membrane/wait.h"
 
 #define HANG_MS 10000u          /* beyond its deadline */

@@ -7,6 +7,7 @@
 
 #include <cell/client.h>
 
+#include "host/cell-stats.h"
 #include "host/cell.h"
 #include "host/child.h"
 #include "host/host.h"
