@@ -10,6 +10,7 @@
 #include "host/cell-stats.h"
 #include "host/cell.h"
 #include "host/come-back.h"
+#include "host/load.h"
 #include "host/policy.h"
 #include "host/relocate.h"
 #include "host/trust.h"

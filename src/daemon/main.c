@@ -20,6 +20,7 @@
 #include "host/cell.h"
 #include "host/come-back.h"
 #include "host/crash-log.h"
+#include "host/load.h"
 #include "log.h"
 #include "notify.h"
 #include "supervise.h"

@@ -7,6 +7,7 @@
 
 #include "authority.h"
 #include "binding.h"
+#include "load.h"
 #include "membrane/blob.h"
 
 #define BLOB_BYTES_MAX (256u << 20)     /* of one blob that an outsider asks for */

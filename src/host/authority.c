@@ -5,6 +5,7 @@
 
 #include "cell.h"
 #include "connection.h"
+#include "load.h"
 #include "policy.h"
 #include "trust.h"
 

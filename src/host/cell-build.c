@@ -9,6 +9,7 @@
 
 #include "cell-stats.h"
 #include "crash-log.h"
+#include "load.h"
 #include "probe.h"
 #include "suspects.h"
 #include "trust.h"

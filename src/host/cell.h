@@ -7,6 +7,7 @@
 #include "plugins/contract.h"
 #include "plugins/instance.h"
 #include "plugins/manifest.h"
+#include "plugins/module-file.h"
 #include "plugins/origin.h"
 
 #include "host.h"
@@ -103,32 +104,15 @@ void host_cell_set_suspicion (HostCell *cell, char *suspicion);
 gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
 void host_cell_unclaim (HostCell *cell);
 
+/* Takes the number.  manifest and file: NULL for a part of the program. */
+HostCell *host_cell_new (Host *host, const Manifest *manifest, const ModuleFile *file, const char *name, uint32_t number,
+                         GHashTable *config, GError **error);
 /* Once; takes it. */
 void host_cell_set_contract (HostCell *cell, Contract *contract);
 /* What it needs before anything serves it: the page and the endpoint. */
 gboolean host_cell_prepare (HostCell *cell, uint32_t threading, GError **error);
 /* An instance for this process, which does not serve yet.  build: NULL: of the build that it has. */
 CellInstance *host_cell_make_instance (HostCell *cell, HostBuild *build, GError **error);
-
-/* For another build: what was given goes before what its key file says; and it is counted itself. */
-GHashTable *host_cell_merge_config (GHashTable *of_manifest, GHashTable *given);
-guint host_count_build (Host *host, const char *name);
-
-/* Loads a module under a name and starts it in this process, or in a sandbox when the host has crashed in it before, or when it is
- * foreign and not trusted.  config may be NULL. */
-HostCell *host_load (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
-/* The same in a sandbox from the beginning: nothing of it ever runs here. */
-HostCell *host_load_ejected (Host *host, const char *path, const char *name, GHashTable *config, GError **error);
-/* The same for a cell that is part of the program. */
-HostCell *host_load_entry (Host *host, const CellEntry *entry, const char *name, GError **error);
-/* FALSE: it goes on, and why. */
-gboolean host_unload (Host *host, const char *name, GError **error);
-/* Ends it all the same, unless its code runs in this process.  ret_lost: what that cost, for people; NULL: nothing. */
-gboolean host_unload_by_force (Host *host, const char *name, char **ret_lost, GError **error);
-/* A reference; NULL: NOT_FOUND. */
-HostCell *host_find (Host *host, const char *name, GError **error);
-/* References, sorted by name. */
-GPtrArray *host_list (Host *host);
 
 HostCell *host_cell_ref (HostCell *cell);
 void host_cell_unref (HostCell *cell);
@@ -155,3 +139,5 @@ typedef enum
  * long as those callers may wait, 5 s to a minute; by force, 5 s.  FALSE: it goes on.  TRUE with an error: it is ended, and that is
  * what was lost. */
 gboolean host_cell_stop (HostCell *cell, HostStop how, GError **error);
+/* The same for who has claimed it. */
+gboolean host_cell_stop_claimed (HostCell *cell, HostStop how, GError **error);

@@ -3,6 +3,7 @@
 #include "come-back.h"
 
 #include "crash-log.h"
+#include "load.h"
 #include "relocate.h"
 #include "roster.h"
 #include "suspects.h"

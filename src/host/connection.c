@@ -14,6 +14,7 @@
 #include "answers.h"
 #include "child.h"
 #include "handlers.h"
+#include "load.h"
 #include "membrane/bell.h"
 #include "membrane/blob.h"
 #include "membrane/wait.h"

@@ -9,6 +9,7 @@
 
 #include "cell.h"
 #include "crash-log.h"
+#include "load.h"
 #include "offence.h"
 
 /* NULL: none that is here now. */

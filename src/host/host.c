@@ -12,6 +12,7 @@
 #include "cell.h"
 #include "connection.h"
 #include "listener.h"
+#include "load.h"
 #include "membrane/wait.h"
 #include "plugins/heap.h"
 #include "plugins/misuse.h"

@@ -2,6 +2,7 @@
 #include "provider.h"
 
 #include "binding.h"
+#include "load.h"
 #include "plugins/dispatch.h"
 
 /* ---- the clock: calls that nobody answers end --------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kept-file.h"
+#include "load.h"
 #include "plugins/own-file.h"
 #include "plugins/sandbox/granted.h"
 #include "plugins/suggest.h"

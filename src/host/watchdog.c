@@ -5,6 +5,7 @@
 #include "cell.h"
 #include "child.h"
 #include "handlers.h"
+#include "load.h"
 #include "membrane/wait.h"
 
 #define HANG_MS 10000u          /* beyond its deadline */

@@ -7,6 +7,7 @@
 
 #include "harness.h"
 #include "host/cell.h"
+#include "host/load.h"
 
 typedef struct BenchInside BenchInside;
 

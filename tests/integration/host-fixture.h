@@ -11,6 +11,7 @@
 #include "host/cell.h"
 #include "host/child.h"
 #include "host/host.h"
+#include "host/load.h"
 #include "host/relocate.h"
 
 typedef struct
