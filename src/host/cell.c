@@ -18,7 +18,6 @@
 #include "load.h"
 #include "membrane/bell.h"
 #include "membrane/wait.h"
-#include "membrane/wire.h"
 #include "provider.h"
 #include "relocate.h"
 #include "roster.h"
@@ -28,7 +27,6 @@
 
 #define STOP_LEAST_MS 5000u             /* for what a cell has accepted when it is stopped, if its callers wait for no longer */
 #define STOP_LAST_MS 2000u              /* for each when the host ends, and others have taken their time */
-#define CLAIM_SECONDS 20
 
 static void
 cell_log (void *data, int32_t level, const char *text)
@@ -521,7 +519,7 @@ host_cell_stop (HostCell *cell, HostStop how, GError **error)
   g_autoptr(HostCell) self = host_cell_ref (cell);
   gboolean good;
 
-  if (!host_cell_claim (cell, how == HOST_STOP_AT_THE_END ? 0 : CLAIM_SECONDS, error))
+  if (!host_cell_claim (cell, how == HOST_STOP_AT_THE_END ? 0 : HOST_CLAIM_SECONDS, error))
     return FALSE;
   good = host_cell_stop_claimed (cell, how, error);
   host_cell_unclaim (cell);

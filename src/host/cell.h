@@ -102,6 +102,7 @@ void host_cell_set_suspicion (HostCell *cell, char *suspicion);
 
 /* Makes it the caller's to move or to end.  seconds: how long to wait while somebody else has it; 0: as long as it takes. */
 gboolean host_cell_claim (HostCell *cell, guint seconds, GError **error);
+#define HOST_CLAIM_SECONDS 20           /* for who has somebody waiting for that */
 void host_cell_unclaim (HostCell *cell);
 
 /* Takes the number.  manifest and file: NULL for a part of the program. */

@@ -17,7 +17,6 @@
 #include "load.h"
 #include "membrane/bell.h"
 #include "membrane/blob.h"
-#include "membrane/wait.h"
 #include "plugins/sandbox/bounds.h"
 
 #define OUTGOING_MAX 4096u              /* messages that wait for a peer that does not read */

@@ -9,7 +9,6 @@
 
 #include "cell-build.h"
 #include "child.h"
-#include "membrane/wait.h"
 #include "plugins/carry.h"
 #include "plugins/numbers.h"
 #include "plugins/settings.h"

@@ -3,7 +3,6 @@
  * The hand-over of a relocation: each caller is told where the old replies end and gets the new memory, and the new consumer
  * starts.
  */
-#define G_LOG_DOMAIN "cellhost-relocate"
 #include "relocate-own.h"
 
 #include "cell-build.h"
@@ -12,7 +11,7 @@
 #include "watchdog.h"
 
 #define ANSWER_MS 5000u
-#define ATTACH_MS 30000u                /* to attach all callers: one that takes its time for each would keep all of them waiting */
+#define ATTACH_ALL_MS 30000u            /* to attach all callers: one that takes its time for each would keep all of them waiting */
 #define TOLD_MAX 64u                    /* questions that a new process has not answered, at a time */
 
 /* A child says that it serves nobody any more, but nobody needs to believe that.  Only when it is seen to stand for good are its
@@ -49,7 +48,7 @@ hand_over_wait_for_new (Move *move, guint most_open, GError **error)
   while (g_queue_get_length (&move->told) > most_open)
     if (move->attached_by != 0 && g_get_monotonic_time () > move->attached_by)
       return cell_set_error (error, CELL_ERROR_DEADLINE, "cell %s: its process did not attach its callers within %u s",
-                             move->cell->name, ATTACH_MS / 1000);
+                             move->cell->name, ATTACH_ALL_MS / 1000);
     else if (!child_finish (g_queue_pop_head (&move->told), WIRE_DONE, NULL, error))
       return FALSE;
   return TRUE;
@@ -59,7 +58,7 @@ static gboolean
 attach (Move *move, Link *link, Half *half, GError **error)
 {
   if (move->attached_by == 0)
-    move->attached_by = g_get_monotonic_time () + ATTACH_MS * G_TIME_SPAN_MILLISECOND;
+    move->attached_by = g_get_monotonic_time () + ATTACH_ALL_MS * G_TIME_SPAN_MILLISECOND;
   g_queue_push_tail (&move->told, link_attach (link, move->new.child, half));
   return hand_over_wait_for_new (move, TOLD_MAX, error);
 }

@@ -8,7 +8,6 @@
 #include "cell-build.h"
 #include "cell-stats.h"
 #include "child.h"
-#include "membrane/wait.h"
 #include "plugins/carry.h"
 #include "roster.h"
 #include "state-file.h"
@@ -16,7 +15,6 @@
 #include "suspects.h"
 #include "trust.h"
 
-#define CLAIM_SECONDS 20
 #define LET_GO_NS 1000000u              /* for callers to have their first answers */
 
 /* ---- places ------------------------------------------------------------------------------------------------ */
@@ -474,7 +472,7 @@ relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, 
 {
   gboolean good;
 
-  if (!host_cell_claim (cell, CLAIM_SECONDS, error))
+  if (!host_cell_claim (cell, HOST_CLAIM_SECONDS, error))
     return FALSE;
   good = target (cell, path, error);
   if (good)

@@ -6,7 +6,6 @@
 #include "child.h"
 #include "handlers.h"
 #include "load.h"
-#include "membrane/wait.h"
 
 #define HANG_MS 10000u          /* beyond its deadline */
 #define LEFT_MAX 16u            /* callers */
