@@ -3,6 +3,7 @@
 #include "filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
@@ -46,6 +47,8 @@ static const struct
   { "io_uring_setup", ENOSYS }, { "io_uring_enter", ENOSYS }, { "io_uring_register", ENOSYS },
   /* would write to memory when nobody runs any more */
   { "io_setup", ENOSYS },
+  /* would send signals when nobody runs any more, also the one that lets a process go on that was stopped */
+  { "timer_create", ENOSYS }, { "mq_notify", ENOSYS },
   /* memory that nothing bounds */
   { "shmget", ENOSYS }, { "msgget", ENOSYS },
   /* keys belong to the user, in whatever namespace */
@@ -95,6 +98,9 @@ deny_arguments (scmp_filter_ctx filter)
   for (guint i = 0; i < G_N_ELEMENTS (orders); i++)
     good = good && seccomp_rule_add (filter, SCMP_ACT_TRAP, SCMP_SYS (ioctl), 1,
                                      SCMP_A1 (SCMP_CMP_MASKED_EQ, 0xffffffffu, orders[i])) == 0;
+  /* A descriptor would send any signal, as a timer would. */
+  good = good && seccomp_rule_add (filter, SCMP_ACT_ERRNO (EPERM), SCMP_SYS (fcntl), 1,
+                                   SCMP_A1 (SCMP_CMP_MASKED_EQ, 0xffffffffu, F_SETSIG)) == 0;
   return good && seccomp_rule_add (filter, SCMP_ACT_ERRNO (EPERM), SCMP_SYS (personality), 1, SCMP_A0 (SCMP_CMP_NE, 0)) == 0;
 }
 
@@ -118,8 +124,7 @@ deny_families (scmp_filter_ctx filter, gboolean network)
  * have. */
 static const char *const serving[] = {
   /* its descriptors: channels, bells, what it was given */
-  "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "close", "fcntl",
-  "dup",
+  "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "close", "dup",
   "fstat", "newfstatat", "ftruncate", "fallocate", "sendmsg", "recvmsg", "sendto", "recvfrom", "shutdown",
   /* waiting */
   "futex", "futex_waitv", "poll", "ppoll", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2",
@@ -134,6 +139,12 @@ static const char *const serving[] = {
   "clock_gettime", "clock_getres", "gettimeofday", "time", "getrandom", "getrusage", "sysinfo",
 };
 
+/* What may be asked of a descriptor: not that it sends signals. */
+static const unsigned of_descriptors[] = {
+  F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,
+  F_GETPIPE_SZ, F_SETPIPE_SZ, F_GET_SEALS, F_ADD_SEALS,
+};
+
 /* Memory that is code has come with the cell, and there is no more of it. */
 static gboolean
 allow_arguments (scmp_filter_ctx filter)
@@ -142,6 +153,9 @@ allow_arguments (scmp_filter_ctx filter)
   gboolean good = seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mmap), 1, SCMP_A2 (SCMP_CMP_MASKED_EQ, code, 0)) == 0
                   && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (mprotect), 1, SCMP_A2 (SCMP_CMP_MASKED_EQ, code, 0)) == 0;
 
+  for (guint i = 0; i < G_N_ELEMENTS (of_descriptors); i++)
+    good = good && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (fcntl), 1,
+                                     SCMP_A1 (SCMP_CMP_MASKED_EQ, 0xffffffffu, of_descriptors[i])) == 0;
   /* A thread; the C library tries clone3 first. */
   return good && seccomp_rule_add (filter, SCMP_ACT_ERRNO (ENOSYS), SCMP_SYS (clone3), 0) == 0
          && seccomp_rule_add (filter, SCMP_ACT_ALLOW, SCMP_SYS (clone), 1,

@@ -590,6 +590,7 @@ link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboo
     {
       half_unref (link->replies);
       link->replies = replies;
+      link->watched = (Watched) { 0 };          /* what the one before had begun is no affair of this one's */
       count_bytes (link);
     }
 }

@@ -60,17 +60,24 @@ next_signal (Kept **link)
   return link;
 }
 
-/* The next one tells of it.  Were it the newest that goes, a subscriber would not learn of a gap until something else is said. */
+/* The next one tells of it, which may be the one that is to come.  Were it the newest that goes, a subscriber would not learn of a
+ * gap until something else is said. */
 static void
 drop_oldest_signal (Channel *channel)
 {
   Kept **link = next_signal (&channel->ready), *oldest = *link;
   Kept *next = *next_signal (&oldest->next);
 
-  next->id += oldest->id + 1;
+  if (next != NULL)
+    next->id += oldest->id + 1;
+  else
+    channel->signals_dropped += oldest->id + 1;
   *link = oldest->next;
-  free (oldest);
+  if (channel->ready_end == &oldest->next)
+    channel->ready_end = link;
   channel->n_signals_kept--;
+  channel->signal_bytes -= oldest->length;
+  free (oldest);
 }
 
 static void
@@ -79,7 +86,8 @@ take_signal (Channel *channel, uint64_t missed, uint16_t number, const uint8_t *
   Kept *kept;
 
   channel->signals_dropped += missed;
-  if (channel->n_signals_kept >= SIGNALS_KEPT_MAX)
+  while (channel->n_signals_kept > 0
+         && (channel->n_signals_kept >= SIGNALS_KEPT_MAX || channel->signal_bytes + length > SIGNAL_BYTES_MAX))
     drop_oldest_signal (channel);
   kept = kept_new (RECORD_SIGNAL, channel->signals_dropped, number, 0, payload, length, root);
   if (kept == NULL)
@@ -89,6 +97,7 @@ take_signal (Channel *channel, uint64_t missed, uint16_t number, const uint8_t *
     }
   channel->signals_dropped = 0;
   channel->n_signals_kept++;
+  channel->signal_bytes += length;
   caller_keep (channel, kept);
 }
 
@@ -196,6 +205,7 @@ channel_take_arrival (Channel *channel, Arrival *ret)
       if (kept->kind == RECORD_SIGNAL)
         {
           channel->n_signals_kept--;
+          channel->signal_bytes -= kept->length;
           return true;
         }
       pending = pending_find (channel, kept->id);

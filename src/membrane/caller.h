@@ -9,7 +9,6 @@
 
 #define LOOK_NS 100000000u              /* a stolen or lost hint costs one look after so long */
 #define SPINS_BARE 2000u                /* looks before the first pause: a pause is as long as half a round trip */
-#define BLOBS_MAX 64u                   /* in one message */
 
 /* ---- open calls: pending.c -------------------------------------------------------------------- */
 
@@ -49,7 +48,7 @@ typedef struct
 {
   BlobPort *port;
   uint32_t n, next;
-  uint64_t ids[BLOBS_MAX];
+  uint64_t ids[CALL_BLOBS_MAX];
 } SentBlobs;
 
 /* A consumer that has taken over and served nothing yet may not have said where it began. */

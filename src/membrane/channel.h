@@ -25,6 +25,8 @@
 #define CHANNEL_TIMEOUT_MS 5000u
 #define REPLY_MAX_DEFAULT 4096u         /* max_reply unless a method says otherwise */
 #define ERROR_ROOM 512u                 /* bytes of an error's payload; no max_reply is smaller */
+#define CALL_BLOBS_MAX 64u              /* in one request or reply */
+#define SIGNAL_BYTES_MAX (8u << 20)     /* in signals that wait for a subscriber's context */
 #define SIGNALS_KEPT_MAX 1024u          /* signals that wait for a subscriber's context */
 
 typedef struct Channel Channel;
@@ -254,6 +256,7 @@ struct Channel
   int callee_bell;                      /* of a callee that sleeps in a main loop, or -1 */
   Kept *ready, **ready_end;             /* completions and signals to dispatch, in order of arrival */
   uint32_t n_signals_kept;
+  uint64_t signal_bytes;                /* in them */
   uint64_t signals_dropped;
   _Atomic uint32_t time_is_up;          /* the provider's timer went off: calls may be overdue */
   void (*notify) (Channel *channel);    /* there is something to dispatch; from any thread that has a reference */

@@ -107,6 +107,7 @@ drop_signals (Channel *channel)
     }
   channel->ready_end = link;
   channel->n_signals_kept = 0;
+  channel->signal_bytes = 0;
 }
 
 void

@@ -223,14 +223,29 @@ keep (Service *service, Deferred *deferred)
   service->n_deferred_blobs += deferred->call.n_blobs;
 }
 
-/* False: as many are kept as may be. */
+/* Blobs in the kept calls of one connection.  With the service's lock. */
+static uint32_t
+blobs_of (const Service *service, const BlobPort *port)
+{
+  uint32_t n = 0;
+
+  for (const Deferred *deferred = service->deferred; deferred != NULL; deferred = deferred->next)
+    if (deferred->call.channel->blobs == port)
+      n += deferred->call.n_blobs;
+  return n;
+}
+
+/* False: as many are kept as may be.  When there is no more than half of the room left for blobs, nobody has more than a quarter of
+ * it: otherwise one caller could keep all others from having theirs kept.  channel: NULL if it has been kept before, elsewhere. */
 static bool
-has_room (Service *service, uint32_t n_blobs)
+has_room (Service *service, const Channel *channel, uint32_t n_blobs)
 {
   bool room;
 
   pthread_mutex_lock (&service->lock);
   room = service->n_deferred < DEFERRED_MAX && (n_blobs == 0 || service->n_deferred_blobs + n_blobs <= DEFERRED_BLOBS_MAX);
+  if (room && channel != NULL && n_blobs > 0 && service->n_deferred_blobs + n_blobs > DEFERRED_BLOBS_MAX / 2)
+    room = blobs_of (service, channel->blobs) + n_blobs <= DEFERRED_BLOBS_MAX / 4;
   pthread_mutex_unlock (&service->lock);
   return room;
 }
@@ -243,7 +258,7 @@ call_defer (CellCall *call)
   if (call->deferred != NULL)
     return call->deferred->id;
   drop_orphans (call->service, call->channel);
-  if (!has_room (call->service, call->n_blobs))
+  if (!has_room (call->service, call->channel, call->n_blobs))
     return 0;
   deferred = calloc (1, sizeof *deferred);
   if (deferred == NULL)
@@ -558,7 +573,7 @@ deferred_import (Service *service, Channel *channel, const DeferredRecord *recor
 
   if (method == NULL)
     return fault_set (fault, CELL_ERROR_NO_METHOD, "a kept call is of a method that there is none of");
-  if (!has_room (service, record->n_blobs))
+  if (!has_room (service, NULL, record->n_blobs))
     return fault_set (fault, CELL_ERROR_NO_RESOURCES, "more calls, or blobs in them, are kept than may be");
   capacity = method->max_reply < whole ? method->max_reply : whole;
   credit = record->flags & RECORD_ONEWAY ? 0 : record_size (capacity);
@@ -667,7 +682,7 @@ call_import_blob (void *data, uint64_t id)
 {
   CellCall *call = data;
   BlobPort *port = call->channel->blobs;
-  CellBlob *blob = port != NULL ? port->import_blob (port, id) : NULL;
+  CellBlob *blob = port != NULL && call->n_blobs < CALL_BLOBS_MAX ? port->import_blob (port, id) : NULL;
 
   if (blob != NULL)
     call_keep_blob (call, blob);

@@ -154,7 +154,7 @@ reply_import (void *data, uint64_t id)
   ReplyImport *import = data;
   CellBlob *blob;
 
-  if (import->port == NULL || import->memory->n_blobs >= BLOBS_MAX)
+  if (import->port == NULL || import->memory->n_blobs >= CALL_BLOBS_MAX)
     return NULL;
   blob = import->port->import_blob (import->port, id);
   if (blob != NULL)
@@ -195,7 +195,7 @@ fill_flat (CellResult *result, const CodecPlan *reply, const uint8_t *payload, u
 static ReplyMemory *
 memory_for (const uint8_t *payload, uint32_t length, uint8_t **ret_copy)
 {
-  ReplyMemory *memory = calloc (1, sizeof *memory + BLOBS_MAX * sizeof (CellBlob *));
+  ReplyMemory *memory = calloc (1, sizeof *memory + CALL_BLOBS_MAX * sizeof (CellBlob *));
 
   if (memory == NULL)
     return NULL;

@@ -143,6 +143,14 @@ half_map (int fd, uint32_t capacity, uint64_t salt, bool writable, Fault *fault)
   return half;
 }
 
+void
+half_forget_fd (Half *half)
+{
+  if (half->fd >= 0)
+    close (half->fd);
+  half->fd = -1;
+}
+
 Half *
 half_ref (Half *half)
 {
@@ -215,6 +223,9 @@ ring_writer_set_peer (RingWriter *writer, const HalfControl *peer, uint64_t take
     taken = writer->head;
   if (taken > writer->base)
     writer->base = taken;
+  /* The one before may have said that it had read more than it has by now: it has died since, and what it was at is read again. */
+  if (writer->head <= taken + writer->mask + 1 && writer->limit > taken + writer->mask + 1)
+    writer->limit = taken + writer->mask + 1;
 }
 
 uint64_t

@@ -95,6 +95,8 @@ Half *half_new (const char *name, uint32_t capacity, Fault *fault);
 bool half_seal (Half *half, Fault *fault);
 /* Maps a half that a peer or the host made, having checked its seals and size.  Takes the descriptor, also on failure. */
 Half *half_map (int fd, uint32_t capacity, uint64_t salt, bool writable, Fault *fault);
+/* Nobody else is going to be given it: its descriptor is closed. */
+void half_forget_fd (Half *half);
 Half *half_ref (Half *half);
 void half_unref (Half *half);
 /* The smallest capacity that holds `bytes` of records. */

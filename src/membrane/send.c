@@ -59,7 +59,7 @@ send_blob (void *data, CellBlob *blob)
 
   if (sent->next < sent->n)
     return sent->ids[sent->next++];
-  id = sent->n < BLOBS_MAX ? call_export_blob (sent->port, blob) : 0;
+  id = sent->n < CALL_BLOBS_MAX ? call_export_blob (sent->port, blob) : 0;
   if (id != 0)
     {
       sent->ids[sent->n++] = id;

@@ -45,10 +45,7 @@ uplink_map_half (WireMessage *message, unsigned n, uint32_t capacity, uint64_t s
   Half *half = half_map (wire_message_take_fd (message, n), capacity, salt, writable, fault);
 
   if (half != NULL)
-    {
-      close (half->fd);
-      half->fd = -1;
-    }
+    half_forget_fd (half);
   return half;
 }
 

@@ -15,7 +15,6 @@
 #define CHANNEL_TYPE "(ttta" UNSENT_TYPE ")"
 #define KEPT_TYPE "(tttuuuutayat)"
 #define CARRY_TYPE "(a" CHANNEL_TYPE "a" KEPT_TYPE ")"
-#define BLOBS_MAX 1024u
 
 /* ---- leaving ------------------------------------------------------------------------------------------ */
 
@@ -155,6 +154,21 @@ carry_leave (Service *service)
 
 /* ---- arriving ----------------------------------------------------------------------------------------- */
 
+/* Each is looked for among all that are on their way. */
+static gsize
+count_blobs (GVariant *kept)
+{
+  gsize n = 0;
+
+  for (gsize i = 0; i < g_variant_n_children (kept); i++)
+    {
+      g_autoptr (GVariant) call = g_variant_get_child_value (kept, i), ids = g_variant_get_child_value (call, 9);
+
+      n += g_variant_n_children (ids);
+    }
+  return n;
+}
+
 GVariant *
 carry_parse (GBytes *bytes, GError **error)
 {
@@ -168,10 +182,13 @@ carry_parse (GBytes *bytes, GError **error)
   if (!g_variant_is_normal_form (carry))
     return cell_set_error (error, CELL_ERROR_CORRUPT, "what it gives of its calls and subscriptions makes no sense"), NULL;
   kept = g_variant_get_child_value (carry, 1);
-  if (g_variant_n_children (kept) <= DEFERRED_MAX)
-    return g_steal_pointer (&carry);
-  return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %zu calls, and may keep %u", g_variant_n_children (kept),
-                         DEFERRED_MAX), NULL;
+  if (g_variant_n_children (kept) > DEFERRED_MAX)
+    return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %zu calls, and may keep %u", g_variant_n_children (kept),
+                           DEFERRED_MAX), NULL;
+  if (count_blobs (kept) > DEFERRED_BLOBS_MAX)
+    return cell_set_error (error, CELL_ERROR_CORRUPT, "it gives %" G_GSIZE_FORMAT " blobs, and may keep %u", count_blobs (kept),
+                           DEFERRED_BLOBS_MAX), NULL;
+  return g_steal_pointer (&carry);
 }
 
 /* Callers in the host's process believe what it sends.  So one that comes from a process is counted as missed. */
@@ -223,7 +240,7 @@ import_blobs (Channel *channel, GVariant *ids)
   gsize n;
   const guint64 *id = g_variant_get_fixed_array (ids, &n, sizeof (guint64));
 
-  for (gsize i = 0; i < n && i < BLOBS_MAX; i++)
+  for (gsize i = 0; i < n && i < CALL_BLOBS_MAX; i++)
     {
       CellBlob *blob = channel->blobs != NULL ? channel->blobs->import_blob (channel->blobs, id[i]) : NULL;
 

@@ -359,6 +359,8 @@ do_attach (Runner *runner, WireMessage *message)
       refuse (runner, message, fault.status, fault.message);
       return;
     }
+  half_forget_fd (requests);
+  half_forget_fd (replies);
   channel = channel_new (runner->endpoint);
   if (channel == NULL)
     g_error ("no memory");
@@ -373,6 +375,8 @@ do_attach (Runner *runner, WireMessage *message)
   channel->freed = channel_freed;
   channel->freed_data = runner;
   channel_set_callee (channel, requests, replies, attach->taken, attach->answered);
+  /* Nothing was written there so far, and how far its caller had read in the half of before is not for us to judge. */
+  ring_writer_all_free (&channel->answers);
   endpoint_add (runner->endpoint, channel);
   g_hash_table_insert (runner->channels, &channel->serial, channel);
   if (runner->serving)
@@ -401,6 +405,7 @@ place (Runner *runner, const WirePlace *at)
   if (at->taken % RECORD_ALIGN != 0 || at->answered % RECORD_ALIGN != 0)
     return "a channel begins where none can";
   channel_set_callee (channel, half_ref (channel->request_half), half_ref (channel->answer_half), at->taken, at->answered);
+  ring_writer_all_free (&channel->answers);
   return NULL;
 }
 

@@ -283,7 +283,7 @@ test_failing (Scene *scene, gconstpointer data)
     int number;
   } calls[] = {
     { "clone3", ENOSYS }, { "io_uring_setup", ENOSYS }, { "io_setup", ENOSYS }, { "keyctl", ENOSYS }, { "personality", EPERM },
-    { "setsid", EPERM }, { "futex_waitv", EINVAL },
+    { "setsid", EPERM }, { "futex_waitv", EINVAL }, { "timer_create", ENOSYS }, { "mq_notify", ENOSYS }, { "fcntl/signal", EPERM },
   };
 
   (void) data;
@@ -453,7 +453,8 @@ test_read_only (Scene *scene, gconstpointer data)
     return;
   t = escaper_make_writable (scene->client);
   assert_answered (t);
-  g_assert_cmpuint (t.n_sealed, >, 0);
+  /* Not even a descriptor of it is left. */
+  g_assert_cmpuint (t.n_sealed, ==, 0);
   g_assert_cmpuint (t.n_written, ==, 0);
 }
 
