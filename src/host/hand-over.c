@@ -248,7 +248,7 @@ tell_callers (Move *move)
 {
   HostCell *cell = move->cell;
 
-  for (guint i = 0; i < cell->links->len && move_has_old (move); i++)
+  for (guint i = 0; i < cell->links->len; i++)
     if (!link_at (cell, i)->gone)
       link_moved (link_at (cell, i), half_ref (g_ptr_array_index (move->halves, i)), cell->generation,
                   move->new.child != NULL, FALSE);
@@ -276,8 +276,7 @@ hand_over (Move *move, GError **error)
 
   move->no_way_back = TRUE;
   take_build (move);
-  if (move_has_old (move))
-    relocate_set_generation (cell);
+  relocate_set_generation (cell);
   if (move->old.instance != NULL)
     {
       relocate_leave_lanes (cell);

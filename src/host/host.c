@@ -156,7 +156,9 @@ host_new (const HostConfig *config, GError **error)
     CPU_ZERO (&host->processors);       /* there are more than the C library has room for */
   host->state_lock = -1;
   host->jobs = jobs_new (JOB_THREADS);
-  host->lanes = lanes_start (&fault);
+  host->nobody = half_new ("cell-nobody", HALF_PAGE, &fault);
+  if (host->nobody != NULL && half_seal (host->nobody, &fault))
+    host->lanes = lanes_start (&fault);
   if (host->lanes == NULL)
     {
       cell_set_error (error, fault.status, "%s", fault.message);
@@ -283,6 +285,7 @@ host_free (Host *host)
   g_clear_pointer (&host->builds, g_hash_table_unref);
   if (host->lanes != NULL)
     lanes_stop (host->lanes);
+  half_unref (host->nobody);
   g_clear_pointer (&host->connections, g_ptr_array_unref);
   if (host->state_lock >= 0)
     close (host->state_lock);

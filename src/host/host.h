@@ -52,6 +52,7 @@ struct Host
 {
   HostConfig config;
   Lanes *lanes;
+  Half *nobody;                 /* replies that nobody writes: see link_tell () */
   Jobs *jobs;                   /* management work: never on the main loop, which must not wait */
   pthread_mutex_t lock;         /* of cells and connections.  No lock of the host's is GLib's: ThreadSanitizer does not see those */
   GHashTable *cells;            /* name → HostCell, owned */

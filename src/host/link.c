@@ -51,6 +51,20 @@ seal (Half *half, GError **error)
   return half_seal (half, &fault) || set_fault (error, &fault);
 }
 
+/* Memory that a caller outside could map writable would be his to write what his callee says in it.  So he is not shown what a
+ * child is to write before that has mapped it and it is sealed, but one that nobody writes; link_tell () is what comes then. */
+static const Half *
+shown_half (const Link *link, const Half *replies)
+{
+  return replies->sealed ? replies : link->cell->host->nobody;
+}
+
+static uint64_t
+shown_generation (uint64_t generation, gboolean own)
+{
+  return 2 * generation - !own;
+}
+
 /* ---- making ------------------------------------------------------------------------------------------------ */
 
 Half *
@@ -143,6 +157,7 @@ make_channel (Link *link, uint32_t access, GError **error)
   channel->caller_bell = link->caller_bell;
   channel->access = access;
   channel->on_broken = channel_broke;
+  channel->callee_generation = link->cell->generation;
   if (!link->local)
     {
       channel->freed = let_go;
@@ -191,7 +206,13 @@ attach (Link *link, GError **error)
   g_autoptr(GError) wrong = NULL;
 
   if (child_finish (link_attach (link, child, link->replies), WIRE_DONE, NULL, &wrong))
-    return seal (link->replies, error);
+    {
+      if (!seal (link->replies, error))
+        return FALSE;
+      if (!link->local)
+        link_tell (link);
+      return TRUE;
+    }
   if (cell_status_from_error (wrong) == CELL_ERROR_DEADLINE)
     child_condemn (child, "it does not listen to the host");
   else if (!child_is_closed (child))
@@ -319,20 +340,23 @@ void
 link_announce (Link *link, uint64_t question)
 {
   HostCell *cell = link->cell;
+  const Half *shown;
   WireChannel body;
   int fds[4];
 
   /* In one step with looking: what is said of a move comes after it, and tells of a later generation. */
   pthread_rwlock_rdlock (&cell->place);
+  shown = shown_half (link, link->replies);
   body = (WireChannel) {
-    .channel = link->serial, .generation = cell->generation, .request_salt = link->requests->salt,
-    .reply_salt = link->replies->salt, .request_capacity = link->requests->capacity, .reply_capacity = link->replies->capacity,
+    .channel = link->serial, .generation = shown_generation (cell->generation, shown == link->replies),
+    .request_salt = link->requests->salt, .reply_salt = shown->salt, .request_capacity = link->requests->capacity,
+    .reply_capacity = shown->capacity,
     .taken = link->taken, .answered = link->answered, .epoch_word = atomic_load (&cell->epoch.page->word),
     .untrusted = cell->location != CELL_LOCATION_HERE,
   };
   fds[0] = cell->epoch.fd;
   fds[1] = link->requests->fd;
-  fds[2] = link->replies->fd;
+  fds[2] = shown->fd;
   fds[3] = cell->location != CELL_LOCATION_HERE ? cell->bell : -1;
   connection_send (link->connection, WIRE_CHANNEL, question, &body, NULL, 0, fds, fds[3] >= 0 ? 4 : 3);
   pthread_rwlock_unlock (&cell->place);
@@ -482,8 +506,9 @@ link_find_positions (Link *link, gboolean here)
       link->answered = link->channel->answers.head;
       return;
     }
-  /* What a child left: it may be anything.  Forward only; a caller whose position is nonsense harms its own channel. */
-  taken = atomic_load (&link->replies->control->taken);
+  /* What a child left: it may be anything, but not more than there was.  Forward only; a caller whose position is nonsense harms
+   * its own channel. */
+  taken = MIN (atomic_load (&link->replies->control->taken), atomic_load (&link->requests->control->head));
   if (taken % RECORD_ALIGN == 0 && taken > link->taken)
     link->taken = taken;
   answered = atomic_load (&link->requests->control->released);
@@ -558,24 +583,31 @@ tell_local (Link *link, Half *replies, uint64_t generation, gboolean there, gboo
 }
 
 static void
-tell_outside (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed)
+tell_outside (Link *link, const Half *replies, uint64_t generation, gboolean there, gboolean crashed)
 {
+  const Half *shown = replies != NULL ? shown_half (link, replies) : NULL;
   WireMoved body = {
-    .channel = link->serial, .generation = generation, .final_taken = link->taken, .final_reply = link->answered,
-    .crashed = crashed, .gone = replies == NULL, .untrusted = there,
+    .channel = link->serial, .generation = shown_generation (generation, shown == replies), .final_taken = link->taken,
+    .final_reply = link->answered, .crashed = crashed, .gone = replies == NULL, .untrusted = there,
   };
   int fds[2];
   unsigned n_fds = 0;
 
-  if (replies != NULL)
+  if (shown != NULL)
     {
-      body.reply_salt = replies->salt;
-      body.reply_capacity = replies->capacity;
-      fds[n_fds++] = replies->fd;
+      body.reply_salt = shown->salt;
+      body.reply_capacity = shown->capacity;
+      fds[n_fds++] = shown->fd;
       if (there)
         fds[n_fds++] = link->cell->bell;
     }
   connection_send (link->connection, WIRE_MOVED, 0, &body, NULL, 0, fds, n_fds);
+}
+
+void
+link_tell (Link *link)
+{
+  tell_outside (link, link->replies, link->cell->generation, TRUE, FALSE);
 }
 
 void

@@ -91,5 +91,8 @@ ChildQuestion *link_attach (Link *link, Child *child, Half *replies);
 void link_attach_late (Link *link);
 /* Tells the caller where its callee went; takes the new half (NULL: it is gone).  there: it is, or will be, in a child. */
 void link_moved (Link *link, Half *replies, uint64_t generation, gboolean there, gboolean crashed);
+/* Tells a caller outside that a child has mapped the half that it writes, and that it is sealed: before that he had one that nobody
+ * writes. */
+void link_tell (Link *link);
 /* Its caller has something to look for, and may be asleep. */
 void link_notify (Link *link);

@@ -173,7 +173,8 @@ offence_report (Channel *channel)
     blame_connection (report, channel->freed_data);
   else
     {
-      report->former = channel->adopting;
+      /* A caller drains what the one before has written also before it has heard of a move. */
+      report->former = channel->adopting || channel->callee_generation != report->public.generation;
       report->public.by = g_strdup (cell->name);
     }
   if (report->former)

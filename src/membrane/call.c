@@ -185,6 +185,7 @@ call_near (Channel *channel, ThreadContext *thread, const CallPlan *plan, const 
   copy_bytes (record->payload, args, size);
   record_set_head (record, &plan->head, id);
   caller_release_replies (channel);
+  ring_announce (&channel->out, size);          /* another process may be the one that takes it */
   ring_commit (&channel->out, record, size);
   channel_kick (channel, thread);
   sent_call (channel, thread, plan, id, start, result);
@@ -207,6 +208,7 @@ call_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   ring_write_far (record, args, size);
   record_set_head (record, &plan->head, id);
   caller_release_replies (channel);
+  ring_announce (&channel->out, size);
   ring_commit_far (&channel->out, record, size);
   full_fence ();
   caller_wake_callee (channel);
@@ -229,6 +231,7 @@ post_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   ring_write_far (record, args, size);
   record_set_head (record, &plan->head, ++channel->next_id);
   caller_release_replies (channel);
+  ring_announce (&channel->out, size);
   ring_commit (&channel->out, record, size);
   ring_fetch_ahead (&channel->out, record_size (size));
   full_fence ();

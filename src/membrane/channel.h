@@ -272,6 +272,7 @@ struct Channel
   struct BlobPort *blobs;
   BlobShare share;                      /* of a caller in this process: what it hands out is the callee's to fetch */
   bool adopting;                        /* what is read now was written by whoever served before */
+  uint64_t callee_generation;           /* who writes what the caller's end reads; in the host */
   _Atomic CellStatus broken;            /* the channel ended … */
   const char *broken_rule;              /* … because its peer broke this rule … */
   uint32_t broken_at;                   /* … with what lies there in the peer's half: its page of words, then its data */

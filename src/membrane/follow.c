@@ -61,6 +61,7 @@ channel_adopt (Channel *channel, ThreadContext *thread)
           channel->former_half = channel->callee_half;
           channel->former_end = moved->final_reply;
           channel->callee_half = moved->half;
+          channel->callee_generation = moved->generation;
           channel->replies_untrusted = moved->untrusted;
           if (moved->bell >= 0)
             channel->callee_bell = moved->bell;

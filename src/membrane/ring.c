@@ -104,6 +104,7 @@ half_seal (Half *half, Fault *fault)
 {
   if (fcntl (half->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
     return fault_set (fault, CELL_ERROR_INTERNAL, "a channel's memory cannot be sealed: %s", strerror (errno));
+  half->sealed = true;
   return true;
 }
 

@@ -69,7 +69,8 @@ enum /* HalfControl.waiting: how the side that writes this half wants to be told
  * something else. */
 typedef struct
 {
-  _Alignas (64) _Atomic uint64_t head;          /* callee: position behind its last reply, for the hand-over */
+  _Alignas (64) _Atomic uint64_t head;          /* callee: position behind its last reply; caller: behind the last request that it
+                                                 * has begun to show to another process, beyond which that cannot have read */
   _Alignas (64) _Atomic uint64_t taken;         /* of the other half: records that were begun; published before a handler runs */
   _Atomic uint64_t released;                    /* of the other half: space that may be written again */
   _Alignas (64) _Atomic uint32_t waiting;
@@ -87,6 +88,7 @@ typedef struct
   uint8_t *data;
   uint32_t capacity;            /* bytes of data: a power of two, at least a page */
   uint64_t salt;
+  bool sealed;                  /* by half_seal () */
 } Half;
 
 /* Makes, sizes and reserves the memory of a half and maps it writable.  Nobody can shrink or grow it. */
@@ -217,6 +219,13 @@ ring_fetch_ahead (const RingWriter *writer, uint32_t size)
 
   fetch_for_writing (line);
   fetch_for_writing (line + RECORD_ALIGN);      /* behind the last one there is nothing to be had, and no harm */
+}
+
+/* For whoever looks how far a reader can have got, at most: before the record can be seen. */
+static inline void
+ring_announce (RingWriter *writer, uint32_t length)
+{
+  store_release (&writer->own->head, writer->head + record_size (length));
 }
 
 /* For whoever takes over when this side is gone: where its records end. */

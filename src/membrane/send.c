@@ -158,6 +158,7 @@ caller_try_send (Channel *channel, const CallPlan *plan, const void *args, uint6
   record_set_head (record,
                    &(RecordHead) { .length = length, .root = root, .kind = RECORD_REQUEST, .method = (uint16_t) plan->number,
                                    .flags = plan->oneway ? RECORD_ONEWAY : 0, .timeout = plan->timeout }, id);
+  ring_announce (&channel->out, length);
   ring_commit_far (&channel->out, record, length);
   channel->sent_length = length;
   return CELL_OK;

@@ -46,7 +46,7 @@
 
 #include "fault.h"
 
-#define WIRE_PROTOCOL 1u
+#define WIRE_PROTOCOL 2u
 #define WIRE_TAIL_MAX (96u * 1024u)
 #define WIRE_FDS_MAX 4u
 #define WIRE_NAME_MAX 64u               /* of a cell, its NUL included */
@@ -119,7 +119,7 @@ typedef struct
 typedef struct
 {
   uint64_t channel;             /* names it on this connection */
-  uint64_t generation;
+  uint64_t generation;          /* odd: nobody writes to these replies; who does is told of by MOVED, as soon as he can be */
   uint64_t request_salt, reply_salt;
   uint64_t taken, answered;     /* positions to begin at */
   uint32_t request_capacity, reply_capacity;
@@ -135,7 +135,7 @@ typedef struct
 typedef struct
 {
   uint64_t channel;
-  uint64_t generation;
+  uint64_t generation;          /* as in CHANNEL */
   uint64_t final_taken, final_reply;    /* of the generation before */
   uint64_t reply_salt;
   uint32_t reply_capacity;

@@ -18,7 +18,7 @@
 
 /* ---- plans ------------------------------------------------------------------------------------- */
 
-static CodecPlan token_plan, *token_plan_made;
+static CodecPlan token_plan;
 
 static const CellType type_u64 = { .name = "u64", .kind = CELL_KIND_UINT, .align = 8, .size = 8 };
 static const CellType type_str = { .name = "str", .kind = CELL_KIND_STR, .align = 8, .size = 8 };
@@ -39,8 +39,10 @@ static const CellField token_rows[] = {
 __attribute__ ((constructor)) static void
 make_token_plan (void)
 {
-  token_plan_made = codec_plan_new (token_rows, G_N_ELEMENTS (token_rows), CELL_ROLE_FIELD, sizeof (Token), NULL);
-  token_plan = *token_plan_made;
+  CodecPlan *made = codec_plan_new (token_rows, G_N_ELEMENTS (token_rows), CELL_ROLE_FIELD, sizeof (Token), NULL);
+
+  token_plan = *made;
+  free (made);                          /* not its steps */
   g_assert (token_plan.trivial);
 }
 

@@ -651,13 +651,14 @@ test_outside (void)
   Outside outside;
   Poller poller;
   uint64_t sequence = 0;
+  bool ended = false;
   pid_t pid;
 
   outside_init (&outside, rig);
-  outside.n = scaled (200000);
+  outside.n = scaled (600000);
   pid = child_start (outside_calls, &outside);
   poller_start (&poller, &outside.pair->callee, 1);
-  for (unsigned move = 0; move < MOVES_MAX; move++)
+  for (unsigned move = 0; move < MOVES_MAX && !ended; move++)
     {
       int status = 0;
       bool stop = move % 10 == 3, go_on = move % 10 == 8;
@@ -666,8 +667,9 @@ test_outside (void)
         {
           kill (pid, SIGSTOP);
           g_assert_cmpint (waitpid (pid, &status, WUNTRACED), ==, pid);
-          if (!WIFSTOPPED (status))
-            g_error ("the child ended with 0x%x", (unsigned) status);
+          ended = WIFEXITED (status);           /* it has made all of its calls: a fast machine */
+          if (ended ? move < 10 || WEXITSTATUS (status) != 0 : !WIFSTOPPED (status))
+            g_error ("the child ended with 0x%x after %u moves", (unsigned) status, move);
         }
       poller_stop (&poller);
       outside_move (&outside, rig, outside.pair->callee->requests.at, outside.pair->callee->answers.head, false);
@@ -677,7 +679,8 @@ test_outside (void)
       if (go_on)
         kill (pid, SIGCONT);
     }
-  child_join (pid);
+  if (!ended)
+    child_join (pid);
   poller_stop (&poller);
   g_assert_cmpuint (rig->disorder, ==, 0);
   g_assert_cmpuint (rig->next[2], ==, *outside.count);

@@ -259,6 +259,7 @@ write_record (Fuzz *self, RawChannel *channel, const Valid *valid, gboolean soun
     mutate_record (self, record, &head, valid->length);
   record_set_head (record, &head, self->records);
   atomic_store (&self->near, channel->out.head);
+  ring_announce (&channel->out, valid->length);
   ring_commit_far (&channel->out, record, valid->length);
   return TRUE;
 }

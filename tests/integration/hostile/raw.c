@@ -202,12 +202,68 @@ raw_open_unused (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
   return true;
 }
 
+/* Another half, unless it is gone. */
+static void
+take_half (RawChannel *channel, WireMessage *message)
+{
+  const WireMoved *moved = &message->body.moved;
+  Fault fault = { 0 };
+
+  if (moved->gone)
+    return;
+  half_unref (channel->replies);
+  channel->replies = half_map (wire_message_take_fd (message, 0), moved->reply_capacity, moved->reply_salt, false, &fault);
+  if (channel->replies == NULL)
+    g_error ("%s", fault.message);
+  ring_reader_init (&channel->replies_at, channel->replies, channel->requests->control, moved->final_reply);
+  ring_writer_set_peer (&channel->out, channel->replies->control, moved->final_taken);
+  if (message->fds[1] < 0)
+    return;
+  if (channel->callee_bell >= 0)
+    close (channel->callee_bell);
+  channel->callee_bell = wire_message_take_fd (message, 1);
+}
+
+void
+raw_follow (Raw *raw, RawChannel *channels, unsigned n)
+{
+  g_autofree bool *there = g_new0 (bool, n);
+  unsigned n_there = 0;
+  WireMessage message;
+  Fault fault = { 0 };
+  int got = 1;
+
+  while (n_there < n && (got = wire_receive (raw->socket, &message, soon (), &fault)) > 0)
+    {
+      for (unsigned i = 0; message.header.type == WIRE_MOVED && i < n; i++)
+        if (message.body.moved.channel == channels[i].body.channel && !there[i])
+          {
+            there[i] = message.body.moved.gone || (message.body.moved.generation & 1) == 0;
+            n_there += there[i];
+            take_half (&channels[i], &message);
+          }
+      wire_message_clear (&message);
+    }
+  if (got == 0)
+    g_error ("a channel's callee does not come");
+}
+
 bool
-raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
+raw_begin (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
 {
   if (!raw_open_unused (raw, cell, capacity, ret))
     return false;
   raw_send (raw, WIRE_MAPPED, &(WireRef) { ret->body.channel }, NULL, 0, NULL, 0);
+  return true;
+}
+
+bool
+raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret)
+{
+  if (!raw_begin (raw, cell, capacity, ret))
+    return false;
+  if (ret->body.generation & 1)
+    raw_follow (raw, ret, 1);
   return true;
 }
 
@@ -242,6 +298,7 @@ raw_request (Raw *raw, RawChannel *channel, uint16_t method, uint64_t id, const 
   memcpy (record->payload, payload, length);
   record_set_head (
     record, &(RecordHead){ .length = length, .root = length, .kind = RECORD_REQUEST, .method = method, .timeout = 5000 }, id);
+  ring_announce (&channel->out, length);
   ring_commit_far (&channel->out, record, length);
   if (channel->callee_bell >= 0)
     bell_ring (channel->callee_bell);   /* it is in a process of its own */

@@ -56,7 +56,11 @@ CellStatus raw_refusal (Raw *raw, WireType type, const void *body, const int *fd
 WireOpen raw_open_body (const char *cell, uint32_t capacity);
 /* A channel, mapped and in use.  false: refused. */
 bool raw_open (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret);
-/* The same, but that it is not in use before WIRE_MAPPED is said of it. */
+/* The same, and who answers in a process of his own may be yet to come. */
+bool raw_begin (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret);
+/* Waits until the host has said who answers on each of these channels from now on, and goes there. */
+void raw_follow (Raw *raw, RawChannel *channels, unsigned n);
+/* The same as raw_open (), but that it is not in use before WIRE_MAPPED is said of it. */
 bool raw_open_unused (Raw *raw, const char *cell, uint32_t capacity, RawChannel *ret);
 void raw_channel_clear (RawChannel *channel);
 /* Writes a request, with the rest of its head as it should be, and rings.  false: there is no room. */

@@ -262,14 +262,17 @@ static void
 crowd_assert_served (Crowd *crowd)
 {
   for (guint i = 0; i < CROWD; i++)
-    for (guint k = 0; k < EACH; k++)
-      {
-        RawChannel *channel = &crowd->channels[i][k];
-        uint64_t id;
+    {
+      raw_follow (&crowd->raw[i], crowd->channels[i], EACH);
+      for (guint k = 0; k < EACH; k++)
+        {
+          RawChannel *channel = &crowd->channels[i][k];
+          uint64_t id;
 
-        g_assert_true (raw_request (&crowd->raw[i], channel, 0xfffe, 1, "", 0));
-        g_assert_cmpint (raw_reply (channel, &id), ==, CELL_ERROR_NO_METHOD);
-      }
+          g_assert_true (raw_request (&crowd->raw[i], channel, 0xfffe, 1, "", 0));
+          g_assert_cmpint (raw_reply (channel, &id), ==, CELL_ERROR_NO_METHOD);
+        }
+    }
 }
 
 static void
@@ -367,7 +370,7 @@ come_and_go (const char *socket, const char *cell)
     {
       RawChannel channel;
 
-      g_assert_true (raw_open (&raw, cell, 0, &channel));
+      g_assert_true (raw_begin (&raw, cell, 0, &channel));
       raw_send (&raw, WIRE_CLOSE, &(WireRef) { channel.body.channel }, NULL, 0, NULL, 0);
       raw_channel_clear (&channel);
     }
@@ -394,7 +397,7 @@ come_and_stay (Passing *scene, const char *name)
 
   scene->raw = raw_greeted (scene->host.socket);
   for (guint i = 0; i < EACH; i++)
-    g_assert_true (raw_open (&scene->raw, name, 0, &scene->channels[i]));
+    g_assert_true (raw_begin (&scene->raw, name, 0, &scene->channels[i]));
   while (count_mapped (cell) < EACH)
     {
       g_assert_cmpint (g_get_monotonic_time (), <, until);
@@ -481,6 +484,8 @@ try_come_and_stay (void)
     g_assert_cmpint (g_get_monotonic_time (), <, until);
   kill (before.pid, SIGCONT);
   in_time = g_get_monotonic_time () - scene.stopped < STANDS_US;
+  if (in_time)
+    raw_follow (&scene.raw, scene.channels, EACH);
   for (guint i = 0; i < EACH; i++)
     {
       uint64_t id;

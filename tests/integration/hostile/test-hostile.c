@@ -267,6 +267,7 @@ attack_seals (const char *socket, guint32 seed)
   g_assert_true (raw_request (&raw, &channel, 0xfffe, 1, "", 0));
   raw_reply (&channel, &id);
   assert_read_only (requests, "the memory of requests, in use");
+  assert_read_only (channel.replies->fd, "the memory of replies, in use");
   raw_close (&raw);
   raw_channel_clear (&channel);
 }
@@ -378,6 +379,7 @@ write_something (Scribbler *self, Raw *raw)
     case 6: head.length = UINT32_MAX - g_rand_int (rand) % 128; break;
     }
   record_set_head (record, &head, g_rand_int (rand) % 1000);
+  ring_announce (&channel->out, length);
   ring_commit_far (&channel->out, record, length);
   if (g_rand_int (rand) % 4 == 0)
     raw_ring (raw);
@@ -550,6 +552,22 @@ test_attack (Daemon *daemon, gconstpointer data)
   attack_end (&attack);
   good_wait (good, 2);
   good_stop (good);
+}
+
+/* The same to a cell in a process of its own. */
+static void
+test_ejected (Daemon *daemon, gconstpointer data)
+{
+  g_autofree char *said = NULL;
+
+  if (!host_fixture_has_sandbox ())
+    return;
+  if (daemon_ctl (daemon, &said, "eject", "sequence", NULL) != 0)
+    g_error ("%s", said);
+  test_attack (daemon, data);
+  g_clear_pointer (&said, g_free);
+  if (daemon_ctl (daemon, &said, "absorb", "sequence", NULL) != 0)
+    g_error ("%s", said);
 }
 
 /* What a cell keeps to answer later it keeps, whoever asked; this one ends with the cell. */
@@ -736,6 +754,8 @@ main (int argc, char **argv)
   attack_add_test ("/hostile/descriptors", test_attack);
   attack_add_test ("/hostile/seals", test_attack);
   attack_add_test ("/hostile/own-seals", test_attack);
+  attack_add_test ("/hostile/ejected/seals", test_ejected);
+  attack_add_test ("/hostile/ejected/own-seals", test_ejected);
   attack_add_test ("/hostile/scribble", test_scribble);
   attack_add_test ("/hostile/leaving", test_attack);
   attack_add_test ("/hostile/twice", test_attack);

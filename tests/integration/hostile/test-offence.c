@@ -124,6 +124,7 @@ send_lie (Raw *raw, RawChannel *channel, const Lie *lie)
   g_assert_nonnull (record);
   memcpy (record->payload, payload, sizeof payload);
   record_set_head (record, &lie->head, 1);
+  ring_announce (&channel->out, sizeof payload);
   ring_commit_far (&channel->out, record, sizeof payload);
   if (channel->callee_bell >= 0)
     bell_ring (channel->callee_bell);
@@ -228,26 +229,6 @@ test_cursor (Scene *scene, gconstpointer data)
   raw_close (&raw);
 }
 
-/* Waits until the channel's cell is somewhere else, and goes there. */
-static void
-follow (Raw *raw, RawChannel *channel)
-{
-  const uint64_t until = monotonic_ns () + 20000000000u;
-  WireMessage message;
-  Fault fault = { 0 };
-
-  g_assert_cmpint (wire_receive (raw->socket, &message, until, &fault), ==, 1);
-  g_assert_cmpint (message.header.type, ==, WIRE_MOVED);
-  g_assert_cmpuint (message.body.moved.gone, ==, 0);
-  half_unref (channel->replies);
-  channel->replies = half_map (wire_message_take_fd (&message, 0), message.body.moved.reply_capacity, message.body.moved.reply_salt,
-                               false, &fault);
-  g_assert_nonnull (channel->replies);
-  ring_reader_init (&channel->replies_at, channel->replies, channel->requests->control, message.body.moved.final_reply);
-  ring_writer_set_peer (&channel->out, channel->replies->control, message.body.moved.final_taken);
-  wire_message_clear (&message);
-}
-
 /* A caller that has read an answer which its cell's process has written after it had stopped, before the caller hears of that. */
 static void
 test_heard (Scene *scene, gconstpointer data)
@@ -272,7 +253,7 @@ test_heard (Scene *scene, gconstpointer data)
   atomic_store (&channel.requests->control->released, end + 64);
   channel.callee_bell = -1;
   g_assert_true (raw_request (&raw, &channel, 0, 2, args, sizeof args));
-  follow (&raw, &channel);
+  raw_follow (&raw, &channel, 1);
   g_assert_cmpuint (channel.replies_at.at, ==, end);
   g_assert_cmpint (raw_reply (&channel, &id), ==, CELL_OK);
   g_assert_cmpuint (id, ==, 2);
