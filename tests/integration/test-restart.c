@@ -15,6 +15,7 @@
 
 #define HANG_MS 100
 #define BEHIND 10
+#define FLOOD 600
 
 typedef struct
 {
@@ -195,6 +196,87 @@ test_killed (Scene *scene, gconstpointer data)
       g_assert_cmpuint (after.moves, ==, before.moves);
     }
   cell_close (bus);
+}
+
+/* What is called from here on is the successor's. */
+static void
+kill_and_wait (HostCell *cell)
+{
+  gint64 until = patience ();
+  HostCellInfo info = { 0 };
+
+  for (kill_child (cell); info.restarts == 0; host_cell_describe (cell, &info))
+    {
+      g_assert_cmpint (g_get_monotonic_time (), <, until);
+      sched_yield ();
+    }
+}
+
+/* Writes over what the cell's process says of how far it has read its callers' requests. */
+static void
+lie (HostCell *cell, uint64_t taken, uint64_t released)
+{
+  pthread_mutex_lock (&cell->lock);
+  for (guint i = 0; i < cell->links->len; i++)
+    {
+      HalfControl *said = ((Link *) g_ptr_array_index (cell->links, i))->replies->control;
+
+      atomic_store (&said->taken, taken);
+      atomic_store (&said->released, released);
+    }
+  pthread_mutex_unlock (&cell->lock);
+}
+
+static uint64_t
+read_by (HostCell *cell)
+{
+  return atomic_load (&((Link *) g_ptr_array_index (cell->links, 0))->replies->control->taken);
+}
+
+/* More than there was: whoever comes next finds what comes next all the same. */
+static void
+test_far_ahead (Scene *scene, gconstpointer data)
+{
+  if (scene->skipped)
+    return;
+  begin (scene, data, NULL);
+  check_serves (scene, 0);
+  lie (scene->phoenix, 1ull << 40, 1ull << 40);
+  kill_and_wait (scene->phoenix);
+  for (guint64 i = 0; i < 500; i++)             /* more than once around */
+    check_serves (scene, i);
+}
+
+/* Less than it had said before: the successor, which goes on from there, is not taken for a liar. */
+static void
+test_back (Scene *scene, gconstpointer data)
+{
+  PhoenixAddCall calls[FLOOD];
+  uint64_t at;
+
+  if (scene->skipped)
+    return;
+  begin (scene, data, NULL);
+  check_serves (scene, 0);
+  at = read_by (scene->phoenix);
+  {
+    cell_auto PhoenixBrood brooded = phoenix_brood (scene->client, .ms = 300);
+    cell_auto PhoenixSay said = phoenix_say (scene->client, .text = "its caller looks at how much room there is");
+
+    g_assert_cmpstr (brooded.result.message, ==, NULL);
+    g_assert_cmpstr (said.result.message, ==, NULL);
+  }
+  lie (scene->phoenix, at + 64, at);
+  kill_and_wait (scene->phoenix);
+  /* More than there is room for, while the first call is made once more. */
+  for (guint i = 0; i < FLOOD; i++)
+    calls[i] = phoenix_add_start (scene->client, .n = 1);
+  for (guint i = 0; i < FLOOD; i++)
+    {
+      cell_auto PhoenixAdd add = phoenix_add_finish (calls[i]);
+
+      g_assert_cmpstr (add.result.message, ==, NULL);
+    }
 }
 
 /* What may be executed twice is, and its caller notices nothing; but not more than twice. */
@@ -647,6 +729,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_log_set_always_fatal (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL);    /* a warning that a child died is what is wanted */
   add_three ("/restart/killed", test_killed);
+  add ("/restart/cursors/far-ahead", "phoenix", test_far_ahead);
+  add ("/restart/cursors/back", "phoenix", test_back);
   add_three ("/restart/idempotent", test_idempotent);
   add_three ("/restart/subscribers", test_subscribers);
   for (guint i = 0; i < G_N_ELEMENTS (endings); i++)
