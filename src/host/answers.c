@@ -7,6 +7,7 @@
 
 #include "authority.h"
 #include "binding.h"
+#include "descriptors.h"
 #include "load.h"
 #include "membrane/blob.h"
 
@@ -123,6 +124,12 @@ answer_blob_new (Connection *connection, WireMessage *message)
 
   if (body.size <= BLOB_BYTES_MAX)
     blob = blob_new_for_other (body.size, &fault);
+  if (blob != NULL && descriptors_run_short (blob_fd (blob)))
+    {
+      fault_set (&fault, CELL_ERROR_NO_RESOURCES, "%s", DESCRIPTORS_SHORT);
+      blob_unref (blob);
+      blob = NULL;
+    }
   if (blob == NULL)
     {
       WireError wrong = { .status = fault.status };
@@ -143,7 +150,9 @@ answer_blob_export (Connection *connection, WireMessage *message)
   CellBlob *blob = NULL;
   WireBlob body = { .size = message->body.blob.size };
 
-  if (body.size <= BLOB_BYTES_MAX)
+  if (descriptors_run_short (message->fds[0]))
+    fault = (Fault) { CELL_ERROR_NO_RESOURCES, DESCRIPTORS_SHORT };
+  else if (body.size <= BLOB_BYTES_MAX)
     blob = blob_from_fd (wire_message_take_fd (message, 0), body.size, &fault);
   if (blob != NULL)
     {

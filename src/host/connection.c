@@ -59,6 +59,7 @@ typedef struct
   GBytes *tail;
   int fds[WIRE_FDS_MAX];
   unsigned n_fds;
+  gboolean owns;                /* its descriptors */
 } Outgoing;
 
 static void
@@ -66,7 +67,7 @@ outgoing_free (gpointer data)
 {
   Outgoing *outgoing = data;
 
-  for (unsigned i = 0; i < outgoing->n_fds; i++)
+  for (unsigned i = 0; outgoing->owns && i < outgoing->n_fds; i++)
     close (outgoing->fds[i]);
   g_clear_pointer (&outgoing->tail, g_bytes_unref);
   g_free (outgoing);
@@ -161,8 +162,29 @@ outgoing_new (WireType type, uint64_t serial, const void *body, const void *tail
   if (tail_size > 0)
     outgoing->tail = g_bytes_new (tail, tail_size);
   for (; outgoing->n_fds < n_fds; outgoing->n_fds++)
-    outgoing->fds[outgoing->n_fds] = fcntl (fds[outgoing->n_fds], F_DUPFD_CLOEXEC, 3);
+    outgoing->fds[outgoing->n_fds] = fds[outgoing->n_fds];
   return outgoing;
+}
+
+/* For later: whoever sends it may close them meanwhile.  FALSE: there are no descriptors for that. */
+static gboolean
+own_descriptors (Outgoing *outgoing)
+{
+  unsigned n = 0;
+
+  for (; n < outgoing->n_fds; n++)
+    {
+      int fd = fcntl (outgoing->fds[n], F_DUPFD_CLOEXEC, 3);
+
+      if (fd < 0)
+        break;
+      outgoing->fds[n] = fd;
+    }
+  outgoing->owns = TRUE;
+  if (n == outgoing->n_fds)
+    return TRUE;
+  outgoing->n_fds = n;
+  return FALSE;
 }
 
 void
@@ -176,6 +198,8 @@ connection_send (Connection *connection, WireType type, uint64_t serial, const v
   pthread_mutex_lock (&connection->lock);
   if (!connection->closed)
     sent = g_queue_is_empty (&connection->outgoing) ? send_now (connection, outgoing) : SENT_LATER;
+  if (sent == SENT_LATER && !own_descriptors (outgoing))
+    sent = SENT_NEVER;
   if (sent == SENT_LATER)
     {
       g_queue_push_tail (&connection->outgoing, outgoing);

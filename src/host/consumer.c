@@ -332,7 +332,7 @@ consumer_restore_kept (const Consumer *consumer, HostCell *cell, GError **error)
 
   if (!state_file_read (cell, &version, &state, error))
     return FALSE;
-  return state == NULL || consumer_restore (consumer, version, state, NULL, error) || state_file_set_aside (cell, error);
+  return state == NULL || consumer_restore (consumer, version, state, NULL, error) || state_file_leave (cell, error);
 }
 
 GBytes *

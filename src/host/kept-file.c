@@ -21,6 +21,12 @@ kept_file_read (const char *path, goffset most, gboolean *ret_there, GError **er
   *ret_there = fd >= 0 || errno != ENOENT;
   if (!*ret_there)
     return NULL;
+  /* A link, a socket: that is no file of ours.  Anything else says nothing of what is in it. */
+  if (fd < 0 && errno != ELOOP && errno != ENXIO)
+    {
+      cell_set_error (error, CELL_ERROR_NO_RESOURCES, "it cannot be opened: %s", g_strerror (errno));
+      return NULL;
+    }
   if (fd < 0 || fstat (fd, &st) < 0 || !S_ISREG (st.st_mode) || st.st_uid != geteuid () || (st.st_mode & 077) != 0
       || st.st_size > most)
     {
@@ -37,7 +43,7 @@ kept_file_read (const char *path, goffset most, gboolean *ret_there, GError **er
   if (at == size)
     return g_bytes_new_take (data, size);
   g_free (data);
-  cell_set_error (error, CELL_ERROR_STATE, "it cannot be read: %s", n < 0 ? g_strerror (errno) : "it became shorter");
+  cell_set_error (error, CELL_ERROR_NO_RESOURCES, "it cannot be read: %s", n < 0 ? g_strerror (errno) : "it became shorter");
   return NULL;
 }
 

@@ -8,7 +8,8 @@
 
 #include "plugins/cell-error.h"
 
-/* NULL: ret_there says whether there is one, error what is wrong with it. */
+/* NULL: ret_there says whether there is one, error what is wrong: with it (CELL_ERROR_STATE), or with reading it
+ * (CELL_ERROR_NO_RESOURCES). */
 GBytes *kept_file_read (const char *path, goffset most, gboolean *ret_there, GError **error);
 /* Makes the folder, too.  durable: it outlives a loss of power from when this returns, which may take its time. */
 gboolean kept_file_write (const char *path, const void *data, gsize size, gboolean durable, GError **error);

@@ -5,10 +5,12 @@
 #include "cell.h"
 #include "child.h"
 #include "connection.h"
+#include "descriptors.h"
 #include "membrane/blob.h"
 #include "plugins/dispatch.h"
 #include "watchdog.h"
 
+#define LINKS_OF_CELL_MAX 2048u
 #define REQUESTS_MAX (8u << 20)
 #define ATTACH_MS 10000u                 /* for a child that may have to share its processor with many */
 /* Where the replies' positions begin.  Not where the requests' do: a request and its reply at the same place in their pages look
@@ -297,10 +299,25 @@ make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
   link->replies = link_new_replies (link, link->taken, error);
   if (link->replies == NULL)
     return FALSE;
+  if (!link->local && descriptors_run_short (link->replies->fd))
+    return cell_set_error (error, CELL_ERROR_NO_RESOURCES, DESCRIPTORS_SHORT);
   count_bytes (link);
   if ((cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, access, error))
     return FALSE;
   return !link->local || begin (link, error);
+}
+
+/* An ejected cell's process has a descriptor for each, and would end when there are no more. */
+static gboolean
+check_crowd (HostCell *cell, GError **error)
+{
+  guint n;
+
+  pthread_mutex_lock (&cell->lock);
+  n = cell->links->len;
+  pthread_mutex_unlock (&cell->lock);
+  return n < LINKS_OF_CELL_MAX
+         || cell_set_error (error, CELL_ERROR_NO_RESOURCES, "cell %s has %u channels already", cell->name, LINKS_OF_CELL_MAX);
 }
 
 Link *
@@ -321,7 +338,7 @@ link_new (HostCell *cell, Connection *connection, HostCell *caller, uint32_t acc
   link->answered = ANSWERED_FIRST;
   link->again = UINT64_MAX;
   pthread_rwlock_rdlock (&cell->place);
-  good = make (link, access, request_capacity, error);
+  good = check_crowd (cell, error) && make (link, access, request_capacity, error);
   if (good)
     {
       pthread_mutex_lock (&cell->lock);

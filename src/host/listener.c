@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "descriptors.h"
 
 #define CONNECTIONS_MAX 1024u
 #define PAUSE_MS 100u                   /* until it is tried again whether there are descriptors */
@@ -81,6 +82,11 @@ accept_one (Listener *listener)
   if (getsockopt (socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid ())
     {
       wire_send_error (socket, 0, CELL_ERROR_DENIED, "this host belongs to another user", 0);
+      close (socket);
+    }
+  else if (descriptors_run_short (socket))
+    {
+      wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, DESCRIPTORS_SHORT, 0);
       close (socket);
     }
   else if (n >= CONNECTIONS_MAX)

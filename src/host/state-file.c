@@ -117,8 +117,9 @@ state_file_keep_saved (HostCell *cell, uint32_t version, GBytes *state, GError *
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
-gboolean
-state_file_set_aside (HostCell *cell, GError **error)
+/* Damaged: nobody can make anything of it.  It is renamed, so that the next start does without.  FALSE. */
+static gboolean
+set_aside (HostCell *cell, GError **error)
 {
   g_autofree char *path = path_of (cell), *aside = NULL;
   g_autoptr(GDateTime) now = g_date_time_new_now_utc ();
@@ -129,6 +130,15 @@ state_file_set_aside (HostCell *cell, GError **error)
     g_prefix_error (error, "%s was set aside as %s; the cell starts without it the next time: ", path, aside);
   else
     g_prefix_error (error, "%s cannot be set aside: %s: ", path, g_strerror (errno));
+  return FALSE;
+}
+
+gboolean
+state_file_leave (HostCell *cell, GError **error)
+{
+  g_autofree char *path = path_of (cell);
+
+  g_prefix_error (error, "%s stays as it is; to begin without it move it away: ", path);
   return FALSE;
 }
 
@@ -193,6 +203,16 @@ state_file_unpack (GBytes *file, const char *name, const char *interface, uint32
   return TRUE;
 }
 
+/* Or is no file of ours at all.  One that is whole, and another cell's, may be what somebody has for that one; and why one cannot
+ * be read may pass. */
+static gboolean
+is_damaged (GBytes *file, const GError *error)
+{
+  g_autoptr(GVariant) inner = file != NULL ? open_outer (file, NULL) : NULL;
+
+  return file != NULL ? inner == NULL : cell_status_from_error (error) == CELL_ERROR_STATE;
+}
+
 gboolean
 state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error)
 {
@@ -205,5 +225,5 @@ state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GErr
     file = kept_file_read (path, FILE_MAX, &there, error);
   if (!there || (file != NULL && state_file_unpack (file, cell->name, cell->contract->interface, ret_version, ret_state, error)))
     return TRUE;
-  return state_file_set_aside (cell, error);
+  return is_damaged (file, *error) ? set_aside (cell, error) : state_file_leave (cell, error);
 }

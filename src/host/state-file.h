@@ -13,14 +13,14 @@ gboolean state_file_lock_folder (Host *host, GError **error);
 /* Whether there is anything to keep of this cell. */
 gboolean state_file_is_wanted (const HostCell *cell);
 
-/* What was kept for a cell of this name; ret_state NULL: nothing.  A file that is damaged, or another cell's, is set aside:
- * FALSE. */
+/* What was kept for a cell of this name; ret_state NULL: nothing.  A file that is damaged is set aside, one that is another cell's
+ * stays: FALSE. */
 gboolean state_file_read (HostCell *cell, uint32_t *ret_version, GBytes **ret_state, GError **error);
 /* What is in such a file, whatever that is; it has to be of this cell. */
 gboolean state_file_unpack (GBytes *file, const char *name, const char *interface, uint32_t *ret_version, GBytes **ret_state,
                             GError **error);
-/* The cell could not make anything of it: renames the file, so that the next start does without, and says so in `error`.  FALSE. */
-gboolean state_file_set_aside (HostCell *cell, GError **error);
+/* The cell could not make anything of it: another build may, so it stays, and `error` says what to do.  FALSE. */
+gboolean state_file_leave (HostCell *cell, GError **error);
 
 /* Keeps what a cell that has been stopped saves, if there is a state_dir and it saves anything.  FALSE: what was kept before is
  * still there. */

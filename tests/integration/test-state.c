@@ -7,6 +7,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <cell/remote/traveller.h>
 
 #include "host-fixture.h"
+#include "host/kept-file.h"
 #include "host/state-file.h"
 #include "plugins/state.h"
 
@@ -222,6 +224,21 @@ check_refused (HostFixture *fixture, const char *file, const char *name)
   g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, aside + 1);
 }
 
+/* The same, but that it stays where it is: it may be what somebody has for another cell, or another build. */
+static void
+check_left (HostFixture *fixture, const char *file, const char *name)
+{
+  g_autofree char *path = state_of (fixture, name), *base = g_strconcat (file, ".so", NULL);
+  g_autofree char *module = g_path_is_absolute (file) ? g_strdup (file) : g_build_filename (g_getenv ("TEST_CELLS"), base, NULL);
+  g_autoptr(GError) error = NULL;
+
+  g_assert_null (host_load (fixture->host, module, name, NULL, &error));
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_STATE);
+  g_assert_nonnull (strstr (error->message, "stays as it is"));
+  g_assert_true (g_file_test (path, G_FILE_TEST_EXISTS));
+  g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, 0);
+}
+
 static void
 put_state (HostFixture *fixture, const char *name, const char *bytes, gsize size)
 {
@@ -267,9 +284,33 @@ test_foreign (HostFixture *fixture, gconstpointer data)
   (void) data;
   make_state (fixture, &bytes, &size);
   put_state (fixture, "memory", bytes, size);
-  check_refused (fixture, "memory", "memory");          /* of another kind */
+  check_left (fixture, "memory", "memory");             /* of another kind */
   put_state (fixture, "savings", bytes, size);
-  check_refused (fixture, module, "savings");           /* of another name */
+  check_left (fixture, module, "savings");              /* of another name */
+}
+
+/* It may be as it should be: who cannot open it does not know. */
+static void
+test_out_of_descriptors (HostFixture *fixture, gconstpointer data)
+{
+  g_autofree char *bytes = NULL, *path = state_of (fixture, "ledger");
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GBytes) file = NULL;
+  struct rlimit usual, none;
+  gboolean there = FALSE;
+  gsize size;
+
+  (void) data;
+  make_state (fixture, &bytes, &size);
+  g_assert_no_errno (getrlimit (RLIMIT_NOFILE, &usual));
+  none = usual;
+  none.rlim_cur = 0;
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &none));
+  file = kept_file_read (path, G_MAXINT32, &there, &error);
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &usual));
+  g_assert_null (file);
+  g_assert_true (there);
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_NO_RESOURCES);
 }
 
 /* Not a file of one's own: nothing of it is read. */
@@ -311,8 +352,8 @@ test_not_restored (HostFixture *fixture, gconstpointer data)
   g_assert_null (host_load (fixture->host, module, NULL, config, &error));
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_STATE);
   g_assert_nonnull (strstr (error->message, "its restore failed"));
-  g_assert_false (g_file_test (path, G_FILE_TEST_EXISTS));
-  g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, 1);
+  g_assert_true (g_file_test (path, G_FILE_TEST_EXISTS));
+  g_assert_cmpuint (count_files (fixture->state_dir, ".bad-"), ==, 0);
 }
 
 /* ---- a disk that is full -------------------------------------------------------------------------------------- */
@@ -427,6 +468,7 @@ main (int argc, char **argv)
   add ("/state/none", NULL, test_none);
   add ("/state/damaged", NULL, test_damaged);
   add ("/state/foreign", NULL, test_foreign);
+  add ("/state/out-of-descriptors", NULL, test_out_of_descriptors);
   add ("/state/not-ours", NULL, test_not_ours);
   add ("/state/not-restored", NULL, test_not_restored);
   add ("/state/full-disk", NULL, test_full_disk);
