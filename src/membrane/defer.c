@@ -193,12 +193,12 @@ take_out (Service *service, bool (*is_so) (const Deferred *deferred, const Chann
 /* Whoever connects, has a call kept and goes, again and again, would leave a channel and its descriptors with each.  Looked for now
  * and then, so that it costs each kept call little. */
 static void
-drop_orphans (Service *service, const Channel *current)
+drop_orphans (Service *service, const Channel *current, bool now)
 {
   Deferred *orphans = NULL;
 
   pthread_mutex_lock (&service->lock);
-  if (service->n_deferred >= service->look_at)
+  if (now || service->n_deferred >= service->look_at)
     {
       orphans = take_out (service, is_orphan, current);
       service->look_at = service->n_deferred < LOOK_MIN / 2 ? LOOK_MIN : 2 * service->n_deferred;
@@ -211,6 +211,12 @@ drop_orphans (Service *service, const Channel *current)
       deferred_free (orphans);
       orphans = next;
     }
+}
+
+void
+deferred_drop_orphans (Service *service)
+{
+  drop_orphans (service, NULL, true);
 }
 
 /* With the service's lock. */
@@ -257,7 +263,7 @@ call_defer (CellCall *call)
 
   if (call->deferred != NULL)
     return call->deferred->id;
-  drop_orphans (call->service, call->channel);
+  drop_orphans (call->service, call->channel, false);
   if (!has_room (call->service, call->channel, call->n_blobs))
     return 0;
   deferred = calloc (1, sizeof *deferred);

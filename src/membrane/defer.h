@@ -19,6 +19,8 @@ void call_answer (CellCall *call, CellStatus status, const void *out);
 /* Answers those of a channel whose callers have given up, unless the cell is about to: room for replies was promised to them that
  * others need.  By whoever has the channel, when there is no other room.  True: there is some now. */
 bool deferred_end_overdue (Service *service, Channel *channel);
+/* Forgets those whose callers have gone: nobody is waiting for their answers. */
+void deferred_drop_orphans (Service *service);
 /* Hands all kept calls to another build, which resumes them by their ids; both are stopped.  A call of a method that it does not
  * have ends in CELL_ERROR_NO_METHOD. */
 void deferred_move (Service *from, Service *to);

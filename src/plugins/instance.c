@@ -547,6 +547,7 @@ check_kept (CellInstance *instance, GError **error)
   uint32_t version;
   Ids ids = { 0 };
 
+  deferred_drop_orphans (&instance->service);           /* nobody minds if those do not come along */
   if (deferred_count (&instance->service) == 0)
     return TRUE;
   ids.state = state = cell_instance_save (instance, &version, error);

@@ -166,6 +166,17 @@ def knows_code(here, argv):
     assert "is a function at address" in done.stdout and "y or n" not in done.stdout, (argv, done.stdout, done.stderr)
 
 
+def a_kept_call_without_a_caller(here):
+    """Nobody waits for its answer, so the cell may move though it could not take the call along."""
+    can_sandbox(here)
+    here.host("--cell", cell("careless"))
+    here.refused("DEADLINE", "call", "-t", "1", "careless", "later")
+    here.good("eject", "careless")
+    here.refused("DEADLINE", "call", "-t", "1", "careless", "later")
+    here.good("restart", "careless")
+    here.good("absorb", "careless")
+
+
 def logs_and_debugger(here):
     can_sandbox(here)
     host = here.host("--cell", cell("phoenix"))
@@ -609,7 +620,8 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, a_kept_call_without_a_caller,
+      logs_and_debugger, every_scalar,
       strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
       wrong_values, too_large, files_that_are_not_there, output_that_cannot_be, a_call_that_crashes, cells_that_call_others,
       files_that_are_no_cells, key_files, errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others,

@@ -200,6 +200,26 @@ def the_second_signal(here):
         assert stop(host, second) == -second
 
 
+def a_call_that_never_ends(here):
+    """Nobody can take its thread from it: the host ends all the same, however it was asked to, and says what was lost."""
+    for ask in (lambda host: here.good("shutdown"), lambda host: host.send_signal(signal.SIGTERM)):
+        host = here.host("--cell", cell("phoenix"))
+        here.refused("DEADLINE", "call", "phoenix", "hang")
+        ask(host)
+        assert host.wait(BOUND) == EXIT["BUSY"], here.read("log")
+        assert "cell phoenix is in a call that has not ended" in here.read("log")
+
+
+def a_signal_after_a_shutdown(here):
+    """Who has asked for the end once, in whatever way, and asks again, does not want to wait."""
+    host = here.host("--cell", cell("phoenix"))
+    here.refused("DEADLINE", "call", "phoenix", "hang")
+    here.good("shutdown")
+    wait_until(lambda: "stopping" in here.read("log"), "the host stops")
+    host.send_signal(signal.SIGTERM)
+    assert host.wait(BOUND) == -signal.SIGTERM
+
+
 def stopped_as_soon_as_it_runs(here):
     for _ in range(20):
         host = here.host()
@@ -518,6 +538,7 @@ if sys.argv[1:2] == ["--in-journal"]:
 else:
     main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be,
           bad_command_lines, root, calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal,
+          a_call_that_never_ends, a_signal_after_a_shutdown,
           stopped_as_soon_as_it_runs, what_its_manager_is_told, states, a_state_that_is_damaged, an_ejected_cell_s_state,
           an_ejected_cell_s_call, an_unload_that_would_lose_a_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing,
           grades_of_the_log, the_log_of_an_ejected_cell, wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell,
