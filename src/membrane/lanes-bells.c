@@ -14,9 +14,31 @@
 #define VAIN_MOST 16u           /* rings in a row that may bring nothing */
 #define DEAF_FIRST_NS 1000000u  /* then nobody listens for so long; it doubles, … */
 #define DEAF_DOUBLINGS 6u       /* … so often */
+#define WAITING_LOOKS 64u
 #define FLOOD_EVERY 8u          /* vain looks after that, between two times that it is said */
 
 /* ---- bells that are rung for nothing ------------------------------------------------------------------- */
+
+/* Requests that lie there while nobody may take them, as far as is looked: each was worth a ring. */
+static unsigned
+count_waiting (const RingReader *requests, uint64_t at)
+{
+  unsigned n = 0;
+
+  for (; n < WAITING_LOOKS; n++)
+    {
+      const volatile Record *record = (const Record *) (requests->data + (at & requests->mask));
+      uint32_t length;
+
+      if (load_acquire (&record->sequence) != requests->salt + at)
+        break;
+      length = record->length;
+      if (length > requests->mask + 1 - sizeof (Record))
+        break;
+      at += record_size (length);
+    }
+  return n;
+}
 
 /* Somebody has taken a request since the last ring, or there is one that will be: it may be in the ready list of a gate that is
  * held for long.  What the other side says of itself does not count. */
@@ -34,6 +56,8 @@ bell_brings (Bell *bell)
       const Record *record = (const Record *) (channel->requests.data + (at & channel->requests.mask));
 
       seen += at + load_relaxed (&own->head);
+      if (channel_is_blocked (channel))
+        seen += count_waiting (&channel->requests, at);
       waits |= load_relaxed (&channel->broken) == CELL_OK && !channel_is_blocked (channel)
                && load_acquire (&record->sequence) == channel->requests.salt + at;
     }

@@ -92,11 +92,13 @@ encode_request (const CallPlan *plan, const void *args, Record *record, uint32_t
 /* One bounded attempt to get more room: whoever has to release it is made to go on, and what we owe the callee, which is reading
  * its replies, is done. */
 static void
-make_room (Channel *channel, ThreadContext *thread)
+make_room (Channel *channel, ThreadContext *thread, bool ring)
 {
   uint64_t released = load_relaxed (&channel->out.peer->released);
 
-  channel_kick (channel, thread);
+  /* Somebody in another process has been rung for, and to ring again and again is what those do who mean harm. */
+  if (ring || !(channel->remote || gate_is_closed (&channel->endpoint->gate)))
+    channel_kick (channel, thread);
   channel_drain (channel, thread);
   caller_look_at_epoch (channel, thread);
   for (unsigned spins = 0; spins < SPINS_BARE; spins++)
@@ -172,6 +174,7 @@ caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   uint64_t deadline = 0, look_at = 0, now;
   SentBlobs sent;
   CellStatus status;
+  bool ring = false;                    /* what is in the ring was rung for */
 
   sent.port = channel->blobs;
   sent.n = 0;
@@ -206,8 +209,10 @@ caller_send (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
         {
           caller_look_again (channel, thread);
           look_at = now + LOOK_NS;
+          ring = true;
         }
-      make_room (channel, thread);
+      make_room (channel, thread, ring);
+      ring = false;
     }
 }
 
@@ -218,7 +223,7 @@ channel_wait_taken (Channel *channel, ThreadContext *thread, uint64_t deadline)
     {
       if (monotonic_ns () > deadline)
         return false;
-      make_room (channel, thread);
+      make_room (channel, thread, true);
       caller_look_again (channel, thread);
     }
   return true;
