@@ -123,11 +123,13 @@ log_line (const char *format, va_list args)
 }
 
 static void
-log_text (const CellInstance *instance, int32_t level, const char *text)
+log_text (CellInstance *instance, int32_t level, const char *text)
 {
   static const GLogLevelFlags levels[] = { G_LOG_LEVEL_DEBUG, G_LOG_LEVEL_INFO, G_LOG_LEVEL_WARNING, G_LOG_LEVEL_WARNING };
 
   level = CLAMP (level, CELL_LOG_DEBUG, CELL_LOG_ERROR);
+  if (level >= CELL_LOG_WARNING)
+    instance_hear (instance, text);
   if (instance->env.log != NULL)
     instance->env.log (instance->env.data, level, text);
   else
@@ -212,7 +214,7 @@ host_fail_status (CellCall *call, CellStatus status, const char *format, ...)
 
 /* Once: its author has to know, and it may be emitted all the time. */
 static void
-log_unsent (const CellInstance *instance, InstanceSignal *signal, const CodecFault *fault)
+log_unsent (CellInstance *instance, InstanceSignal *signal, const CodecFault *fault)
 {
   g_autofree char *text = NULL;
 

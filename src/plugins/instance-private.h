@@ -31,8 +31,10 @@ struct CellInstance
   gboolean attached;            /* changed with the endpoint held */
   gboolean constructed, initialized;
   char *unbound;                /* until it is initialized: which cell it could not call, and why; NULL: none */
+  char *said;                   /* so long: the last error or warning that it has logged, a few words of it; NULL: none */
+  gboolean begun;               /* it is initialized, or will not be: what it logs is no reason of that any more */
   ClientProvider provider;
-  pthread_mutex_t lock;                  /* of clients */
+  pthread_mutex_t lock;                  /* of clients, and of what was said */
   GPtrArray *clients;
 };
 
@@ -45,5 +47,7 @@ instance_here (const void *self)
   return service != NULL && service->self == self ? service->data : NULL;
 }
 
+/* What it has logged: why it does not begin, if it does not.  From any thread. */
+void instance_hear (CellInstance *instance, const char *text);
 /* A client of the instance's; never NULL. */
 CellClient *instance_use (CellInstance *instance, const char *name, const CellRemote *remote);

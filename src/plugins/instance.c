@@ -235,15 +235,47 @@ make_signals (CellInstance *instance, GError **error)
 
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
+#define SAID_MAX 500u                   /* bytes; the log has the whole line */
+
+void
+instance_hear (CellInstance *instance, const char *text)
+{
+  g_autofree char *said = g_utf8_make_valid (text, (gssize) strnlen (text, SAID_MAX));
+
+  pthread_mutex_lock (&instance->lock);
+  if (!instance->begun)
+    {
+      g_free (instance->said);
+      instance->said = g_steal_pointer (&said);
+    }
+  pthread_mutex_unlock (&instance->lock);
+}
+
+static char *
+stop_hearing (CellInstance *instance)
+{
+  char *said;
+
+  pthread_mutex_lock (&instance->lock);
+  instance->begun = TRUE;
+  said = g_steal_pointer (&instance->said);
+  pthread_mutex_unlock (&instance->lock);
+  return said;
+}
+
 static gboolean
 check_status (CellStatus status, CellInstance *instance, const char *what, GError **error)
 {
+  g_autofree char *said = NULL;
+
   if (status == CELL_OK)
     return TRUE;
   if (!status_is_known (status))
     return cell_set_error (error, CELL_ERROR_INTERNAL, "%s: its %s returned %d, which is no status", instance->name, what, status);
-  return cell_set_error (error, status, "%s: its %s failed: %s%s%s", instance->name, what, cell_error_text (status),
-                         instance->unbound != NULL ? "; " : "", instance->unbound != NULL ? instance->unbound : "");
+  said = stop_hearing (instance);
+  return cell_set_error (error, status, "%s: its %s failed: %s%s%s%s%s", instance->name, what, cell_error_text (status),
+                         instance->unbound != NULL ? "; " : "", instance->unbound != NULL ? instance->unbound : "",
+                         said != NULL ? "; it says: " : "", said != NULL ? said : "");
 }
 
 typedef struct
@@ -269,6 +301,7 @@ begin (gpointer data)
     return;
   instance->initialized = TRUE;
   g_clear_pointer (&instance->unbound, g_free);
+  g_free (stop_hearing (instance));
   step->good = TRUE;
 }
 
@@ -343,6 +376,7 @@ cell_instance_free (CellInstance *instance)
   g_clear_pointer (&instance->config, g_hash_table_unref);
   g_free (instance->name);
   g_free (instance->unbound);
+  g_free (instance->said);
   pthread_mutex_destroy (&instance->lock);
   cell_module_unref (instance->module);
   g_free (instance);

@@ -297,6 +297,21 @@ def bad_command_lines(here):
     assert "not UTF-8" in here.refused("INVALID", "unload", b"\xff")
 
 
+def its_own_reason(here):
+    """What a cell has said last when it does not begin stands in the sentence, wherever it was to begin; bounded, and one line."""
+    can_sandbox(here)
+    here.host()
+    said = here.refused("INVALID", "load", cell("rude-reject-start"), "kv")
+    assert said == "kv: its init failed: an argument is not acceptable; it says: key 'max' must not be 0", said
+    said = here.refused("UNREACHABLE", "load", cell("rude-fail-start"))
+    assert "; it says: the moon is down: 000" in said and 500 < len(said) < 700, said
+    os.mkdir(here.path("open"))
+    shutil.copy(cell("rude-reject-start"), here.path("open", "far.so"))
+    os.chmod(here.path("open", "far.so"), 0o755)
+    os.chmod(here.path("open"), 0o1777)                 # foreign: it begins in a sandbox
+    assert "it says: key 'max' must not be 0" in here.refused("INVALID", "load", here.path("open", "far.so"))
+
+
 def unknown_names(here):
     here.host("--cell", cell("mirror"), "--cell", cell("pacer"), "--cell", os.environ["TEST_LEDGER"])
     for command in ("unload", "introspect", "client", "eject", "absorb", "restart", "grants", "stats"):
@@ -621,7 +636,8 @@ def often_loaded(here):
 
 
 main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
-      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, unknown_names,
-      wrong_values, too_large, files_that_are_not_there, output_that_cannot_be, a_call_that_crashes, cells_that_call_others,
-      files_that_are_no_cells, key_files, errors_of_cells, handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others,
-      closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
+      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, its_own_reason,
+      unknown_names, wrong_values, too_large, files_that_are_not_there, output_that_cannot_be, a_call_that_crashes,
+      cells_that_call_others, files_that_are_no_cells, key_files, errors_of_cells, handlers_that_end_badly,
+      hosts_that_do_not_answer, sockets_of_others, closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines,
+      a_host_that_dies, shut_down, often_loaded])
