@@ -190,17 +190,38 @@ step_say (ProbeStep *step, gboolean good, const char *said)
   step->said = g_strdup (said);
 }
 
+/* "-2 NAME: what is wrong" */
+static const char *
+read_wrong (const char *line, CellStatus *ret_status)
+{
+  long status = strtol (line, NULL, 10);
+  const char *sentence = strstr (line, ": ");
+
+  *ret_status = status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED;
+  return sentence != NULL ? sentence + 2 : line;
+}
+
 /* The loader's sentence.  There the file has the cell's name, here it has its own. */
 static gboolean
 refused (const char *file, const char *line, ProbeStep *step, GError **error)
 {
-  char *end;
-  long status = strtol (line, &end, 10);
-  const char *sentence = strstr (end, ": ");
+  CellStatus status;
+  const char *sentence = read_wrong (line, &status);
 
-  sentence = sentence != NULL ? sentence + 2 : end;
   step_say (step, FALSE, sentence);
-  return cell_set_error (error, status < 0 && status > -100 ? (CellStatus) status : CELL_ERROR_REFUSED, "%s: %s", file, sentence);
+  return cell_set_error (error, status, "%s: %s", file, sentence);
+}
+
+/* The cell's, which says it again where there is more to be had than in here. */
+static void
+failed (ProbeStep *step, const char *line)
+{
+  CellStatus status;
+  const char *sentence = read_wrong (line, &status);
+
+  step_say (step, FALSE, sentence);
+  if (step != NULL)
+    step->status = status;
 }
 
 /* bubblewrap ends as the runner did, or with 128 + the signal that it died of. */
@@ -278,6 +299,8 @@ probe_report_read (const char *text, gsize size, const char *file, GPtrArray *st
       step = step_begin (steps, lines[i] + strlen (PROBE_STEP));
     else if (g_str_has_prefix (lines[i], PROBE_OK))
       step_say (step, TRUE, lines[i] + strlen (PROBE_OK));
+    else if (g_str_has_prefix (lines[i], PROBE_FAILED))
+      failed (step, lines[i] + strlen (PROBE_FAILED));
     else if (g_str_has_prefix (lines[i], PROBE_REFUSED))
       return refused (file, lines[i] + strlen (PROBE_REFUSED), step, error);
     else if (g_str_equal (lines[i], PROBE_DONE))

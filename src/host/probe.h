@@ -11,6 +11,7 @@ typedef struct
 {
   const char *name;             /* PROBE_LOAD … of plugins/probe-report.h */
   gboolean good;
+  CellStatus status;            /* not good, and yet no reason to refuse it: what the cell ended with; or CELL_OK */
   char *said;                   /* what there is to say of it, or what is wrong; "": nothing */
 } ProbeStep;
 

@@ -87,6 +87,8 @@ check_code (GPtrArray *rules, const HostConfig *config, const ModuleFile *file, 
 
       if (step == NULL)
         break;
+      if (!step->good && error == NULL)
+        cell_set_error (&error, step->status, "%s", step->said);
       if (!step->good)
         {
           say (rules, step->name, g_steal_pointer (&error), "%s", step->said);

@@ -16,5 +16,6 @@ typedef struct
 
 /* Looks at what `load` would be given, and tries it in a sandbox whatever is known of it; values: what the cell is configured with
  * besides its key file.  ValidateRule, in the order in which a host asks: the last one is the first that is broken, and those
- * behind it were not asked.  What the cell prints meanwhile goes to standard error. */
+ * behind it were not asked.  Of a cell that did not start and had asked for others it cannot be known what it does where they are,
+ * so that it is let pass.  What the cell prints meanwhile goes to standard error. */
 GPtrArray *validate_file (const char *path, GHashTable *values);

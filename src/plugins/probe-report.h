@@ -16,10 +16,11 @@
  * hangs. */
 #define PROBE_STEP "step "              /* and its name */
 #define PROBE_OK "ok "                  /* and what there is to say of it */
+#define PROBE_FAILED "failed "          /* a status, and the cell's own sentence; outside it may not be so */
 #define PROBE_REFUSED "refused "        /* a status, and the loader's own sentence; nothing follows */
 #define PROBE_DONE "done"               /* nothing bad has happened */
 #define PROBE_REPORT_MAX 65536u         /* bytes in all */
 
 #define PROBE_LOAD "load"               /* its constructors run, its tables are read */
-#define PROBE_START "start"             /* a cell is made of it; a failure here may be for want of the cells that it calls */
+#define PROBE_START "start"             /* a cell is made of it; it may be ok not to start, for want of the cells that it calls */
 #define PROBE_END "end"                 /* and ended */

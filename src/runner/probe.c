@@ -60,18 +60,36 @@ try_load (const char *name)
   return module;
 }
 
+/* Here is nobody to be called, as a cell may know by the status.  Who asks for others is not known by what becomes of it without
+ * them. */
+static bool
+bind_nobody (void *data, const char *name, const CellRemote *remote, uint32_t *methods, uint32_t *signals, uint64_t *ret_cell,
+             Fault *fault)
+{
+  gboolean *asked = data;
+
+  (void) name, (void) remote, (void) methods, (void) signals, (void) ret_cell;
+  *asked = TRUE;
+  return fault_set (fault, CELL_ERROR_UNSUPPORTED, "it is alone here");
+}
+
 static void
 try_cell (CellModule *module, const char *name, GHashTable *config)
 {
   static Epoch epoch;
   Endpoint *endpoint = endpoint_new (&epoch, module->options->threading, lanes_kick_gate);
-  const CellInstanceEnv env = { .endpoint = endpoint, .log = log_nothing };
+  static const ClientProvider nobody = { .bind = bind_nobody };
+  static gboolean asked;
+  const CellInstanceEnv env = { .endpoint = endpoint, .log = log_nothing, .clients = &nobody, .clients_data = &asked };
   g_autoptr(GError) error = NULL;
   CellInstance *instance;
 
   report (PROBE_STEP PROBE_START);
   instance = cell_instance_new (module, &env, name, config, &error);
-  report (PROBE_OK "%s", instance == NULL ? error->message : "");
+  if (instance == NULL && !asked)
+    report (PROBE_FAILED "%d %s", cell_status_from_error (error), error->message);
+  else
+    report (PROBE_OK "%s", instance == NULL ? error->message : "");
   if (instance == NULL)
     return;
   report (PROBE_STEP PROBE_END);

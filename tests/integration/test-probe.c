@@ -228,7 +228,8 @@ test_steps (Scene *scene, gconstpointer data)
   g_assert_cmpstr (step->said, ==, "org.cellhost.test.Rude 1");
   step = steps->pdata[1];
   g_assert_cmpstr (step->name, ==, PROBE_START);
-  g_assert_true (step->good);
+  g_assert_false (step->good);
+  g_assert_cmpint (step->status, ==, CELL_ERROR_UNREACHABLE);
   g_assert_nonnull (strstr (step->said, "init"));
 }
 

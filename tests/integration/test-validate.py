@@ -57,10 +57,24 @@ def what_it_does(here):
     broken(here, "REFUSED", "load", "Segmentation fault", cell("rude-crash-load"))
     broken(here, "REFUSED", "start", "Segmentation fault", cell("rude-crash-start"))
     broken(here, "REFUSED", "end", "Segmentation fault", cell("rude-crash-end"))
-    rows, _ = rules(here, cell("rude-fail-start"))
-    assert rows[-1][0] == "start" and rows[-1][1] and "init failed" in rows[-1][2], rows
     refused, _ = rules(here, here.write("other.cell", "[Cell]\nModule=%s\nInterface=org.example.Other\n" % ALARM), exits="CONTRACT")
     assert refused[-1][0] == "interface" and "Interface=org.example.Other" in refused[-1][2], refused
+
+
+def one_that_does_not_begin(here):
+    """It ends as loading does, with the cell's own reason; but who has asked for other cells may begin where they are."""
+    need_sandbox(here)
+    reason = "its init failed: an argument is not acceptable; it says: key 'max' must not be 0"
+    assert broken(here, "INVALID", "start", reason, cell("rude-reject-start")) == reason
+    broken(here, "UNREACHABLE", "start", "it says: the moon is down", cell("rude-fail-start"))
+    rows, _ = rules(here, cell("careless"), "wants=sequence")
+    assert rows[-1][0] == "start" and rows[-1][1], rows
+    alone = "it does not start where it is alone: "
+    assert rows[-1][2].startswith(alone) and rows[-1][2].endswith("it calls cell sequence: it is alone here"), rows
+    here.host()
+    assert here.refused("INVALID", "load", cell("rude-reject-start")) == "rude-reject-start: " + reason
+    here.good("load", cell("sequence"))
+    here.good("load", cell("careless"), "wants=sequence")
 
 
 def one_that_is_remembered(here):
@@ -99,4 +113,4 @@ def words(here):
     assert "a word is missing" in here.refused("INVALID", "validate")
 
 
-main([good, each_rule, what_it_does, one_that_is_remembered, names, words])
+main([good, each_rule, what_it_does, one_that_does_not_begin, one_that_is_remembered, names, words])
