@@ -131,6 +131,25 @@ name_length (const char *word)
   return word[n] == '=' && !g_ascii_isdigit (*word) ? n : 0;
 }
 
+/* "aGVsbG8=" is no name, where bytes come next and no argument is called that. */
+static gboolean
+is_padded_bytes (const Words *w, const char *word, gsize length)
+{
+  g_autofree char *name = g_strndup (word, length), *again = NULL;
+  g_autofree guchar *data = NULL;
+  guint next = w->next;
+  gsize n;
+
+  while (next < w->n_rows && w->rows[next].role != w->role)
+    next++;
+  if (w->named || next == w->n_rows || w->rows[next].type->kind != CELL_KIND_BYTES || w->rows[next].shape == CELL_SHAPE_ARRAY
+      || value_find_row (w->rows, w->n_rows, w->role, name) != NULL)
+    return FALSE;
+  data = g_base64_decode (word, &n);
+  again = g_base64_encode (data, n);
+  return strcmp (again, word) == 0;
+}
+
 static const CellField *
 row_of_name (Words *w, const char *word, gsize length, GError **error)
 {
@@ -225,7 +244,12 @@ words_to_value (const CellField *rows, guint n_rows, int role, const char *const
   for (; *words != NULL; words++)
     {
       gsize length = name_length (*words);
-      const CellField *row = length > 0 ? row_of_name (&w, *words, length, error) : NULL;
+      const CellField *row = NULL;
+
+      if (length > 0 && is_padded_bytes (&w, *words, length))
+        length = 0;
+      if (length > 0)
+        row = row_of_name (&w, *words, length, error);
       if (length == 0 && g_utf8_validate (*words, -1, NULL))
         row = row_of_position (&w, *words, error);
       else if (length == 0)

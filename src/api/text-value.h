@@ -7,8 +7,8 @@
  *   transfer '{"from": 1, …}'    all at once as JSON, whatever the first argument is
  *
  * A str is the text itself, so that it needs no quotes of its own; if it begins with a brace and is alone, its name stands before
- * it, and so does that of a struct which is alone.  Structs and arrays are JSON; an optional that is not there is
- * left out; all else is as in api/json-value.h.
+ * it, and so does that of a struct which is alone.  Base64 may end with "=" where bytes are due.  Structs and arrays are JSON; an
+ * optional that is not there is left out; all else is as in api/json-value.h.
  */
 #pragma once
 #include "api/json-value.h"

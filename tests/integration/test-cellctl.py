@@ -243,6 +243,11 @@ def strings_bytes_and_blobs(here):
     # The same bytes in a locale that cannot show them: somebody else may read them.
     assert here.good("call", "mirror", "texts", "häß", "@data",
                      env=dict(here.env, LC_ALL="C")) == "text: häß\ndata: AP8=\nsize: 2\n"
+    # Where bytes are due their padding makes no name of them, unless an argument is called that.
+    assert here.good("call", "mirror", "texts", "x", "AP8=") == "text: x\ndata: AP8=\nsize: 2\n"
+    assert here.good("call", "mirror", "texts", "x", "data=") == "text: x\ndata: -\nsize: 0\n"
+    for words_of_it in (["AP8=", "AP8="], ["text=x", "AP8="], ["x", "AP9="], ["x", "AP=="]):
+        assert "there is no argument 'AP" in here.refused("INVALID", "call", "mirror", "texts", *words_of_it), words_of_it
     assert here.good("call", "mirror", "blobs", "@data", "[]") == "one: 2 bytes\nmore: -\nsize: 2\n"
     shown = here.good("call", "-o", "out", "mirror", "blobs", "@data", '["@data", null]')
     assert shown == "one: @out\nmore: @out.2, -\nsize: 2\n", shown
