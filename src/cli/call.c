@@ -135,7 +135,10 @@ blob_to_json (CellBlob *blob, gpointer data, GError **error)
     text = g_strdup_printf ("%" G_GSIZE_FORMAT " bytes", cell_blob_size (blob));
   else
     {
-      path = shown->n_blobs == 1 ? g_strdup (shown->output) : g_strdup_printf ("%s.%u", shown->output, shown->n_blobs);
+      if (shown->n_blobs == 1 || g_str_equal (shown->output, "-"))
+        path = g_strdup (shown->output);
+      else
+        path = g_strdup_printf ("%s.%u", shown->output, shown->n_blobs);
       if (!write_file (path, cell_blob_data (blob), cell_blob_size (blob), error))
         return NULL;
       text = g_strconcat ("@", path, NULL);
@@ -177,7 +180,8 @@ show (Session *session, const ContractCallable *callable, const void *outputs, G
 
       if (!value_print (callable->out, callable->n_out, CELL_ROLE_OUT, outputs, &hooks, text, error))
         return FALSE;
-      print_text (text->str);
+      if (g_strcmp0 (session->output, "-") != 0)        /* there the blob stands */
+        print_text (text->str);
     }
   if (session->output != NULL && shown.n_blobs == 0)
     return cell_set_error (error, CELL_ERROR_NOT_FOUND,
@@ -292,6 +296,21 @@ read_arguments (Session *session, const ContractCallable *callable, char **words
                                 (gssize) g_bytes_get_size (text), &hooks, arena, in, error);
 }
 
+/* What can be known of it before anything is done. */
+static gboolean
+check_output_of_call (const Session *session, char **args, const ContractCallable *callable, GError **error)
+{
+  if (!has_blob (callable->out, callable->n_out, CELL_ROLE_OUT))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("%s.%s returns no blob that %s could be written with; nothing was done"),
+                           args[0], args[1], session->output);
+  if (session->json && g_str_equal (session->output, "-"))
+    return cell_set_error (error, CELL_ERROR_INVALID, _("--json and --output=- would both write to standard output"));
+  if (check_writable (session->output, error))
+    return TRUE;
+  g_prefix_error (error, "%s.%s: ", args[0], args[1]);
+  return FALSE;
+}
+
 gboolean
 command_call (Session *session, char **args, GError **error)
 {
@@ -305,9 +324,8 @@ command_call (Session *session, char **args, GError **error)
   callable = contract_find (contract, args[1]);
   if (callable == NULL)
     return unknown_method (contract, args[0], args[1], error);
-  if (session->output != NULL && !has_blob (callable->out, callable->n_out, CELL_ROLE_OUT))
-    return cell_set_error (error, CELL_ERROR_INVALID, _("%s.%s returns no blob that %s could be written with; nothing was done"),
-                           args[0], args[1], session->output);
+  if (session->output != NULL && !check_output_of_call (session, args, callable, error))
+    return FALSE;
   in = g_malloc0 (MAX (callable->in_size, 8));
   if (!read_arguments (session, callable, args + 2, &arena, in, error))
     {

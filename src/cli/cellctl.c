@@ -126,7 +126,7 @@ static const GOptionEntry call_entries[] = {
   { "input", 'i', 0, G_OPTION_ARG_FILENAME, &session.input,
     N_("Take the arguments from FILE, which has one JSON object (-: standard input)"), N_("FILE") },
   { "output", 'o', 0, G_OPTION_ARG_FILENAME, &session.output,
-    N_("Write the reply's blob to FILE; a second one to FILE.2, and so on"), N_("FILE") },
+    N_("Write the reply's blob to FILE; a second one to FILE.2, and so on (-: standard output)"), N_("FILE") },
   G_OPTION_ENTRY_NULL
 };
 

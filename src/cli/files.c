@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE
 #include "files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "command.h"
 
@@ -51,14 +55,33 @@ read_file (const char *path, gsize limit, GError **error)
 }
 
 gboolean
+check_writable (const char *path, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  struct stat status;
+  gboolean good = g_str_equal (path, "-");
+
+  if (!good && stat (path, &status) == 0)
+    {
+      good = !S_ISDIR (status.st_mode) && faccessat (AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+      if (S_ISDIR (status.st_mode))
+        errno = EISDIR;
+    }
+  else if (!good && errno == ENOENT)
+    good = faccessat (AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+  return good || fail (path, FALSE, error);
+}
+
+gboolean
 write_file (const char *path, gconstpointer data, gsize size, GError **error)
 {
-  FILE *to = fopen (path, "we");
+  gboolean standard = g_str_equal (path, "-");
+  FILE *to = standard ? stdout : fopen (path, "we");
   gboolean good = to != NULL && (size == 0 || fwrite (data, 1, size, to) == size) && fflush (to) == 0;
 
   if (!good)
     fail (path, FALSE, error);
-  if (to != NULL)
+  if (to != NULL && !standard)
     fclose (to);
   return good;
 }

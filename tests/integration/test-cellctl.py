@@ -431,6 +431,18 @@ def output_that_cannot_be(here):
     done = here.ctl("call", "-o", "out", "mirror", "blobs", '{"one": null, "more": []}')
     assert done.returncode == EXIT["NOT_FOUND"] and b"the call was executed, and there is no blob in its reply" in done.stderr, done
     assert not os.path.exists(here.path("out"))
+    # A place that cannot be written to is found before anything is done.
+    here.write("number", "7")
+    os.mkdir(here.path("folder"))
+    for path, error, why in (("folder", "INVALID", "Is a directory"), ("nowhere/out", "NOT_FOUND", "No such file or directory")):
+        said = here.refused(error, "call", "-o", path, "mirror", "blobs", "@number", "[]")
+        assert said == f"mirror.blobs: {path} cannot be written: {why}", said
+    calls = next(row for row in parse(here.good("--json", "stats", "mirror")) if row["method"] == "blobs")["calls"]
+    assert calls == 1, calls
+    # Standard output has the blobs and nothing else.
+    assert here.good("call", "-o", "-", "mirror", "blobs", "@number", '["@number", null]') == "77"
+    assert "both write" in here.refused("INVALID", "call", "-j", "--output=-", "mirror", "blobs", "@number", "[]")
+    assert not os.path.exists(here.path("-"))
     # One that is further inside is one.
     here.write("data", "text")
     outer = '{"inner": {"x": 1}, "inners": [], "words": [], "data": "@data"}'
