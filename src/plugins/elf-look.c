@@ -24,6 +24,7 @@ typedef struct
 {
   GElf_Sym wanted;
   gboolean has_wanted, hides_nothing;
+  gboolean mangled;             /* some of C++'s are among them */
   char *other;                  /* another symbol that is exported; for people */
 } Exports;
 
@@ -158,11 +159,13 @@ look_at_symbol (Exports *exports, const GElf_Sym *symbol, const char *name, gsiz
     }
   else if (is_called (name, size, HIDDEN_SYMBOL))
     exports->hides_nothing = TRUE;
-  else if (exports->other == NULL && !is_reserved (name, size))
+  else if (!is_reserved (name, size))
     {
       g_autofree char *begin = g_strndup (name, MIN (size, SHOWN_MAX));
 
-      exports->other = g_strescape (begin, NULL);
+      exports->mangled |= name[0] == '_';
+      if (exports->other == NULL)
+        exports->other = g_strescape (begin, NULL);
     }
 }
 
@@ -253,11 +256,12 @@ look (File *file, const char *symbol, gsize size, GError **error)
   other = exports.other;
   if (!exports.has_wanted)
     return cell_set_error (error, CELL_ERROR_REFUSED, "it does not export %s: it is no cell", symbol), NULL;
+  /* What the standard library's headers define is to be seen whatever the compiler was told to hide. */
   if (other != NULL && !exports.hides_nothing)
     return cell_set_error (error, CELL_ERROR_REFUSED,
-                           "it exports %s, and a cell exports %s alone: make it static, compile with -fvisibility=hidden, or link "
-                           "with the SDK's version script, -Wl,--version-script=$(pkg-config --variable=cellmap cellhost-1)",
-                           other, symbol), NULL;
+                           "it exports %s, and a cell exports %s alone: %slink with the SDK's version script, "
+                           "-Wl,--version-script=$(pkg-config --variable=cellmap cellhost-1)",
+                           other, symbol, exports.mangled ? "" : "make it static, compile with -fvisibility=hidden, or "), NULL;
   value = exports.wanted.st_size >= size ? loaded_from (file, exports.wanted.st_value, size) : NULL;
   if (value == NULL)
     cell_set_error (error, CELL_ERROR_REFUSED, "%s is smaller than %zu bytes, or not in the file", symbol, (size_t) size);

@@ -119,7 +119,8 @@ BEFORE = {
     "build-unknown": "cell_entry.build: this host knows 0xf",
     "no-entry": "it does not export cell_entry: it is no cell",
     "extra-symbol": "it exports helper, and a cell exports cell_entry alone",
-    "weak-symbol": "it exports helper, and a cell exports cell_entry alone",
+    "weak-symbol": "it exports helper, and a cell exports cell_entry alone: make it static, compile with -fvisibility=hidden, or",
+    "mangled-symbol": "it exports _ZSt6helperv, and a cell exports cell_entry alone: link with the SDK's version script, -Wl,",
 }
 
 
