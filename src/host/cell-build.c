@@ -74,7 +74,7 @@ check_suspect (HostCell *cell, const ModuleFile *file, gboolean there, GError **
     return FALSE;
   return ejected == there
          || cell_set_error (error, CELL_ERROR_DENIED,
-                            "the host has crashed in %s: `cellctl eject %s` first, or load it under another name",
+                            "the host has crashed in %s: 'cellctl eject %s' first, or load it under another name",
                             file->name, cell->name);
 }
 

@@ -88,7 +88,7 @@ wait_for_greeting (Child *child, GError **error)
   if (greeted)
     return TRUE;
   return cell_set_error (error, CELL_ERROR_UNSUPPORTED, "the sandbox does not start here; "
-                                                        "`bwrap --unshare-all --unshare-user --ro-bind / / true` may say why");
+                                                        "'bwrap --unshare-all --unshare-user --ro-bind / / true' may say why");
 }
 
 static void

@@ -162,7 +162,7 @@ check_sandbox (Doctor *doctor)
       return;
     }
   say (doctor, FALSE,
-       "`bwrap --unshare-all --unshare-user --ro-bind / / true` may say why; see also what is said of user namespaces",
+       "'bwrap --unshare-all --unshare-user --ro-bind / / true' may say why; see also what is said of user namespaces",
        "%s does not make one: %s", config.bwrap_path, *text != 0 ? doctor->inside[0] : "it says nothing");
   g_clear_pointer (&doctor->inside, g_strfreev);
 }

@@ -259,7 +259,7 @@ unload (Host *host, const char *name, HostStop how, GError **error)
   if (cell == NULL)
     return FALSE;
   if (cell->is_host)
-    return cell_set_error (error, CELL_ERROR_DENIED, "the host's own cell cannot be unloaded; `cellctl shutdown` ends the host");
+    return cell_set_error (error, CELL_ERROR_DENIED, "the host's own cell cannot be unloaded; 'cellctl shutdown' ends the host");
   return host_cell_stop (cell, how, error);
 }
 

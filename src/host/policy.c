@@ -95,7 +95,7 @@ take_role (GKeyFile *file, const char *group, Rule *rule, GError **error)
   for (rule->role = 0; word != NULL && rule->role < G_N_ELEMENTS (role_words); rule->role++)
     if (g_str_equal (word, role_words[rule->role]))
       return TRUE;
-  return cell_set_error (error, CELL_ERROR_INVALID, "[%s] Role is none, view, operate or admin, not “%s”", group,
+  return cell_set_error (error, CELL_ERROR_INVALID, "[%s] Role is none, view, operate or admin, not '%s'", group,
                          word != NULL ? word : "");
 }
 

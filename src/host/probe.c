@@ -266,8 +266,8 @@ died (Probe *probe, const ModuleFile *file, ProbeStep *step, char **ret_reason, 
                            PROBE_MS / 1000);
   if (step == NULL)
     return cell_set_error (error, CELL_ERROR_UNSUPPORTED,
-                           "the sandbox does not start here: %s; `bwrap --unshare-all --unshare-user "
-                                                          "--ro-bind / / true` may say why", how);
+                           "the sandbox does not start here: %s; 'bwrap --unshare-all --unshare-user "
+                                                          "--ro-bind / / true' may say why", how);
   reason = g_strdup_printf ("%s %s", how, meanwhile (step));
   step_say (step, FALSE, how);
   cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s", file->name, reason);
@@ -383,6 +383,6 @@ probe_file (const HostConfig *config, const ModuleFile *file, const char *name, 
   if (!probe_memory_read (config, key, &known))
     return try_it (config, file, name, values, error);
   return known == NULL
-         || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; `cellctl validate` tries it again",
+         || cell_set_error (error, CELL_ERROR_REFUSED, "%s: when it was tried in a sandbox, %s; 'cellctl validate' tries it again",
                             file->name, known);
 }

@@ -72,12 +72,12 @@ contract_check_identifier (const char *name, const char *what, GError **error)
   g_autofree char *shown = g_strescape (begin, NULL);
 
   if (!has_name_characters (begin))
-    return cell_set_error (error, CELL_ERROR_INVALID, "the %s cannot be called “%s”: letters, digits and _ only", what, shown);
+    return cell_set_error (error, CELL_ERROR_INVALID, "the %s cannot be called '%s': letters, digits and _ only", what, shown);
   if (strlen (begin) != strlen (name))
     return cell_set_error (error, CELL_ERROR_INVALID, "the name of the %s %s… is longer than %d characters", what, shown,
                            CONTRACT_MAX_NAME);
   if (g_str_has_prefix (name, "__") || g_strv_contains (c_keywords, name))
-    return cell_set_error (error, CELL_ERROR_INVALID, "the %s cannot be called “%s”: C reserves the name", what, name);
+    return cell_set_error (error, CELL_ERROR_INVALID, "the %s cannot be called '%s': C reserves the name", what, name);
   return TRUE;
 }
 
@@ -219,7 +219,7 @@ check_member_word (const CellField *field, const char *what, const char *owner, 
   const char *name = field->name;
 
   if (g_strv_contains (member_keywords, name) || (name[0] == '_' && g_ascii_isupper (name[1])))
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has a field called “%s”: C or C++ reserves the name", what, owner,
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s %s has a field called '%s': C or C++ reserves the name", what, owner,
                            name);
   return TRUE;
 }

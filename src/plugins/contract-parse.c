@@ -161,7 +161,7 @@ fail_expected (const Parser *parser, const char *expected, GError **error)
     return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found the end", parser->line, expected);
   if (parser->kind == TOKEN_STRING)
     return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found a string", parser->line, expected);
-  return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found “%.80s”", parser->line, expected,
+  return cell_set_error (error, CELL_ERROR_INVALID, "line %u: expected %s, found '%.80s'", parser->line, expected,
                          parser->token->str);
 }
 
@@ -188,7 +188,7 @@ is_word (const Parser *parser, const char *word)
 static gboolean
 take_mark (Parser *parser, char mark, GError **error)
 {
-  char expected[] = "“?”";
+  char expected[] = "'?'";
 
   *strchr (expected, '?') = mark;
   if (!is_mark (parser, mark))
@@ -415,7 +415,7 @@ take_arguments (Parser *parser, CellItem *item, GArray *rows, GError **error)
       if (!take_mark (parser, '(', error) || !take_fields (parser, CELL_ROLE_IN, ')', rows, error))
         return FALSE;
       if (parser->kind != TOKEN_ARROW)
-        return fail_expected (parser, "“->”", error);
+        return fail_expected (parser, "'->'", error);
       advance (parser);
       return take_mark (parser, '(', error) && take_fields (parser, CELL_ROLE_OUT, ')', rows, error);
     case CELL_ITEM_SIGNAL:
@@ -459,7 +459,7 @@ take_interface (Parser *parser, GError **error)
   guint line = parser->line;
 
   if (!is_word (parser, "interface"))
-    return fail_expected (parser, "“interface”", error);
+    return fail_expected (parser, "'interface'", error);
   advance (parser);
   if (parser->kind != TOKEN_NAME)
     return fail_expected (parser, "the interface's name", error);

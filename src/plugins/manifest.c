@@ -36,11 +36,11 @@ manifest_check_name (const char *name, GError **error)
   g_autofree char *shown = g_strescape (name, NULL);
 
   if (length == 0 || length > NAME_MAX_LENGTH)
-    return cell_set_error (error, CELL_ERROR_INVALID, "a cell's name has 1 to %d characters: “%.80s”", NAME_MAX_LENGTH, shown);
+    return cell_set_error (error, CELL_ERROR_INVALID, "a cell's name has 1 to %d characters: '%.80s'", NAME_MAX_LENGTH, shown);
   for (gsize i = 0; i < length; i++)
     if (!g_ascii_isalpha (name[i]) && (i == 0 || (!g_ascii_isdigit (name[i]) && strchr ("-_.", name[i]) == NULL)))
       return cell_set_error (error, CELL_ERROR_INVALID,
-                             "a cell cannot be called “%s”: a letter, then letters, digits, '-', '_' and '.'", shown);
+                             "a cell cannot be called '%s': a letter, then letters, digits, '-', '_' and '.'", shown);
   return TRUE;
 }
 
@@ -102,7 +102,7 @@ read_restart (GKeyFile *file, Manifest *manifest, GError **error)
         manifest->restart = i;
         return TRUE;
       }
-  return word == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Restart is permanent, transient or temporary, not “%s”", word);
+  return word == NULL || cell_set_error (error, CELL_ERROR_INVALID, "Restart is permanent, transient or temporary, not '%s'", word);
 }
 
 /* Digits and nothing else. */
@@ -113,7 +113,7 @@ read_number (GKeyFile *file, const char *key, guint least, guint most, guint unl
   guint64 value = unless_said;
 
   if (word != NULL && !g_ascii_string_to_unsigned (word, 10, least, most, &value, NULL))
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s is a number from %u to %u, not “%s”", key, least, most, word);
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s is a number from %u to %u, not '%s'", key, least, most, word);
   *ret = (guint) value;
   return TRUE;
 }

@@ -46,10 +46,10 @@ tidy (char *path, PermitKind kind, GError **error)
   for (const char *c = said; *c != 0; c++)
     plain = plain && !g_ascii_iscntrl (*c);
   if (!plain || !g_path_is_absolute (said))
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s: “%s” is not an absolute path", keys[kind], said), NULL;
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s: '%s' is not an absolute path", keys[kind], said), NULL;
   tidied = g_canonicalize_filename (said, NULL);
   if (kind == PERMIT_DEVICES && (!permits_lies_below (tidied, DEVICE_FOLDER) || g_str_equal (tidied, DEVICE_FOLDER)))
-    return cell_set_error (error, CELL_ERROR_INVALID, "%s: “%s” does not lie below %s", keys[kind], said, DEVICE_FOLDER), NULL;
+    return cell_set_error (error, CELL_ERROR_INVALID, "%s: '%s' does not lie below %s", keys[kind], said, DEVICE_FOLDER), NULL;
   return g_steal_pointer (&tidied);
 }
 

@@ -173,7 +173,7 @@ def files_that_others_can_write_to(here):
 def key_files(here):
     account = Account(here)
     here.write("own.so", bytes_of("whole"), 0o755)
-    for content, sentence in (("[Cell]\nName=a b\n", "a cell cannot be called “a b”"), ("[Cell]\nColour=red\n", "has a key Colour"),
+    for content, sentence in (("[Cell]\nName=a b\n", "a cell cannot be called 'a b'"), ("[Cell]\nColour=red\n", "has a key Colour"),
                               ("[Sell]\n", "a group [Sell]"), ("#" * 70000, "it has 70000 bytes"), ("nonsense", "nonsense")):
         here.write("own.cell", content)
         account.refuse(here.path("own.so"), sentence, "REFUSED" if len(content) > 65536 else "INVALID")
@@ -198,16 +198,16 @@ AFTER = {
     "no-host": "cell_entry.host: there is no place for the host's functions",
     "self-size": "cell_entry.self_size: this host has 1073741824, the plugin has 2147483647",
     "threading": "options.threading: this host knows 0 to 2, the plugin has 7",
-    "interface": "interface's name cannot be called “”",
+    "interface": "interface's name cannot be called ''",
     "no-interface": "an interface's name has 1 to",
-    "method-name": "the method cannot be called “to work”",
-    "method-keyword": "the method cannot be called “int”: C reserves the name",
-    "no-name": "the method cannot be called “”",
-    "field-name": "the field cannot be called “1st”",
-    "field-keyword": "has a field called “class”: C or C++ reserves the name",
+    "method-name": "the method cannot be called 'to work'",
+    "method-keyword": "the method cannot be called 'int': C reserves the name",
+    "no-name": "the method cannot be called ''",
+    "field-name": "the field cannot be called '1st'",
+    "field-keyword": "has a field called 'class': C or C++ reserves the name",
     "many-outputs": "method work has more than 31 of a kind",
-    "struct-name": "the type cannot be called “a-b”",
-    "member-name": "the field cannot be called “a;b”",
+    "struct-name": "the type cannot be called 'a-b'",
+    "member-name": "the field cannot be called 'a;b'",
     "doc": "the documentation of method work is not UTF-8",
     "twice": "there are two of method work",
     "kind": "an item of kind 77",
@@ -241,7 +241,7 @@ def two_of_one_name(here):
     account.refuse(cell("mirror"), "there is a cell mirror already", "EXISTS")
     account.refuse(cell("memory"), "there is a cell mirror already", "EXISTS", "mirror")
     account.refuse(cell("memory"), "there is a cell host already", "EXISTS", "host")
-    account.refuse(cell("memory"), "a cell cannot be called “two words”", "INVALID", "two words")
+    account.refuse(cell("memory"), "a cell cannot be called 'two words'", "INVALID", "two words")
     account.settle("a name that is taken")
 
 

@@ -497,7 +497,7 @@ def files_that_are_no_cells(here):
     assert "already" in here.refused("EXISTS", "load", cell("mirror"))
     assert "1st" in here.refused("INVALID", "load", cell("mirror"), "1st")
     # In any locale: what is not ASCII is UTF-8.
-    assert "“1st”" in here.refused("INVALID", "load", cell("mirror"), "1st", env=dict(here.env, LC_ALL="C"))
+    assert "'1st'" in here.refused("INVALID", "load", cell("mirror"), "1st", env=dict(here.env, LC_ALL="C"))
     assert "KEY=VALUE" in here.refused("INVALID", "load", cell("mirror"), "name", "word")
     here.refused("DENIED", "unload", "host")
     here.refused("UNSUPPORTED", "eject", "host")

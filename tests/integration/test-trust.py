@@ -150,7 +150,7 @@ def a_policy_that_makes_no_sense(here):
         assert "the policy makes no sense" in here.good("load", path)
         assert place(here, name) == (OUT, "foreign")
     said = [line for line in here.read("log").splitlines() if "it cannot be told where cells in sandboxes may write" in line]
-    assert len(said) == 2 and all("“vieww”" in line for line in said), said
+    assert len(said) == 2 and all("'vieww'" in line for line in said), said
     assert "may not be in the host" in here.refused("DENIED", "absorb", "b")
     here.good("unload", "a")
     here.good("unload", "b")

@@ -63,7 +63,7 @@ assert_refused_with (CellModule *module, GError *error, const char *what, const 
       g_test_message ("%s", error->message);
       return;
     }
-  g_error ("%s: expected “%s”, got %s", what, sentence, module != NULL ? "a module" : error->message);
+  g_error ("%s: expected '%s', got %s", what, sentence, module != NULL ? "a module" : error->message);
 }
 
 /* ---- broken entries ------------------------------------------------------------------------------- */
@@ -96,14 +96,14 @@ static const Refusal refusals[] = {
   { "broken-threading", "options.threading: this host knows 0 to 2, the plugin has 7" },
   { "broken-interface", "interface's name" },
   { "broken-no-interface", "interface's name" },
-  { "broken-method-name", "the method cannot be called “to work”" },
-  { "broken-no-name", "the method cannot be called “”" },
-  { "broken-method-keyword", "the method cannot be called “int”: C reserves the name" },
-  { "broken-field-name", "the field cannot be called “1st”" },
-  { "broken-field-keyword", "method work has a field called “class”: C or C++ reserves the name" },
+  { "broken-method-name", "the method cannot be called 'to work'" },
+  { "broken-no-name", "the method cannot be called ''" },
+  { "broken-method-keyword", "the method cannot be called 'int': C reserves the name" },
+  { "broken-field-name", "the field cannot be called '1st'" },
+  { "broken-field-keyword", "method work has a field called 'class': C or C++ reserves the name" },
   { "broken-many-outputs", "method work has more than 31 of a kind; put them into a struct" },
-  { "broken-struct-name", "the type cannot be called “a-b”" },
-  { "broken-member-name", "the field cannot be called “a;b”" },
+  { "broken-struct-name", "the type cannot be called 'a-b'" },
+  { "broken-member-name", "the field cannot be called 'a;b'" },
   { "broken-doc", "the documentation of method work is not UTF-8" },
   { "broken-twice", "there are two of method work" },
   { "broken-kind", "an item of kind 77" },

@@ -72,19 +72,19 @@ static const Refusal refusals[] = {
   { "not-utf8", "[Config]\nkey=\xff\xfe\n", PATH ": [Config] key: " },
   { "group", "[Cells]\nName=x\n", "there is a group [Cells]" },
   { "key", "[Cell]\nAutoStart=true\n", "[Cell] has a key AutoStart, which is not known" },
-  { "name", "[Cell]\nName=my cell\n", "a cell cannot be called “my cell”" },
+  { "name", "[Cell]\nName=my cell\n", "a cell cannot be called 'my cell'" },
   { "no-name", "[Cell]\nName=\n", "a cell's name has 1 to 63 characters" },
-  { "path-as-name", "[Cell]\nName=../x\n", "a cell cannot be called “../x”" },
-  { "restart", "[Cell]\nRestart=always\n", "Restart is permanent, transient or temporary, not “always”" },
-  { "intensity", "[Cell]\nRestartIntensity=1001\n", "RestartIntensity is a number from 0 to 1000, not “1001”" },
-  { "negative", "[Cell]\nRestartIntensity=-1\n", "RestartIntensity is a number from 0 to 1000, not “-1”" },
-  { "window", "[Cell]\nRestartWindow=0\n", "RestartWindow is a number from 1 to 86400, not “0”" },
-  { "words", "[Cell]\nRestartWindow=1 min\n", "RestartWindow is a number from 1 to 86400, not “1 min”" },
-  { "watchdog", "[Cell]\nWatchdog=0\n", "Watchdog is a number from 1 to 86400, not “0”" },
+  { "path-as-name", "[Cell]\nName=../x\n", "a cell cannot be called '../x'" },
+  { "restart", "[Cell]\nRestart=always\n", "Restart is permanent, transient or temporary, not 'always'" },
+  { "intensity", "[Cell]\nRestartIntensity=1001\n", "RestartIntensity is a number from 0 to 1000, not '1001'" },
+  { "negative", "[Cell]\nRestartIntensity=-1\n", "RestartIntensity is a number from 0 to 1000, not '-1'" },
+  { "window", "[Cell]\nRestartWindow=0\n", "RestartWindow is a number from 1 to 86400, not '0'" },
+  { "words", "[Cell]\nRestartWindow=1 min\n", "RestartWindow is a number from 1 to 86400, not '1 min'" },
+  { "watchdog", "[Cell]\nWatchdog=0\n", "Watchdog is a number from 1 to 86400, not '0'" },
   { "strict", "[Cell]\nStrict=very\n", "Strict is true or false" },
-  { "memory", "[Cell]\nMemory=15\n", "Memory is a number from 16 to 1048576, not “15”" },
-  { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called “two words”" },
-  { "calls-all", "[Cell]\nCalls=*\n", "Calls: a cell cannot be called “*”" },
+  { "memory", "[Cell]\nMemory=15\n", "Memory is a number from 16 to 1048576, not '15'" },
+  { "calls", "[Cell]\nCalls=ledger;two words\n", "Calls: a cell cannot be called 'two words'" },
+  { "calls-all", "[Cell]\nCalls=*\n", "Calls: a cell cannot be called '*'" },
   { "calls-not-utf8", "[Cell]\nCalls=ledger;\xff\n", PATH ": Calls: " },
 };
 
@@ -98,7 +98,7 @@ test_refused (gconstpointer data)
   g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_INVALID);
   g_assert_true (g_str_has_prefix (error->message, PATH ": "));
   if (strstr (error->message, refusal->sentence) == NULL)
-    g_error ("expected “%s”, got “%s”", refusal->sentence, error->message);
+    g_error ("expected '%s', got '%s'", refusal->sentence, error->message);
 }
 
 static void
@@ -221,7 +221,7 @@ refuse (const char *path, const char *sentence)
   g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_REFUSED);
   g_assert_true (g_str_has_prefix (error->message, path));
   if (strstr (error->message, sentence) == NULL)
-    g_error ("expected “%s”, got “%s”", sentence, error->message);
+    g_error ("expected '%s', got '%s'", sentence, error->message);
 }
 
 static void

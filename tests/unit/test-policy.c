@@ -81,18 +81,18 @@ static const Refusal refusals[] = {
   { "not-a-key-file", "this is no key file\n", PATH ": " },
   { "group", "[Cells]\nCalls=x\n", PATH ": there is a group [Cells]; [Default] and [Cell NAME] are known" },
   { "no-name", "[Cell]\nCalls=x\n", "there is a group [Cell]" },
-  { "bad-name", "[Cell two words]\nCalls=x\n", "[Cell two words]: a cell cannot be called “two words”" },
+  { "bad-name", "[Cell two words]\nCalls=x\n", "[Cell two words]: a cell cannot be called 'two words'" },
   { "key", "[Cell trader]\nCall=x\n",
     "[Cell trader] has a key Call; Calls, Role, Network, ReadPaths, WritePaths and Devices are known" },
   { "key-of-a-locale", "[Default]\nCalls[de]=x\n", "[Default] has a key Calls[de]" },
-  { "role", "[Default]\nRole=root\n", "[Default] Role is none, view, operate or admin, not “root”" },
-  { "no-role", "[Default]\nRole=\n", "not “”" },
+  { "role", "[Default]\nRole=root\n", "[Default] Role is none, view, operate or admin, not 'root'" },
+  { "no-role", "[Default]\nRole=\n", "not ''" },
   { "role-not-utf8", "[Default]\nRole=\xff\n", "[Default] Role is none, view, operate or admin" },
-  { "calls", "[Cell trader]\nCalls=ledger;two words\n", "[Cell trader] Calls: a cell cannot be called “two words”" },
-  { "calls-all-and-more", "[Cell trader]\nCalls=*;ledger\n", "[Cell trader] Calls: a cell cannot be called “*”" },
+  { "calls", "[Cell trader]\nCalls=ledger;two words\n", "[Cell trader] Calls: a cell cannot be called 'two words'" },
+  { "calls-all-and-more", "[Cell trader]\nCalls=*;ledger\n", "[Cell trader] Calls: a cell cannot be called '*'" },
   { "network", "[Cell trader]\nNetwork=perhaps\n", "[Cell trader] Network is true or false" },
-  { "relative", "[Cell trader]\nReadPaths=/a;b\n", "[Cell trader] ReadPaths: “b” is not an absolute path" },
-  { "no-device", "[Cell trader]\nDevices=/dev/../etc\n", "[Cell trader] Devices: “/dev/../etc” does not lie below /dev" },
+  { "relative", "[Cell trader]\nReadPaths=/a;b\n", "[Cell trader] ReadPaths: 'b' is not an absolute path" },
+  { "no-device", "[Cell trader]\nDevices=/dev/../etc\n", "[Cell trader] Devices: '/dev/../etc' does not lie below /dev" },
   { "many-paths", "[Cell trader]\nWritePaths=/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1;/1\n",
     "[Cell trader] WritePaths: 16 are the most" },
   { "calls-not-utf8", "[Cell trader]\nCalls=\xff\n", "[Cell trader] Calls: " },
@@ -131,7 +131,7 @@ test_refused (gconstpointer data)
   g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_INVALID);
   g_assert_true (g_str_has_prefix (error->message, PATH ": "));
   if (strstr (error->message, refusal->sentence) == NULL)
-    g_error ("expected “%s”, got “%s”", refusal->sentence, error->message);
+    g_error ("expected '%s', got '%s'", refusal->sentence, error->message);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------- */
@@ -155,7 +155,7 @@ refuse (const char *path, const char *sentence)
   g_assert_error (error, CELL_ERROR_DOMAIN, -CELL_ERROR_REFUSED);
   g_assert_true (g_str_has_prefix (error->message, path));
   if (strstr (error->message, sentence) == NULL)
-    g_error ("expected “%s”, got “%s”", sentence, error->message);
+    g_error ("expected '%s', got '%s'", sentence, error->message);
 }
 
 static void
