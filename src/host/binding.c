@@ -9,7 +9,7 @@ check_interface (const Contract *have, const char *wanted, GError **error)
   /* A caller that knows only the name, and asks for the contract, wants any interface. */
   if (*wanted == 0 || g_str_equal (have->interface, wanted))
     return TRUE;
-  return cell_set_error (error, CELL_ERROR_CONTRACT, "the cell is a %s, the caller was compiled for a %s", have->interface, wanted);
+  return cell_set_error (error, CELL_ERROR_CONTRACT, "the cell is %s, the caller was compiled for %s", have->interface, wanted);
 }
 
 /* One method: the same fingerprint, or compatible by what `wanted` says of it. */

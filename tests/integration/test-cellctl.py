@@ -466,7 +466,7 @@ def cells_that_call_others(here):
     assert said == ("second: its init failed: there is no such cell, file or thing; cell sequence, which it calls, is not loaded: "
                     "load it first"), said
     said = here.refused("CONTRACT", "load", path, "second", "wants=careless")
-    assert "; it calls cell careless: the cell is a org.cellhost.test.Careless" in said, said
+    assert "; it calls cell careless: the cell is org.cellhost.test.Careless" in said, said
     here.good("load", cell("sequence"))
     here.good("load", path, "second", "wants=sequence")
 
