@@ -407,12 +407,14 @@ retire (HostCell *cell, HostStop how, GError **error)
   return FALSE;
 }
 
-/* Takes the error, and says what can be done about it. */
+/* Takes the error, and says what can be done about it.  One whose process has died has a supervisor. */
 static gboolean
 goes_on (HostCell *cell, GError *wrong, GError **error)
 {
-  cell_set_error (error, cell_status_from_error (wrong), "%s; it goes on, and 'cellctl unload --force %s' ends it all the same",
-                  wrong->message, cell->name);
+  CellStatus status = cell_status_from_error (wrong);
+
+  cell_set_error (error, status, "%s; %s, and 'cellctl unload --force %s' ends it all the same", wrong->message,
+                  status == CELL_ERROR_CRASHED ? "its key file says whether it is restarted" : "it goes on", cell->name);
   g_error_free (wrong);
   return FALSE;
 }

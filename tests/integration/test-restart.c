@@ -658,6 +658,42 @@ test_not_drained (Scene *scene, gconstpointer data)
   g_assert_null (host_find (scene->host.host, "phoenix", NULL));
 }
 
+static void
+kill_at_the_stop (const char *cell, const char *step, GPid child, gpointer data)
+{
+  gboolean *killed = data;
+
+  (void) cell;
+  if (*killed || !g_str_equal (step, "stop"))
+    return;
+  *killed = TRUE;
+  kill (child, SIGKILL);
+}
+
+/* Its process dies when it is to stop: it does not go on, and is not gone either. */
+static void
+test_dies_at_the_stop (Scene *scene, gconstpointer data)
+{
+  HostConfig *config = &scene->host.host->config;
+  g_autoptr(GError) error = NULL;
+  gboolean killed = FALSE;
+
+  (void) data;
+  if (scene->skipped)
+    return;
+  begin (scene, "phoenix", NULL);
+  check_serves (scene, 0);
+  config->on_step_data = &killed;
+  config->on_step = kill_at_the_stop;
+  g_assert_false (host_unload (scene->host.host, "phoenix", &error));
+  g_assert_true (killed);
+  g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_CRASHED);
+  g_assert_true (g_str_has_prefix (error->message, "cell phoenix: its process died when it was to stop: "));
+  g_assert_true (g_str_has_suffix (error->message, "; its key file says whether it is restarted, and 'cellctl unload --force "
+                                                   "phoenix' ends it all the same"));
+  check_serves (scene, 0);
+}
+
 /* ---- while it is being restarted ------------------------------------------------------------------------------------- */
 
 /* Who comes then waits with the others. */
@@ -755,6 +791,7 @@ main (int argc, char **argv)
       add (path, &drains[i], test_drained);
     }
   add ("/restart/waits/not-drained", NULL, test_not_drained);
+  add ("/restart/dies-at-the-stop", NULL, test_dies_at_the_stop);
   add_three ("/restart/newcomers", test_newcomers);
   add ("/restart/unloaded", NULL, test_unloaded);
   return g_test_run ();
