@@ -243,10 +243,39 @@ call (Session *session, const char *cell, const Contract *contract, const Contra
   return good;
 }
 
+/* The callables of that kind, '@' or '=', as they are called; 0: the methods. */
+static GPtrArray *
+names_of (const Contract *contract, char kind)
+{
+  GPtrArray *names = g_ptr_array_new ();
+
+  for (guint i = 0; i < contract->n_callables; i++)
+    if (kind != 0 && contract->callables[i].name[0] == kind)
+      g_ptr_array_add (names, (char *) contract->callables[i].name + 1);
+    else if (kind == 0)
+      g_ptr_array_add (names, (char *) contract->callables[i].name);
+  g_ptr_array_add (names, NULL);
+  return names;
+}
+
+static gboolean
+unknown_property (const Contract *contract, const char *cell, const char *property, GError **error)
+{
+  g_autoptr(GPtrArray) names = names_of (contract, '@');
+  g_autofree char *all = g_strjoinv (", ", (char **) names->pdata);
+  const char *meant = suggest (property, (const char *const *) names->pdata);
+
+  if (meant != NULL)
+    return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no property %s; did you mean %s?"), cell, property, meant);
+  if (*all == 0)
+    return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no property %s; it has none at all"), cell, property);
+  return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no property %s; it has: %s"), cell, property, all);
+}
+
 static gboolean
 unknown_method (const Contract *contract, const char *cell, const char *method, GError **error)
 {
-  g_autoptr(GPtrArray) names = g_ptr_array_new ();
+  g_autoptr(GPtrArray) names = names_of (contract, 0);
   g_autofree char *all = NULL;
   const char *meant;
 
@@ -256,9 +285,8 @@ unknown_method (const Contract *contract, const char *cell, const char *method, 
   if (contract_find_item (contract, CELL_ITEM_SIGNAL, method) != NULL)
     return cell_set_error (error, CELL_ERROR_NO_METHOD,
                            _("cell %s: %s is a signal, and not called; programs and other cells subscribe to it"), cell, method);
-  for (guint i = 0; i < contract->n_callables; i++)
-    g_ptr_array_add (names, (char *) contract->callables[i].name);
-  g_ptr_array_add (names, NULL);
+  if (*method == '@' || *method == '=')
+    return unknown_property (contract, cell, method + 1, error);
   meant = suggest (method, (const char *const *) names->pdata);
   if (meant != NULL)
     return cell_set_error (error, CELL_ERROR_NO_METHOD, _("cell %s has no method %s; did you mean %s?"), cell, method, meant);

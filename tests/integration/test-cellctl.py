@@ -318,14 +318,18 @@ def its_own_reason(here):
 
 
 def unknown_names(here):
-    here.host("--cell", cell("mirror"), "--cell", cell("pacer"), "--cell", os.environ["TEST_LEDGER"])
+    here.host("--cell", cell("mirror"), "--cell", cell("pacer"), "--cell", cell("memory"), "--cell", os.environ["TEST_LEDGER"])
     for command in ("unload", "introspect", "client", "eject", "absorb", "restart", "grants", "stats"):
         assert here.refused("NOT_FOUND", command, "miror") == "there is no cell miror; did you mean mirror?"
     assert "cellctl list" in here.refused("NOT_FOUND", "call", "frobnicator", "x")
     assert here.refused("NO_METHOD", "call", "mirror", "scalar").endswith("did you mean scalars?")
     assert here.refused("NO_METHOD", "call", "ledger", "=total",
                         "1") == "cell ledger: the property total is read-only; @total reads it"
-    assert "has no method =nothing" in here.refused("NO_METHOD", "call", "mirror", "=nothing", "1")
+    for word, more in (("@nothing", []), ("=nothing", ["1"])):
+        said = here.refused("NO_METHOD", "call", "mirror", word, *more)
+        assert said == "cell mirror has no property nothing; it has: number", said
+    assert here.refused("NO_METHOD", "call", "mirror", "@numbr") == "cell mirror has no property numbr; did you mean number?"
+    assert here.refused("NO_METHOD", "call", "memory", "@nope") == "cell memory has no property nope; it has none at all"
     assert "it has: blobs, " in here.refused("NO_METHOD", "call", "mirror", "frobnicate")
     said = here.refused("INVALID", "call", "mirror", "texts", "txt=x")
     assert "'txt'" in said and "text, data" in said, said
