@@ -449,7 +449,8 @@ cell_defer (CellCall *call)
   return 0;
 }
 
-/* The kept call, to be answered now; NULL when its caller is gone, or was told already. */
+/* The kept call, to be answered now; NULL when it is known that nobody waits for it any more.  Who gives up does not say so: then
+ * the answer is dropped. */
 CELL_UNUSED static inline CellCall *
 cell_resume (void *self, uint64_t id)
 {
