@@ -339,7 +339,7 @@ CELL_UNUSED static const CellType cell_desc__Bool = { "bool", CELL_KIND_BOOL, 1,
  * Once per cell, after its items: the instance's type, the interface and its version, and in this order, each of them optional:
  *   .doc = "…"   .threading = CELL_SERIAL, CELL_CONCURRENT or CELL_LOOP   .state_version = n   .init   .fini   .save   .restore
  * A cell without save begins anew wherever it moves to, zeroed and with init; one that has a state_version all the same is not
- * moved. */
+ * moved.  One of save and restore without the other is refused when the cell is loaded. */
 #define CELL_SERVICE(T, interface, ...) CELL_SERVICE_ (T, interface, __VA_ARGS__, .end_ = 0)
 #define CELL_SERVICE_(T, interface, version, ...) \
   CELL_ASSERT_ (__alignof__ (T) <= 16, "cell.h: the instance needs more than 16-byte alignment"); \

@@ -682,9 +682,7 @@ cell_instance_can_move (CellInstance *instance, GError **error)
 {
   const CellOptions *options = instance->module->options;
 
-  if (options->save != NULL && options->restore == NULL)
-    return cell_set_error (error, CELL_ERROR_STATE, "%s: it saves its state, and has no restore to read it", instance->name);
-  if (options->save == NULL && (options->restore != NULL || options->state_version != 0))
+  if (options->save == NULL && options->state_version != 0)
     return cell_set_error (error, CELL_ERROR_STATE, "%s: it has state, and no save to take it along", instance->name);
   return TRUE;
 }

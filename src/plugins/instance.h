@@ -84,7 +84,7 @@ void cell_instance_take_over (CellInstance *instance);
 /* Hands the calls that it has kept to another build in this process, whose restore has learnt their ids.  The endpoint is held. */
 void cell_instance_move_kept (CellInstance *from, CellInstance *to);
 
-/* FALSE, and why: it says that it has state (a state_version, or restore) and no way to save it. */
+/* FALSE, and why: it says that it has state (a state_version) and no way to save it. */
 gboolean cell_instance_can_move (CellInstance *instance, GError **error);
 /* What the cell wants to be remembered; empty when it has nothing to save.  NULL: error. */
 GBytes *cell_instance_save (CellInstance *instance, uint32_t *ret_version, GError **error);

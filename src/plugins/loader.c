@@ -140,6 +140,10 @@ take_options (Module *module, const CellEntry *entry, GError **error)
   if (module->options.threading > CELL_LOOP)
     return cell_set_error (error, CELL_ERROR_REFUSED, "options.threading: this host knows 0 to %d, the plugin has %u", CELL_LOOP,
                            module->options.threading);
+  if ((module->options.save == NULL) != (module->options.restore == NULL))
+    return cell_set_error (error, CELL_ERROR_REFUSED,
+                           module->options.save != NULL ? "options.save: it saves a state, and has no restore to read it"
+                                                        : "options.restore: it restores a state, and has no save to write it");
   module->public.options = &module->options;
   return TRUE;
 }

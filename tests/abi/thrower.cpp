@@ -104,4 +104,10 @@ CELL_SAVE (Thrower, thrower_save)
   throw std::runtime_error ("cannot save");
 }
 
-CELL_SERVICE (Thrower, "org.cellhost.test.Thrower", 1, .init = thrower_init, .fini = thrower_fini, .save = thrower_save)
+CELL_RESTORE (Thrower, thrower_restore)
+{
+  throw std::runtime_error ("cannot restore");
+}
+
+CELL_SERVICE (Thrower, "org.cellhost.test.Thrower", 1, .init = thrower_init, .fini = thrower_fini, .save = thrower_save,
+              .restore = thrower_restore)

@@ -198,6 +198,8 @@ AFTER = {
     "no-host": "cell_entry.host: there is no place for the host's functions",
     "self-size": "cell_entry.self_size: this host has 1073741824, the plugin has 2147483647",
     "threading": "options.threading: this host knows 0 to 2, the plugin has 7",
+    "save-only": "options.save: it saves a state, and has no restore to read it",
+    "restore-only": "options.restore: it restores a state, and has no save to write it",
     "interface": "interface's name cannot be called ''",
     "no-interface": "an interface's name has 1 to",
     "method-name": "the method cannot be called 'to work'",

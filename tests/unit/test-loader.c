@@ -96,6 +96,8 @@ static const Refusal refusals[] = {
   { "broken-threading", "options.threading: this host knows 0 to 2, the plugin has 7" },
   { "broken-interface", "interface's name" },
   { "broken-no-interface", "interface's name" },
+  { "broken-save-only", "it saves a state, and has no restore to read it" },
+  { "broken-restore-only", "it restores a state, and has no save to write it" },
   { "broken-method-name", "the method cannot be called 'to work'" },
   { "broken-no-name", "the method cannot be called ''" },
   { "broken-method-keyword", "the method cannot be called 'int': C reserves the name" },
