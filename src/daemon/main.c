@@ -314,6 +314,7 @@ main (int argc, char **argv)
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
   textdomain (GETTEXT_PACKAGE);
   g_set_print_handler (print_help);
+  setvbuf (stdout, NULL, _IOLBF, BUFSIZ);       /* wherever that goes: what cells print, beside the log */
   signal (SIGPIPE, SIG_IGN);
   if (!read_options (&options, &argc, &argv, &error))
     return complain (error);

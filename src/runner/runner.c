@@ -9,6 +9,7 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -693,7 +694,10 @@ main (int argc, char **argv)
   gboolean asked_to_quit = FALSE;
   int got;
 
+  static char line[BUFSIZ];             /* given, so that nothing is asked of the kernel for it later */
+
   confine ();
+  setvbuf (stdout, line, _IOLBF, sizeof line);  /* a pipe: what a cell prints is to be read while it runs, and when it crashes */
   g_log_set_writer_func (writer, NULL, NULL);
   signal (SIGPIPE, SIG_IGN);
   /* Pid 1 of its namespace has no default action, for signals that somebody sends. */

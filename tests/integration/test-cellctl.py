@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -217,6 +218,17 @@ def logs_and_debugger(here):
     pid = entry_of(here, "phoenix")["pid"]
     given = here.run(CTL, "debug", "--run", "phoenix", env=there).stdout.decode()
     assert f" -p {pid} -ex " in given and " -ex add-symbol-file " in given, given
+
+
+def what_is_put(here):
+    """What a cell prints to standard output comes when it has a line, wherever the cell is."""
+    can_sandbox(here)
+    host = here.host("--cell", cell("phoenix"), stdout=subprocess.PIPE)
+    here.good("call", "phoenix", "put", "one")
+    assert select.select([host.stdout], [], [], BOUND)[0] and host.stdout.readline() == b"one\n"
+    here.good("eject", "phoenix")
+    here.good("call", "phoenix", "put", "two")
+    wait_until(lambda: "warning two\n" in here.good("logs", "phoenix"), "what was put")
 
 
 def every_scalar(here):
@@ -656,9 +668,9 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, every_scalar,
-      strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines, its_own_reason,
-      unknown_names, wrong_values, too_large, files_that_are_not_there, output_that_cannot_be, a_call_that_crashes,
-      cells_that_call_others, files_that_are_no_cells, key_files, errors_of_cells, handlers_that_end_badly,
-      hosts_that_do_not_answer, sockets_of_others, closed_doors, a_reader_that_has_gone, interrupted_calls, deadlines,
-      a_host_that_dies, shut_down, often_loaded])
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, what_is_put,
+      every_scalar, strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines,
+      its_own_reason, unknown_names, wrong_values, too_large, files_that_are_not_there, output_that_cannot_be,
+      a_call_that_crashes, cells_that_call_others, files_that_are_no_cells, key_files, errors_of_cells,
+      handlers_that_end_badly, hosts_that_do_not_answer, sockets_of_others, closed_doors, a_reader_that_has_gone,
+      interrupted_calls, deadlines, a_host_that_dies, shut_down, often_loaded])
