@@ -221,11 +221,15 @@ class Shell:
 
 def completion_of_cellctl(here):
     need("bash")
+    here.env["CELL_PATH"] = here.path("nowhere") + ":" + here.path("said here")
     here.host("--cell", cell("mirror"))
     other = here.host("--socket", "other", "--state-dir", "others", "--cell", cell("memory"))
     assert other.poll() is None
     shell = Shell(here)
     here.write("picture.so", "")
+    for folder, name in (("data_home/cellhost/cells", "installed.so"), ("said here", "spoken.cell")):
+        os.makedirs(here.path(folder))
+        here.write(os.path.join(folder, name), "")
     for typed, wanted in [
             ("intr", "introspect "), ("help eje", "help eject "), ("--ver", "--version "), ("list --js", "list --json "),
             ("unload mi", "unload mirror "), ("call mir", "call mirror "), ("call --out", "call --output "),
@@ -233,6 +237,8 @@ def completion_of_cellctl(here):
             ("call mirror =nu", "call mirror =number "), ("call mirror texts te", "call mirror texts text="),
             ("call mirror shapes ma", "call mirror shapes maybe="), ("call mirror blobs @pict", "call mirror blobs @picture.so "),
             ("call mirror blobs one=@pict", "call mirror blobs one=@picture.so "), ("load pic", "load picture.so "),
+            ("load inst", "load installed "), ("validate spo", "validate spoken "), ("swap mirror inst", "swap mirror installed "),
+            ("eject ho", "eject ho"), ("absorb ho", "absorb ho"), ("unload ho", "unload ho"), ("stats ho", "stats host "),
             ("--socket other call mem", "--socket other call memory "),
             ("--socket=other stats mem", "--socket=other stats memory "),
             ("--socket oth", "--socket other"), ("call --timeout 5 mirror nothi", "call --timeout 5 mirror nothing ")]:
