@@ -211,7 +211,10 @@ load (Host *host, const char *path, const char *name, GHashTable *config, gboole
     return NULL;
   cell = load_file (host, manifest, name, config, ejected, error);
   if (cell != NULL)
-    cell->given = host_cell_merge_config (NULL, config);
+    {
+      cell->given = host_cell_merge_config (NULL, config);
+      g_info ("cell %s was loaded%s: %s", name, cell->location != CELL_LOCATION_HERE ? " into a sandbox" : "", cell->path);
+    }
   settle_name (host, name, cell);
   if (cell != NULL)
     roster_put (host->roster, name, path, cell->location != CELL_LOCATION_HERE, config);
@@ -260,7 +263,10 @@ unload (Host *host, const char *name, HostStop how, GError **error)
     return FALSE;
   if (cell->is_host)
     return cell_set_error (error, CELL_ERROR_DENIED, "the host's own cell cannot be unloaded; 'cellctl shutdown' ends the host");
-  return host_cell_stop (cell, how, error);
+  if (!host_cell_stop (cell, how, error))
+    return FALSE;
+  g_info ("cell %s was unloaded", name);
+  return TRUE;
 }
 
 gboolean

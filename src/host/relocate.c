@@ -467,8 +467,10 @@ swap (HostCell *cell, const char *path, GError **error)
   return TRUE;
 }
 
+/* done: what has become of it then, for the log. */
 static gboolean
-relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, GError **error), const char *path, GError **error)
+relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, GError **error), const char *path, const char *done,
+          GError **error)
 {
   gboolean good;
 
@@ -485,31 +487,33 @@ relocate (HostCell *cell, gboolean (*target) (HostCell *cell, const char *path, 
       roster_move (cell->host->roster, cell->name, cell->location != CELL_LOCATION_HERE);
     }
   host_cell_unclaim (cell);
+  if (good)
+    g_info ("cell %s was %s%s", cell->name, done, path != NULL ? path : "");
   return good;
 }
 
 gboolean
 relocate_eject (HostCell *cell, GError **error)
 {
-  return relocate (cell, eject, NULL, error);
+  return relocate (cell, eject, NULL, "ejected", error);
 }
 
 gboolean
 relocate_absorb (HostCell *cell, GError **error)
 {
-  return relocate (cell, absorb, NULL, error);
+  return relocate (cell, absorb, NULL, "absorbed", error);
 }
 
 gboolean
 relocate_restart (HostCell *cell, GError **error)
 {
-  return relocate (cell, restart, NULL, error);
+  return relocate (cell, restart, NULL, "restarted", error);
 }
 
 gboolean
 relocate_swap (HostCell *cell, const char *path, GError **error)
 {
-  return relocate (cell, swap, path, error);
+  return relocate (cell, swap, path, "replaced by ", error);
 }
 
 gboolean

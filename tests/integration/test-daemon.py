@@ -305,6 +305,27 @@ def an_ejected_cell_s_call(here):
     assert stop(host) == 0
 
 
+def what_becomes_of_cells_is_logged(here):
+    """A line for each, and none for what was refused."""
+    ejected = here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode == 0
+    here.host("--cell", cell("phoenix"))
+    here.good("load", cell("phoenix"), "other")
+    here.refused("EXISTS", "load", cell("phoenix"), "other")
+    here.good("swap", "other", cell("phoenix-next"))
+    here.good("restart", "other")
+    wanted = [f"cell phoenix was loaded: {cell('phoenix')}", f"cell other was loaded: {cell('phoenix')}",
+              f"cell other was replaced by {cell('phoenix-next')}", "cell other was restarted"]
+    if ejected:
+        here.good("eject", "other")
+        here.refused("EXISTS", "eject", "other")
+        here.good("absorb", "other")
+        wanted += ["cell other was ejected", "cell other was absorbed"]
+    here.refused("NO_METHOD", "swap", "other", cell("phoenix"))
+    here.good("unload", "other")
+    found = [text for grade, name, text in lines_of(here.read("log")) if grade == "info" and " was " in text]
+    assert found == [*wanted, "cell other was unloaded"], found
+
+
 def an_unload_that_would_lose_a_state(here):
     """Fails and says why, wherever the cell is, and it goes on; unless it is told that this does not matter."""
     ejected = here.run("bwrap", "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "true").returncode == 0
@@ -523,8 +544,9 @@ def in_journal():
     with place() as here:
         mirror = shutil.copy(cell("mirror"), here.folder)       # whoever owns the original, in here it may be nobody
         host = here.host("--cell", mirror, stderr=error)
-        first = parse_entry(entries.recv(65536))
-        assert first["PRIORITY"] == "6" and here.socket in first["MESSAGE"] and "CELLHOST_CELL" not in first, first
+        first = [parse_entry(entries.recv(65536)) for _ in range(2)]
+        assert all(entry["PRIORITY"] == "6" and "CELLHOST_CELL" not in entry for entry in first), first
+        assert [path in entry["MESSAGE"] for path, entry in zip((mirror, here.socket), first)] == [True, True], first
         here.good("call", "mirror", "log", "so")
         said = [parse_entry(entries.recv(65536)) for _ in range(3)]
         assert [(entry["PRIORITY"], entry["MESSAGE"]) for entry in said] == [("6", "so"), ("4", "so, take care"),
@@ -539,6 +561,7 @@ else:
     main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be,
           bad_command_lines, root, calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal,
           stopped_as_soon_as_it_runs, what_its_manager_is_told, states, a_state_that_is_damaged, an_ejected_cell_s_state,
-          an_ejected_cell_s_call, an_unload_that_would_lose_a_state, a_state_that_cannot_be_kept, idle, waiting_costs_nothing,
+          an_ejected_cell_s_call, what_becomes_of_cells_is_logged, an_unload_that_would_lose_a_state,
+          a_state_that_cannot_be_kept, idle, waiting_costs_nothing,
           grades_of_the_log, the_log_of_an_ejected_cell, wrong_threads, wrong_threads_are_fatal, wrong_threads_of_an_ejected_cell,
           one_line_whatever_a_cell_says, fields_in_the_journal])
