@@ -668,7 +668,8 @@ def often_loaded(here):
     assert here.read("log").count("earlier builds of often") == 1
 
 
-main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, logs_and_debugger, what_is_put,
+main([help_and_version, life_of_a_cell, statistics, ejected_and_absorbed, replaced, a_kept_call_without_a_caller,
+      logs_and_debugger, what_is_put,
       every_scalar, strings_bytes_and_blobs, arrays_optionals_and_structs, the_largest_that_fits, bad_command_lines,
       its_own_reason, unknown_names, wrong_values, too_large, files_that_are_not_there, output_that_cannot_be,
       a_call_that_crashes, cells_that_call_others, files_that_are_no_cells, key_files, errors_of_cells,

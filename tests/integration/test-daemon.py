@@ -560,6 +560,7 @@ if sys.argv[1:2] == ["--in-journal"]:
 else:
     main([private, a_folder_of_others, a_second_host, what_a_crash_left, what_somebody_else_put_there, places_that_cannot_be,
           bad_command_lines, root, calls_in_flight_are_answered, calls_that_wait_are_answered, the_second_signal,
+          a_call_that_never_ends, a_signal_after_a_shutdown,
           stopped_as_soon_as_it_runs, what_its_manager_is_told, states, a_state_that_is_damaged, an_ejected_cell_s_state,
           an_ejected_cell_s_call, what_becomes_of_cells_is_logged, an_unload_that_would_lose_a_state,
           a_state_that_cannot_be_kept, idle, waiting_costs_nothing,
