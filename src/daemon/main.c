@@ -155,21 +155,15 @@ shut_down (void)
 static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 static guint signal_sources[G_N_ELEMENTS (signals)];
 
+/* Removed, they leave the signals as they were: a second one, of whatever kind, ends this process at once. */
 static gboolean
 on_signal (gpointer data)
 {
   (void) data;
-  raise_flag (&asked);
-  return G_SOURCE_CONTINUE;
-}
-
-/* Then they are as they were before: a second one, of whatever kind, ends this process at once, and so does the first after
- * somebody has asked for the end in another way. */
-static void
-forget_signals (void)
-{
   for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
     g_source_remove (signal_sources[i]);
+  raise_flag (&asked);
+  return G_SOURCE_REMOVE;
 }
 
 /* What was lost, or NULL. */
@@ -281,7 +275,6 @@ serve (const Options *options, GError **error)
     signal_sources[i] = g_unix_signal_add (signals[i], on_signal, NULL);
   say_ready (options, host);
   run_until (&asked);
-  forget_signals ();
   if (stop (host, error))
     return TRUE;
   /* A handler of a cell in this process may go on for ever, and nobody can take its thread from it: nothing is freed under it. */

@@ -158,7 +158,11 @@ host_new (const HostConfig *config, GError **error)
   host->jobs = jobs_new (JOB_THREADS);
   host->nobody = half_new ("cell-nobody", HALF_PAGE, &fault);
   if (host->nobody != NULL && half_seal (host->nobody, &fault))
-    host->lanes = lanes_start (&fault);
+    {
+      /* Whoever comes to serve may be asleep when he hears of what was sent before. */
+      atomic_store (&host->nobody->control->waiting, WAITING_DOORBELL);
+      host->lanes = lanes_start (&fault);
+    }
   if (host->lanes == NULL)
     {
       cell_set_error (error, fault.status, "%s", fault.message);

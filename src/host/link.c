@@ -2,11 +2,14 @@
 #define G_LOG_DOMAIN "cellhost-link"
 #include "link.h"
 
+#include <limits.h>
+
 #include "cell.h"
 #include "child.h"
 #include "connection.h"
 #include "descriptors.h"
 #include "membrane/blob.h"
+#include "membrane/wait.h"
 #include "plugins/dispatch.h"
 #include "watchdog.h"
 
@@ -363,7 +366,9 @@ link_announce (Link *link, uint64_t question)
 
   /* In one step with looking: what is said of a move comes after it, and tells of a later generation. */
   pthread_rwlock_rdlock (&cell->place);
+  pthread_mutex_lock (&link->lock);             /* it may be said to be mapped before it is announced */
   shown = shown_half (link, link->replies);
+  pthread_mutex_unlock (&link->lock);
   body = (WireChannel) {
     .channel = link->serial, .generation = shown_generation (cell->generation, shown == link->replies),
     .request_salt = link->requests->salt, .reply_salt = shown->salt, .request_capacity = link->requests->capacity,
@@ -514,7 +519,7 @@ link_close (Link *link)
 void
 link_find_positions (Link *link, gboolean here)
 {
-  uint64_t taken, answered;
+  uint64_t taken, written, answered;
 
   link->subscribed = 0;                 /* that goes along */
   if (here)
@@ -525,7 +530,9 @@ link_find_positions (Link *link, gboolean here)
     }
   /* What a child left: it may be anything, but not more than there was.  Forward only; a caller whose position is nonsense harms
    * its own channel. */
-  taken = MIN (atomic_load (&link->replies->control->taken), atomic_load (&link->requests->control->head));
+  taken = atomic_load (&link->replies->control->taken);
+  written = atomic_load (&link->requests->control->head);
+  taken = MIN (taken, written);
   if (taken % RECORD_ALIGN == 0 && taken > link->taken)
     link->taken = taken;
   answered = atomic_load (&link->requests->control->released);
@@ -624,7 +631,13 @@ tell_outside (Link *link, const Half *replies, uint64_t generation, gboolean the
 void
 link_tell (Link *link)
 {
+  const Half *nobody = link->cell->host->nobody;
+  _Atomic uint32_t *word = (_Atomic uint32_t *) (nobody->data + (link->answered & (nobody->capacity - 1)));
+
   tell_outside (link, link->replies, link->cell->generation, TRUE, FALSE);
+  /* He may sleep on what nobody writes: he looks once more before that, or finds it changed, or is woken. */
+  atomic_fetch_add (word, 1);
+  futex_wake (word, INT_MAX);
 }
 
 void

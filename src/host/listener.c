@@ -84,7 +84,7 @@ accept_one (Listener *listener)
       wire_send_error (socket, 0, CELL_ERROR_DENIED, "this host belongs to another user", 0);
       close (socket);
     }
-  else if (descriptors_run_short (socket))
+  else if (descriptors_run_out (socket))
     {
       wire_send_error (socket, 0, CELL_ERROR_NO_RESOURCES, DESCRIPTORS_SHORT, 0);
       close (socket);

@@ -28,7 +28,7 @@ caller_spin (Channel *channel)
   uint32_t peer_cpu = load_relaxed (&channel->out.peer->cpu), budget = spin_budget (&channel->spin, peer_cpu);
   uint64_t until = 0;
 
-  if (budget == 0)
+  if (budget == 0 || channel->vacant)
     return something_new (channel);
   /* Another process that has just taken over may wait for our processor, or has not begun. */
   if (peer_cpu == 0 && (channel->remote || channel->replies_untrusted))
@@ -78,7 +78,10 @@ sleep_once (Channel *channel, const FutexWord *interrupt, uint64_t deadline)
   if (local)
     atomic_fetch_add (&gate->sleepers, 1);
   atomic_exchange (&own->waiting, WAITING_FUTEX);       /* a full fence: from here on whoever commits wakes us */
-  if (!something_new (channel))
+  /* Or the host, which has said before who it is that will. */
+  if (channel->vacant && channel->look != NULL && (!channel->look (channel) || caller_has_moved (channel)))
+    woken = false;
+  else if (!something_new (channel))
     woken = futex_wait_any (words, n_words, until < deadline ? until : deadline);
   channel_rest (channel);
   if (local)
@@ -183,7 +186,7 @@ caller_wait (Channel *channel, ThreadContext *thread, uint64_t id, const FutexWo
               return true;
             }
           looked = now >= deadline;             /* whoever has been told that his cell is gone does not say that the time was up */
-          if (looked || !sleep_once (channel, interrupt, deadline))
+          if (looked || !sleep_once (channel, interrupt, deadline) || channel->vacant)
             {
               channel->hints_lost += !looked && ring_peek (&channel->replies) != NULL;
               caller_look_again (channel, thread);

@@ -238,6 +238,8 @@ post_across (Channel *channel, ThreadContext *thread, const CallPlan *plan, cons
   caller_wake_callee (channel);
   if (unlikely (load_relaxed (&channel->endpoint->epoch->word) != channel->epoch_seen) && caller_look_at_epoch (channel, thread))
     kick_sent (channel, thread);
+  if (unlikely (channel->vacant))
+    caller_look_again (channel, thread);
   *result = (CellResult) { .status = CELL_OK };
 }
 

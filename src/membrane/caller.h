@@ -34,6 +34,8 @@ void caller_break (Channel *channel, CellStatus status, const char *rule, uint32
 
 /* True: something changed, look at everything again. */
 bool caller_look_at_epoch (Channel *channel, ThreadContext *thread);
+/* Its callee has gone somewhere, and it has not followed yet. */
+bool caller_has_moved (Channel *channel);
 /* What no word tells: the host is gone, or what it has to say came later than the word. */
 void caller_look_again (Channel *channel, ThreadContext *thread);
 /* Gives back the half of before, if its successor has answered.  Whoever has just followed a callee does not wait for that, since

@@ -204,6 +204,7 @@ struct MovedHalf
   uint64_t final_taken, final_reply;    /* of the generation before */
   bool crashed;
   bool untrusted;                       /* the new consumer is another process */
+  bool vacant;                          /* nobody writes to it: another one comes when somebody does */
   int bell;                             /* that wakes it when it sleeps in a main loop; -1: none, or the same as before */
 };
 
@@ -271,6 +272,7 @@ struct Channel
   Half *request_half, *answer_half;     /* the ones that the callee's end reads and writes */
   struct BlobPort *blobs;
   BlobShare share;                      /* of a caller in this process: what it hands out is the callee's to fetch */
+  bool vacant;                          /* nobody writes to what the caller's end reads; the host will say who does */
   bool adopting;                        /* what is read now was written by whoever served before */
   uint64_t callee_generation;           /* who writes what the caller's end reads; in the host */
   _Atomic CellStatus broken;            /* the channel ended … */

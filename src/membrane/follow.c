@@ -31,8 +31,63 @@ next_move (Channel *channel)
   return moved;
 }
 
+bool
+caller_has_moved (Channel *channel)
+{
+  return next_move (channel) != NULL;
+}
+
+/* Positions go on where the old half ended, so that cursors never go back. */
+static void
+adopt_half (Channel *channel, const MovedHalf *moved)
+{
+  HalfControl *own = channel->caller_half->control;
+
+  ring_reader_init (&channel->replies, moved->half, own, moved->final_reply);
+  store_release (&own->taken, moved->final_reply);
+  store_release (&own->released, moved->final_reply);
+  ring_writer_set_peer (&channel->out, moved->half->control, moved->final_taken);
+  half_unref (channel->former_half);
+  channel->former_half = channel->callee_half;
+  channel->former_end = moved->final_reply;
+  channel->callee_half = moved->half;
+}
+
 /* Drains the old half up to where it ended, and goes on to the next.  What the old consumer claims to have written beyond what can
- * be read is not waited for: it is gone. */
+ * be read is not waited for: it is gone.  A caller in the host that has the half of whoever comes after a crash hears of it again
+ * when he has come, and goes on where it is. */
+static void
+adopt (Channel *channel, ThreadContext *thread, const MovedHalf *moved)
+{
+  bool same = moved->half != NULL && moved->half == channel->callee_half;
+
+  if (!same)
+    {
+      channel->adopting = true;
+      channel_drain (channel, thread);
+      channel->adopting = false;
+    }
+  if (moved->crashed)
+    pending_fail_all (channel, moved->final_taken, CELL_ERROR_CRASHED, status_text (CELL_ERROR_CRASHED));
+  pthread_mutex_lock (&channel->lock);
+  channel->moved = moved->next;
+  pthread_mutex_unlock (&channel->lock);
+  if (moved->half == NULL)
+    {
+      caller_break (channel, CELL_ERROR_GONE, NULL, 0);
+      return;
+    }
+  if (same)
+    half_unref (moved->half);
+  else
+    adopt_half (channel, moved);
+  channel->callee_generation = moved->generation;
+  channel->replies_untrusted = moved->untrusted;
+  channel->vacant = moved->vacant;
+  if (moved->bell >= 0)
+    channel->callee_bell = moved->bell;
+}
+
 static void
 channel_adopt (Channel *channel, ThreadContext *thread)
 {
@@ -40,32 +95,7 @@ channel_adopt (Channel *channel, ThreadContext *thread)
 
   while ((moved = next_move (channel)) != NULL)
     {
-      channel->adopting = true;
-      channel_drain (channel, thread);
-      channel->adopting = false;
-      if (moved->crashed)
-        pending_fail_all (channel, moved->final_taken, CELL_ERROR_CRASHED, status_text (CELL_ERROR_CRASHED));
-      pthread_mutex_lock (&channel->lock);
-      channel->moved = moved->next;
-      pthread_mutex_unlock (&channel->lock);
-      if (moved->half == NULL)
-        caller_break (channel, CELL_ERROR_GONE, NULL, 0);
-      else
-        {
-          /* Positions go on where the old half ended, so that cursors never go back. */
-          ring_reader_init (&channel->replies, moved->half, channel->caller_half->control, moved->final_reply);
-          store_release (&channel->caller_half->control->taken, moved->final_reply);
-          store_release (&channel->caller_half->control->released, moved->final_reply);
-          ring_writer_set_peer (&channel->out, moved->half->control, moved->final_taken);
-          half_unref (channel->former_half);
-          channel->former_half = channel->callee_half;
-          channel->former_end = moved->final_reply;
-          channel->callee_half = moved->half;
-          channel->callee_generation = moved->generation;
-          channel->replies_untrusted = moved->untrusted;
-          if (moved->bell >= 0)
-            channel->callee_bell = moved->bell;
-        }
+      adopt (channel, thread, moved);
       free (moved);
     }
 }
@@ -115,7 +145,7 @@ static void
 adopt_and_go_on (Channel *channel, ThreadContext *thread)
 {
   channel_adopt (channel, thread);
-  if (channel->broken == CELL_OK && channel->n_pending > 0)
+  if (channel->broken == CELL_OK && channel->out.head != caller_taken_by_peer (channel))
     channel_kick (channel, thread);
 }
 

@@ -63,7 +63,7 @@ leg_moved (Leg *leg, WireMessage *message)
   leg->generation = body->generation;
   *moved = (MovedHalf) {
     .generation = body->generation, .final_taken = body->final_taken, .final_reply = body->final_reply,
-    .crashed = body->crashed != 0, .untrusted = true, .bell = leg->uplink->host_bell,
+    .crashed = body->crashed != 0, .untrusted = true, .vacant = (body->generation & 1) != 0, .bell = leg->uplink->host_bell,
   };
   if (!body->gone && message->fds[0] >= 0)
     moved->half = uplink_map_half (message, 0, body->reply_capacity, body->reply_salt, false, NULL);

@@ -17,7 +17,6 @@
 #include "result.h"
 
 #define ASK_NS (5u * 1000000000ull)     /* how long an answer may take */
-#define CALLEE_NS 250000000ull          /* how long a callee is waited for that is said to come */
 #define COMMANDS_MAX 1024u              /* that wait for uplink_next () */
 #define EARLY_MAX 1024u                 /* news of channels that we have not heard of yet */
 
@@ -389,6 +388,7 @@ build_channel (Leg *leg, WireMessage *message, Fault *fault)
   channel_set_caller (channel, requests, replies, body->taken, body->answered);
   channel->remote = true;
   channel->replies_untrusted = true;
+  channel->vacant = (body->generation & 1) != 0;
   channel->epoch_seen = body->epoch_word;
   channel->serial = leg->id;
   channel->blobs = &leg->uplink->port.base;
@@ -427,21 +427,6 @@ put_in_use (Leg *leg, Channel *channel)
   pthread_mutex_unlock (&leg->uplink->lock);
 }
 
-/* Whose callee is in a process that has yet to map what it will write: that takes a moment, and a call would look for it much
- * later.  One that is not there, or does not listen, is not waited for: calls have deadlines of their own. */
-static void
-wait_for_callee (Leg *leg)
-{
-  Uplink *uplink = leg->uplink;
-  uint64_t deadline = monotonic_ns () + CALLEE_NS;
-
-  pthread_mutex_lock (&uplink->lock);
-  while ((leg->generation & 1) != 0 && !uplink->dead && wait_for_news (uplink, deadline))
-    continue;
-  pthread_mutex_unlock (&uplink->lock);
-  channel_look (leg->channel, thread_context ());
-}
-
 Channel *
 uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_capacity, void (*notify) (Channel *channel),
              void *data, Fault *fault)
@@ -469,7 +454,6 @@ uplink_open (Uplink *uplink, const char *name, uint64_t cell, uint32_t request_c
       question.leg->data = data;
       uplink_ref (uplink);
       put_in_use (question.leg, channel);
-      wait_for_callee (question.leg);
       return channel;
     }
   wire_send (uplink->socket, WIRE_CLOSE, 0, &ref, NULL, 0, NULL, 0, monotonic_ns () + ASK_NS, NULL);

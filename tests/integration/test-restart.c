@@ -691,6 +691,7 @@ test_dies_at_the_stop (Scene *scene, gconstpointer data)
   g_assert_true (g_str_has_prefix (error->message, "cell phoenix: its process died when it was to stop: "));
   g_assert_true (g_str_has_suffix (error->message, "; its key file says whether it is restarted, and 'cellctl unload --force "
                                                    "phoenix' ends it all the same"));
+  config->on_step = NULL;
   check_serves (scene, 0);
 }
 

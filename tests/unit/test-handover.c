@@ -551,6 +551,48 @@ test_sleeper_moves (void)
 /* ---- callers outside
  * ---------------------------------------------------------------------------------------------------------- */
 
+static void
+count_signal (Channel *channel, uint32_t number, uint64_t missed, Kept *signal, void *data)
+{
+  (void) channel;
+  (void) number;
+  (void) signal;
+  *(uint64_t *) data += 1 + missed;
+}
+
+/* After a crash a caller in the host has the half that will be written to before he hears who it is that writes: what is in it by
+ * then is read once. */
+static void
+test_told_twice (void)
+{
+  enum { SIGNALS = 20 };
+  Rig *rig = rig_new (CELL_SERIAL);
+  Pair *pair = pair_new (rig, 16384, HALF_SIZE);
+  ThreadContext *thread = thread_context ();
+  MovedHalf *again = calloc (1, sizeof *again);
+  Channel *next = channel_new (&rig->endpoint);
+  uint64_t heard = 0;
+
+  g_assert (again != NULL);
+  pair->caller->on_signal = count_signal;
+  pair->caller->context = &heard;
+  hand_over (pair->caller, pair->callee, next, true);
+  channel_look (pair->caller, thread);
+  *again = (MovedHalf) { .half = half_ref (next->answer_half), .generation = 7, .final_taken = next->requests.at,
+                         .final_reply = next->answers.head, .bell = -1 };
+  for (unsigned i = 0; i < SIGNALS; i++)
+    g_assert_true (channel_send (next, RECORD_SIGNAL, 0, 0, CELL_OK, &(Token){ 0 }, sizeof (Token), sizeof (Token)));
+  channel_moved (pair->caller, again);
+  channel_look (pair->caller, thread);
+  channel_dispatch (pair->caller, thread);
+  g_assert_cmpuint (heard, ==, SIGNALS);
+  g_assert_cmpuint (pair->caller->callee_generation, ==, 7);
+  g_assert_cmpuint (pair->caller->replies.at, ==, next->answers.head);
+  channel_unref (next);
+  pair_free (pair);
+  rig_free (rig);
+}
+
 #define MOVES_MAX 60
 
 /* What the host says to a caller outside, as the connection would: which memory is next, and where the one before ended.  The
@@ -823,6 +865,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/handover/there-and-back", test_there_and_back);
   g_test_add_func ("/handover/several-moves", test_several_moves);
+  g_test_add_func ("/handover/told-twice", test_told_twice);
   g_test_add_func ("/handover/crashed", test_crashed);
   g_test_add_func ("/handover/smaller-memory", test_smaller_memory);
   g_test_add_data_func ("/handover/kept-reply", NULL, test_kept_reply);
