@@ -24,13 +24,27 @@ typedef struct
   CellBus *bus;
   CellClient *client;           /* of the phoenix */
   gboolean skipped;
+  _Atomic gboolean armed;       /* see kill_at_the_stop () */
 } Scene;
+
+/* If it is to. */
+static void
+kill_at_the_stop (const char *cell, const char *step, GPid child, gpointer data)
+{
+  Scene *scene = data;
+
+  (void) cell;
+  if (g_str_equal (step, "stop") && atomic_exchange (&scene->armed, FALSE))
+    kill (child, SIGKILL);
+}
 
 static void
 set_up (Scene *scene, gconstpointer data)
 {
   (void) data;
   scene->host.hang_ms = HANG_MS;
+  scene->host.on_step = kill_at_the_stop;
+  scene->host.on_step_data = scene;
   host_fixture_set_up (&scene->host, NULL);
   scene->skipped = !host_fixture_has_sandbox ();
   scene->bus = cell_open (scene->host.socket);
@@ -658,40 +672,24 @@ test_not_drained (Scene *scene, gconstpointer data)
   g_assert_null (host_find (scene->host.host, "phoenix", NULL));
 }
 
-static void
-kill_at_the_stop (const char *cell, const char *step, GPid child, gpointer data)
-{
-  gboolean *killed = data;
-
-  (void) cell;
-  if (*killed || !g_str_equal (step, "stop"))
-    return;
-  *killed = TRUE;
-  kill (child, SIGKILL);
-}
-
 /* Its process dies when it is to stop: it does not go on, and is not gone either. */
 static void
 test_dies_at_the_stop (Scene *scene, gconstpointer data)
 {
-  HostConfig *config = &scene->host.host->config;
   g_autoptr(GError) error = NULL;
-  gboolean killed = FALSE;
 
   (void) data;
   if (scene->skipped)
     return;
   begin (scene, "phoenix", NULL);
   check_serves (scene, 0);
-  config->on_step_data = &killed;
-  config->on_step = kill_at_the_stop;
+  scene->armed = TRUE;
   g_assert_false (host_unload (scene->host.host, "phoenix", &error));
-  g_assert_true (killed);
+  g_assert_false (scene->armed);
   g_assert_cmpint (cell_status_from_error (error), ==, CELL_ERROR_CRASHED);
   g_assert_true (g_str_has_prefix (error->message, "cell phoenix: its process died when it was to stop: "));
   g_assert_true (g_str_has_suffix (error->message, "; its key file says whether it is restarted, and 'cellctl unload --force "
                                                    "phoenix' ends it all the same"));
-  config->on_step = NULL;
   check_serves (scene, 0);
 }
 
