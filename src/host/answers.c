@@ -3,8 +3,6 @@
 #define G_LOG_DOMAIN "cellhost-connection"
 #include "answers.h"
 
-#include <string.h>
-
 #include "authority.h"
 #include "binding.h"
 #include "descriptors.h"
@@ -16,9 +14,7 @@
 static void
 answer_error (Connection *connection, uint64_t serial, const GError *error)
 {
-  WireError body = { .status = cell_status_from_error (error) };
-
-  connection_send (connection, WIRE_ERROR, serial, &body, error->message, (uint32_t) strlen (error->message), NULL, 0);
+  connection_send_error (connection, serial, cell_status_from_error (error), error->message);
 }
 
 /* The cell that it asks for, and what it may do there: an ejected cell what the user lets it, a program what its connection was
@@ -132,10 +128,7 @@ answer_blob_new (Connection *connection, WireMessage *message)
     }
   if (blob == NULL)
     {
-      WireError wrong = { .status = fault.status };
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
-                       NULL, 0);
+      connection_send_error (connection, message->header.serial, fault.status, fault.message);
       return;
     }
   int fd = blob_fd (blob);
@@ -163,12 +156,7 @@ answer_blob_export (Connection *connection, WireMessage *message)
   if (body.id != 0)
     connection_send (connection, WIRE_BLOB, message->header.serial, &body, NULL, 0, NULL, 0);
   else
-    {
-      WireError wrong = { .status = fault.status };
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, fault.message, (uint32_t) strlen (fault.message),
-                       NULL, 0);
-    }
+    connection_send_error (connection, message->header.serial, fault.status, fault.message);
 }
 
 void
@@ -179,10 +167,7 @@ answer_blob_import (Connection *connection, WireMessage *message)
 
   if (blob == NULL)
     {
-      WireError wrong = { .status = CELL_ERROR_NOT_FOUND };
-      const char *text = "there is no such blob on its way";
-
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, text, (uint32_t) strlen (text), NULL, 0);
+      connection_send_error (connection, message->header.serial, CELL_ERROR_NOT_FOUND, "there is no such blob on its way");
       return;
     }
   WireBlob body = { .id = message->body.blob.id, .size = blob_size (blob) };

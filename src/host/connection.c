@@ -220,6 +220,14 @@ connection_send (Connection *connection, WireType type, uint64_t serial, const v
     connection_close (connection);
 }
 
+void
+connection_send_error (Connection *connection, uint64_t serial, CellStatus status, const char *text)
+{
+  WireError body = { .status = status };
+
+  connection_send (connection, WIRE_ERROR, serial, &body, text, (uint32_t) strlen (text), NULL, 0);
+}
+
 /* ---- its links ------------------------------------------------------------------------------------------ */
 
 gboolean
@@ -424,9 +432,8 @@ greet (Connection *connection, const WireMessage *message)
     {
       g_autofree char *text = g_strdup_printf ("this host speaks protocol %u, the caller %u: use the library of the same version",
                                                WIRE_PROTOCOL, message->body.hello.protocol);
-      WireError wrong = { .status = CELL_ERROR_UNSUPPORTED };
 
-      connection_send (connection, WIRE_ERROR, message->header.serial, &wrong, text, (uint32_t) strlen (text), NULL, 0);
+      connection_send_error (connection, message->header.serial, CELL_ERROR_UNSUPPORTED, text);
       return "it speaks another protocol";
     }
   connection->greeted = TRUE;

@@ -66,3 +66,5 @@ void connection_complain (Connection *connection, const char *wrong, const char 
 /* Never waits: what does not fit now is kept for later, up to a bound, beyond which the connection ends.  fds are duplicated. */
 void connection_send (Connection *connection, WireType type, uint64_t serial, const void *body, const void *tail,
                       uint32_t tail_size, const int *fds, unsigned n_fds);
+/* The answer to a question that comes to nothing. */
+void connection_send_error (Connection *connection, uint64_t serial, CellStatus status, const char *text);
