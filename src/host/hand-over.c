@@ -34,14 +34,6 @@ find_positions (Move *move, GError **error)
   return TRUE;
 }
 
-static gboolean
-seal (Half *half, GError **error)
-{
-  Fault fault = { 0 };
-
-  return half_seal (half, &fault) || cell_set_error (error, fault.status, "%s", fault.message);
-}
-
 gboolean
 hand_over_wait_for_new (Move *move, guint most_open, GError **error)
 {
@@ -151,7 +143,8 @@ make_halves (Move *move, GError **error)
       g_ptr_array_add (move->left, half_ref (link->channel->answer_half));
       if (link->gone)
         continue;
-      if (move->new.child != NULL ? ready == NULL && link->mapped && !attach (move, link, half, error) : !seal (half, error))
+      if (move->new.child != NULL ? ready == NULL && link->mapped && !attach (move, link, half, error)
+                                  : !link_seal_half (half, error))
         return FALSE;
     }
   return TRUE;
@@ -195,7 +188,7 @@ settle (Move *move, GError **error)
   if (!hand_over_wait_for_new (move, 0, error))
     return FALSE;
   for (guint i = 0; i < cell->links->len; i++)
-    if (!link_at (cell, i)->gone && link_at (cell, i)->mapped && !seal (g_ptr_array_index (move->halves, i), error))
+    if (!link_at (cell, i)->gone && link_at (cell, i)->mapped && !link_seal_half (g_ptr_array_index (move->halves, i), error))
       return FALSE;
   return TRUE;
 }

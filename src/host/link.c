@@ -48,8 +48,8 @@ set_fault (GError **error, const Fault *fault)
   return cell_set_error (error, fault->status, "%s", fault->message);
 }
 
-static gboolean
-seal (Half *half, GError **error)
+gboolean
+link_seal_half (Half *half, GError **error)
 {
   Fault fault = { 0 };
 
@@ -212,7 +212,7 @@ attach (Link *link, GError **error)
 
   if (child_finish (link_attach (link, child, link->replies), WIRE_DONE, NULL, &wrong))
     {
-      if (!seal (link->replies, error))
+      if (!link_seal_half (link->replies, error))
         return FALSE;
       if (!link->local)
         link_tell (link);
@@ -267,7 +267,7 @@ begin (Link *link, GError **error)
 {
   HostCell *cell = link->cell;
 
-  if (!seal (link->requests, NULL))
+  if (!link_seal_half (link->requests, NULL))
     return cell_set_error (error, CELL_ERROR_CORRUPT, "it has sealed its requests itself");
   if (!check_ending (cell, error))
     return FALSE;
@@ -305,7 +305,7 @@ make (Link *link, uint32_t access, uint32_t request_capacity, GError **error)
   if (!link->local && descriptors_run_short (link->replies->fd))
     return cell_set_error (error, CELL_ERROR_NO_RESOURCES, DESCRIPTORS_SHORT);
   count_bytes (link);
-  if ((cell->location == CELL_LOCATION_HERE && !seal (link->replies, error)) || !make_channel (link, access, error))
+  if ((cell->location == CELL_LOCATION_HERE && !link_seal_half (link->replies, error)) || !make_channel (link, access, error))
     return FALSE;
   return !link->local || begin (link, error);
 }

@@ -79,6 +79,8 @@ gboolean link_waits (const Link *link);
 Half *link_new_replies (Link *link, uint64_t taken, GError **error);
 Half *link_make_replies (Link *link, GError **error);
 void link_place_replies (Link *link, Half *replies, uint64_t taken);
+/* Whoever writes to it has mapped it: nobody else can map it writable any more. */
+gboolean link_seal_half (Half *half, GError **error);
 /* Where the callee's end stands: from this process's own cursors, or from what a child has left in its half, clamped. */
 void link_find_positions (Link *link, gboolean here);
 /* The same of a child that died by itself.  A call that it was at, whose method may be executed twice, is to be taken again:
