@@ -7,8 +7,7 @@
 
 /* All of a file, which may be a pipe; "-": standard input.  CELL_ERROR_TOO_LARGE when there is more than limit bytes. */
 GBytes *read_file (const char *path, gsize limit, GError **error);
-/* Creates the file, or overwrites it. */
-/* FALSE: it does not look as if that would do.  Nothing is made or changed. */
-gboolean check_writable (const char *path, GError **error);
-/* "-": standard output, which whoever ends the program looks after. */
+/* Creates the file, or overwrites it; "-": standard output, which whoever ends the program looks after. */
 gboolean write_file (const char *path, gconstpointer data, gsize size, GError **error);
+/* FALSE: it does not look as if write_file () would do.  Nothing is made or changed. */
+gboolean check_writable (const char *path, GError **error);

@@ -68,8 +68,7 @@ status_is_known (int32_t status)
     }
 }
 
-/* An error's payload is two strings, one after the other, each with its NUL: name and message. */
-/* From an error reply's payload, which is private memory. */
+/* An error's payload, which is private memory here, is two strings, one after the other, each with its NUL: name and message. */
 static void
 fill_error (CellResult *result, int32_t status, const uint8_t *payload, uint32_t length)
 {
