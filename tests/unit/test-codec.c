@@ -1106,94 +1106,6 @@ test_missing (void)
   arena_clear (&arena);
 }
 
-/* ---- UTF-8 --------------------------------------------------------------------------------------------------------------- */
-
-static void
-same_verdict (const uint8_t *s, uint32_t n)
-{
-  bool expected = g_utf8_validate ((const char *) s, n, NULL);
-
-  if (codec_is_utf8 (s, n) != expected)
-    {
-      for (uint32_t i = 0; i < n; i++)
-        g_test_message ("%02x", s[i]);
-      g_error ("%u bytes: %s", n, expected ? "refused" : "accepted");
-    }
-}
-
-/* All sequences up to three bytes; four with the boundaries; each alone, and where the words of eight begin and end. */
-static void
-test_utf8_sequences (void)
-{
-  static const uint8_t edges[] = { 0, 1, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff };
-  uint8_t s[32];
-
-  for (uint32_t i = 0; i < 0x1000000; i++)
-    {
-      s[0] = (uint8_t) (i >> 16);
-      s[1] = (uint8_t) (i >> 8);
-      s[2] = (uint8_t) i;
-      s[3] = 0;
-      if ((i & 0xffff) == 0)
-        {
-          s[1] = 0;
-          same_verdict (s, 1);
-        }
-      if (s[0] >= 0x80 || s[1] >= 0x80)
-        same_verdict (s, 3);
-    }
-  for (unsigned a = 0; a < 256; a++)
-    for (unsigned b = 0; b < 256; b++)
-      {
-        s[0] = (uint8_t) a;
-        s[1] = (uint8_t) b;
-        s[2] = 0;
-        same_verdict (s, 2);
-        for (unsigned c = 0; c < G_N_ELEMENTS (edges); c++)
-          for (unsigned d = 0; d < G_N_ELEMENTS (edges); d++)
-            {
-              uint8_t sequence[5] = { (uint8_t) a, (uint8_t) b, edges[c], edges[d], 0 };
-
-              same_verdict (sequence, 4);
-              if (a < 0xe0)
-                continue;
-              memset (s, 'a', sizeof s);
-              memcpy (s + (a + b + c + d) % 20, sequence, 4);
-              s[24] = 0;
-              same_verdict (s, 24);
-            }
-      }
-}
-
-static void
-test_utf8_random (void)
-{
-  static const char *const parts[] = { "a", "bc", "defghijk", "\xc2\x80", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf",
-                                       "\xef\xbf\xbf" };
-
-  for (unsigned i = 0; i < 300000; i++)
-    {
-      uint8_t s[80];
-      uint32_t n = 0, most = (uint32_t) g_test_rand_int_range (0, 64);
-
-      while (n < most)
-        {
-          const char *part = parts[g_test_rand_int_range (0, i % 4 == 0 ? 3 : G_N_ELEMENTS (parts))];
-
-          memcpy (s + n, part, strlen (part));
-          n += (uint32_t) strlen (part);
-        }
-      s[n] = 0;
-      g_assert_true (codec_is_utf8 (s, n));
-      if (n == 0)
-        continue;
-      s[g_test_rand_int_range (0, (gint32) n)] = (uint8_t) g_test_rand_int ();
-      same_verdict (s, n);
-      s[n] = 'x';
-      g_assert_false (codec_is_utf8 (s, n));
-    }
-}
-
 /* ---- tables that lie --------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -1390,81 +1302,11 @@ test_roles (void)
   codec_plan_free (none);
 }
 
-/* ---- the arena ------------------------------------------------------------------------------------------ */
-
-static void
-test_arena (void)
-{
-  Arena arena;
-  ArenaMark mark, inner;
-  uint8_t *first, *p;
-
-  arena_init (&arena, 1u << 20);
-  mark = arena_mark (&arena);
-  first = arena_get (&arena, 100);
-  g_assert_nonnull (first);
-  memset (first, 1, 100);
-  inner = arena_mark (&arena);
-  for (gsize size = 0, sum = 0; sum < 500000; size = size * 2 % 70001 + 1, sum += size)
-    {
-      p = arena_get (&arena, size);
-      g_assert_nonnull (p);
-      g_assert_cmpuint ((guintptr) p % 16, ==, 0);
-      memset (p, 0xff, size);
-    }
-  g_assert_cmpuint (arena.taken, <=, arena.limit);
-  arena_release (&arena, inner);
-  for (unsigned i = 0; i < 100; i++)
-    g_assert_cmpuint (first[i], ==, 1);
-  arena_release (&arena, mark);
-  g_assert_true (arena_get (&arena, 1) == first);       /* the first chunk was kept */
-  g_assert_null (arena_get (&arena, (1u << 20) + 1));
-  g_assert_null (arena_get (&arena, SIZE_MAX));
-  g_assert_null (arena_get (&arena, SIZE_MAX - 14));
-  arena_clear (&arena);
-  g_assert_cmpuint (arena.taken, ==, 0);
-
-  arena_init (&arena, 1000);
-  g_assert_nonnull (arena_get (&arena, 1000));
-  g_assert_null (arena_get (&arena, 1));
-  arena_clear (&arena);
-}
-
-/* A big piece and small ones, nested at random: as a stack would do it. */
-static void
-test_arena_nested (void)
-{
-  Arena arena;
-
-  arena_init (&arena, 4u << 20);
-  for (unsigned round = 0; round < 300; round++)
-    {
-      ArenaMark marks[20];
-      struct { uint8_t *p; gsize size; } taken[20];
-      unsigned n = (unsigned) g_test_rand_int_range (1, 20);
-
-      for (unsigned i = 0; i < n; i++)
-        {
-          marks[i] = arena_mark (&arena);
-          taken[i].size = (gsize) g_test_rand_int_range (0, i % 5 == 0 ? 150000 : 3000);
-          taken[i].p = arena_get (&arena, taken[i].size);
-          g_assert_nonnull (taken[i].p);
-          memset (taken[i].p, (int) i, taken[i].size);
-        }
-      while (n-- > 0)
-        {
-          for (gsize k = 0; k < taken[n].size; k++)
-            g_assert_cmpuint (taken[n].p[k], ==, n);
-          arena_release (&arena, marks[n]);
-        }
-      g_assert_cmpuint (arena.taken, <, 100000);
-    }
-  arena_clear (&arena);
-}
+/* ---- too little memory ---------------------------------------------------------------------------------- */
 
 /* With each bound there is either a value or a fault that says so. */
 static void
-test_arena_bound (void)
+test_memory (void)
 {
   for (unsigned i = 0; i < 100; i++)
     {
@@ -1518,14 +1360,10 @@ main (int argc, char **argv)
   g_test_add_func ("/codec/blobs", test_blobs_in_transit);
   g_test_add_func ("/codec/evolution/random", test_evolution);
   g_test_add_func ("/codec/evolution/missing", test_missing);
-  g_test_add_func ("/codec/utf-8/sequences", test_utf8_sequences);
-  g_test_add_func ("/codec/utf-8/random", test_utf8_random);
   g_test_add_func ("/codec/tables/types", test_types_refused);
   g_test_add_func ("/codec/tables/rows", test_rows_refused);
   g_test_add_func ("/codec/tables/too-much", test_too_much);
   g_test_add_func ("/codec/tables/roles", test_roles);
-  g_test_add_func ("/arena/pieces", test_arena);
-  g_test_add_func ("/arena/nested", test_arena_nested);
-  g_test_add_func ("/arena/bound", test_arena_bound);
+  g_test_add_func ("/codec/memory", test_memory);
   return g_test_run ();
 }
