@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #define BLOBS_MAX 512u                  /* what the documentation says */
 #define ASKERS 16u
 #define ASKED 40u                       /* blobs by each of these, whose answers fit beside each other: more than there may be */
+#define DESCRIPTORS 512u                /* of this process: enough for a host */
 #define PATIENCE_US (60 * G_USEC_PER_SEC)
 
 typedef struct
@@ -387,6 +389,48 @@ test_unfetched (Scene *scene, gconstpointer data)
   host_cell_unref (cell);
 }
 
+/* ---- descriptors ---------------------------------------------------------------------------------------------------- */
+
+/* Who asks is in this process, too, and what he gets are descriptors of it.  He is refused while there are some left, with which
+ * the host does its own work: the cell moves. */
+static void
+test_descriptors (Scene *scene, gconstpointer data)
+{
+  Raw raw;
+  WireBlob body = { .size = 4096 };
+  WireOpen open = raw_open_body ("rogue", 65536);
+  WireMessage answer;
+  struct rlimit before;
+  int fds[DESCRIPTORS];
+  unsigned n = 0;
+  HostCell *cell;
+
+  (void) data;
+  if (!host_fixture_has_sandbox ())
+    return;
+  cell = host_fixture_load (&scene->host, g_getenv ("TEST_ROGUE"), "rogue", NULL);
+  raw = raw_greeted (scene->host.socket);
+  g_assert_no_errno (getrlimit (RLIMIT_NOFILE, &before));
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &(struct rlimit) { DESCRIPTORS, before.rlim_max }));
+  for (; raw_ask (&raw, WIRE_BLOB_NEW, &body, NULL, 0, NULL, 0, &answer) == WIRE_BLOB; wire_message_clear (&answer))
+    {
+      g_assert_cmpuint (n, <, DESCRIPTORS);
+      fds[n++] = wire_message_take_fd (&answer, 0);
+    }
+  g_assert_cmpint (answer.header.type, ==, WIRE_ERROR);
+  g_assert_cmpint (answer.body.error.status, ==, CELL_ERROR_NO_RESOURCES);
+  wire_message_clear (&answer);
+  g_assert_cmpint (raw_refusal (&raw, WIRE_OPEN, &open, NULL, 0), ==, CELL_ERROR_NO_RESOURCES);
+  host_fixture_eject (cell);
+  host_fixture_absorb (cell);
+  while (n > 0)
+    close (fds[--n]);
+  g_assert_cmpint (raw_refusal (&raw, WIRE_OPEN, &open, NULL, 0), ==, CELL_OK);
+  g_assert_no_errno (setrlimit (RLIMIT_NOFILE, &before));
+  raw_close (&raw);
+  host_cell_unref (cell);
+}
+
 #define add(name, function, data) g_test_add ("/hostile-bounds/" name, Scene, data, set_up, function, tear_down)
 
 int
@@ -400,5 +444,6 @@ main (int argc, char **argv)
   add ("questions/of-cell", test_questions_of_cell, NULL);
   add ("blobs", test_blobs, NULL);
   add ("blobs/unfetched", test_unfetched, NULL);
+  add ("descriptors", test_descriptors, NULL);
   return g_test_run ();
 }
